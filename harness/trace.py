@@ -1,0 +1,211 @@
+"""Traces: what a subject saw while a workload ran. All subjects fill the same types.
+
+A field that a subject cannot see is `None`; it is then not compared, and reports count
+it. The types are serialisable (`encode`, `decode`) and carry `VERSION`.
+
+Units: bytes for offsets, lengths and sizes; 512-byte sectors for `blocks` and
+`disk_blocks`; file system blocks for `delalloc`, `bfree` and `bavail`; clusters for
+`reserved` and for the events' counts (clusters are blocks without bigalloc).
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Protocol
+
+import msgspec
+
+from workloads.workload import Workload
+
+__all__ = [
+    "VERSION", "Content", "Event", "EventKind", "Extent", "FileObservation", "Final",
+    "Observation", "Placement", "Result", "State", "Step", "Subject", "Trace", "decode",
+    "encode", "placement_of",
+]  # fmt: skip
+
+VERSION = 1
+
+Result = int | str | list[list[int]]
+"""What an operation returned: a count, an errno's name (`ENOSPC`), an md5, `SKIP`, ranges."""
+
+
+class State(enum.StrEnum):
+    """State of a mapped range; what no extent covers is a hole."""
+
+    DELAYED = "delayed"
+    UNWRITTEN = "unwritten"
+    WRITTEN = "written"
+
+
+class Extent(msgspec.Struct, frozen=True):
+    """A range of a file in one state; `physical` is its byte on the device, if it has one."""
+
+    start: int
+    length: int
+    state: State
+    physical: int | None = None
+
+
+class FileObservation(msgspec.Struct, frozen=True):
+    """What can be seen of one file between two operations.
+
+    `blocks` is st_blocks (on-disk sectors plus reserved ones); `disk_blocks` the raw
+    i_blocks and `disksize` the raw i_size of the inode as ext4 last wrote it to the
+    inode table's buffer; `reserved` is i_reserved_data_blocks in clusters. `extents`
+    comes from FIEMAP without FIEMAP_FLAG_SYNC; `extents_error` is the errno's name if the
+    ioctl failed. Where the model cannot know the number of tree blocks it leaves `blocks`
+    None.
+    """
+
+    size: int | None = None
+    blocks: int | None = None
+    disk_blocks: int | None = None
+    disksize: int | None = None
+    reserved: int | None = None
+    extents: tuple[Extent, ...] | None = None
+    extents_error: str | None = None
+
+
+class Observation(msgspec.Struct, frozen=True):
+    """What can be seen of the file system between two operations.
+
+    `error` is an errno's name if observing failed as a whole (after a shutdown).
+    """
+
+    files: dict[str, FileObservation] = {}
+    delalloc: int | None = None
+    bfree: int | None = None
+    bavail: int | None = None
+    error: str | None = None
+
+
+class EventKind(enum.StrEnum):
+    """The reservation tracepoints, without their `ext4_da_` and `_space`."""
+
+    RESERVE = "reserve"
+    RELEASE = "release"
+    UPDATE = "update_reserve"
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One reservation tracepoint.
+
+    `count` is reserve_blocks, freed_blocks or used_blocks (clusters); `reserved` is the
+    inode's reserved_data_blocks as printed: after a reserve, before a release or update.
+    `file` is the file's name, or `ino N` if the name is unknown. `claim` is quota_claim.
+    """
+
+    kind: EventKind
+    file: str
+    count: int
+    reserved: int
+    claim: bool | None = None
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One operation's outcome.
+
+    `because` names the model's rules that the step exercised, with the kernel function;
+    `quirks` the known kernel bugs that the model followed in it. `unpredicted` maps a
+    field (`blocks`, `extents`, `events`, ...) to the reason why the subject leaves it
+    None in this step, for reports.
+    """
+
+    result: Result
+    events: tuple[Event, ...] | None
+    observation: Observation
+    because: tuple[str, ...] = ()
+    quirks: tuple[str, ...] = ()
+    unpredicted: dict[str, str] = {}
+
+
+class Content(msgspec.Struct, frozen=True):
+    """Content of a file.
+
+    `sha256` is of the whole content. `blocks` gives the crc32 of each 4096-byte piece
+    that is not all zero, by its index, so that a difference can be located; either is
+    None where the subject does not have it. `undefined` lists byte ranges
+    `(start, length)` that the model cannot know; with any, sha256 is None.
+    """
+
+    size: int
+    sha256: str | None = None
+    blocks: dict[int, int] | None = None
+    undefined: tuple[tuple[int, int], ...] = ()
+
+
+class Final(msgspec.Struct, frozen=True):
+    """What is left when the workload is over.
+
+    `dropped` is the content after sync and drop_caches, `content` after umount and mount,
+    both by file; `observation` was taken after that mount. `disk_blocks` is each file's
+    i_blocks (sectors) read from the image by another program than the kernel. `fsck` is
+    what `e2fsck -fn` complained of, empty if nothing. `log` holds the kernel's own
+    complaints (WARN, ext4_warning, ext4_error, panic).
+    """
+
+    observation: Observation
+    dropped: dict[str, Content] | None = None
+    content: dict[str, Content] | None = None
+    disk_blocks: dict[str, int] | None = None
+    fsck: str | None = None
+    log: tuple[str, ...] | None = None
+
+
+class Trace(msgspec.Struct, frozen=True):
+    """What one subject saw of one workload. `subject` names it, `kernel` its release."""
+
+    workload: Workload
+    subject: str
+    start: Observation
+    steps: tuple[Step, ...]
+    final: Final | None
+    kernel: str | None = None
+    version: int = VERSION
+
+
+Placement = tuple[dict[str, tuple[Extent, ...]], ...]
+"""Extents with physical numbers, by step and file: where a real kernel put the blocks.
+
+The only thing that flows from one subject to another: the model needs it to predict the
+extent tree (physically adjacent extents merge), and reads nothing else from it than the
+physical numbers of blocks that it has itself decided to allocate. The last entry, one
+past the steps, is the final observation's.
+"""
+
+
+class Subject(Protocol):
+    """Turns a workload into a trace."""
+
+    @property
+    def name(self) -> str:
+        """How reports call it."""
+
+    def run(self, workload: Workload, placement: Placement | None = None) -> Trace:
+        """Run `workload` and say what was seen.
+
+        `placement` comes from the other subject of the comparison, if that one has run
+        already; subjects that are real kernels ignore it. Raises `NotModelledError` or
+        `MachineryError`.
+        """
+
+
+def placement_of(trace: Trace) -> Placement:
+    """Where the kernel behind `trace` put the blocks, step by step."""
+    observations = [step.observation for step in trace.steps]
+    if trace.final is not None:
+        observations.append(trace.final.observation)
+    return tuple(
+        {name: file.extents or () for name, file in observation.files.items()}
+        for observation in observations
+    )
+
+
+def encode(trace: Trace) -> bytes:
+    """`trace` as JSON."""
+    return msgspec.json.encode(trace)
+
+
+def decode(data: bytes) -> Trace:
+    """The trace behind `encode`'s JSON; `msgspec.ValidationError` if it is not one."""
+    return msgspec.json.decode(data, type=Trace)

@@ -1,0 +1,1 @@
+"""The executable specification of ext4's buffered write paths."""

@@ -1,0 +1,1 @@
+"""Real kernels in QEMU guests: bring one up, drive it, survive what it does."""

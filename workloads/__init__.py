@@ -1,0 +1,1 @@
+"""Workloads: file system configurations and the operations that run on them."""

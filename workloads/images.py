@@ -1,0 +1,78 @@
+"""The named file systems that workloads run on: size and mke2fs options of each."""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["DEVICE_SIZE", "IMAGES", "Geometry", "Image"]
+
+MIB = 1024 * 1024
+DEVICE_SIZE = 64 * MIB
+"""Bytes of the block device; a file system may be smaller."""
+
+
+class Image(msgspec.Struct, frozen=True):
+    """A file system as mke2fs makes it.
+
+    `size` is bytes; `options` are mke2fs options beyond those that every image gets
+    (`-m 0`, fixed UUID and hash seed, no lazy initialisation, no discard).
+    """
+
+    name: str
+    size: int
+    options: tuple[str, ...]
+
+    @property
+    def block_size(self) -> int:
+        """Bytes of a block."""
+        return int(self.options[self.options.index("-b") + 1])
+
+    @property
+    def cluster_size(self) -> int:
+        """Bytes of a cluster; the block size without bigalloc."""
+        if "-C" not in self.options:
+            return self.block_size
+        return int(self.options[self.options.index("-C") + 1])
+
+    @property
+    def features(self) -> frozenset[str]:
+        """What the image adds (`quota`) or removes (`^extents`), as given to `-O`."""
+        return frozenset(self.options[self.options.index("-O") + 1].split(","))
+
+
+def _image(name: str, mib: int, options: str) -> Image:
+    return Image(name, mib * MIB, tuple(options.split()))
+
+
+IMAGES: dict[str, Image] = {
+    image.name: image
+    for image in (
+        _image("4k", 64, "-b 4096 -O ^resize_inode"),
+        _image("1k", 48, "-b 1024 -O ^resize_inode"),
+        _image("2k", 48, "-b 2048 -O ^resize_inode"),
+        _image("bigalloc16k", 64, "-b 4096 -O bigalloc,^resize_inode -C 16384"),
+        _image("bigalloc64k", 64, "-b 4096 -O bigalloc,^resize_inode -C 65536"),
+        _image("1kbigalloc8k", 48, "-b 1024 -O bigalloc,^resize_inode -C 8192"),
+        _image("small4k", 16, "-b 4096 -O ^resize_inode -J size=4"),
+        _image("nocsum4k", 64, "-b 4096 -O ^metadata_csum,^resize_inode"),
+        _image("ext3ish", 64, "-b 4096 -O ^extents,^64bit,^resize_inode"),
+        _image("inline", 64, "-b 4096 -O inline_data,^resize_inode"),
+        _image("nojournal", 64, "-b 4096 -O ^has_journal,^resize_inode"),
+        _image("quota4k", 64, "-b 4096 -O quota,^resize_inode -E quotatype=usrquota"),
+    )
+}
+
+
+class Geometry(msgspec.Struct, frozen=True):
+    """What an image's superblock says after mke2fs; the model starts from it.
+
+    `free_blocks` and `blocks` count file system blocks, `reserved_blocks` is the
+    superuser's reserve (s_r_blocks_count). `inode_size` is bytes.
+    """
+
+    blocks: int
+    free_blocks: int
+    reserved_blocks: int
+    block_size: int
+    cluster_size: int
+    inode_size: int = 256

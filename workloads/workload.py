@@ -1,0 +1,56 @@
+"""A workload: where it runs and what is done there."""
+
+from __future__ import annotations
+
+import msgspec
+
+from workloads.images import Image
+from workloads.ops import AnyOp
+
+__all__ = ["Config", "Workload"]
+
+
+class Config(msgspec.Struct, frozen=True):
+    """A file system and how it is mounted.
+
+    `mount` is the ext4 option string; `noatime` is always added as a mount flag.
+    """
+
+    image: Image
+    mount: str = "delalloc"
+
+    @property
+    def name(self) -> str:
+        """`image@mount`, as test ids and recordings write it."""
+        return f"{self.image.name}@{self.mount}"
+
+    @property
+    def options(self) -> frozenset[str]:
+        """The mount options, split."""
+        return frozenset(option for option in self.mount.split(",") if option)
+
+    @property
+    def path(self) -> str:
+        """`iomap` if mounted with `buffered_iomap`, else `bh` (buffer_head)."""
+        return "iomap" if "buffered_iomap" in self.options else "bh"
+
+    def with_options(self, *extra: str) -> Config:
+        """The same file system, mounted with `extra` options appended."""
+        return Config(self.image, ",".join(part for part in (self.mount, *extra) if part))
+
+
+class Workload(msgspec.Struct, frozen=True):
+    """A program (its operations) on a configuration.
+
+    `program` names what is done, `shows` says in one line what it would catch.
+    """
+
+    program: str
+    config: Config
+    ops: tuple[AnyOp, ...]
+    shows: str = ""
+
+    @property
+    def name(self) -> str:
+        """`program@image@mount`."""
+        return f"{self.program}@{self.config.name}"
