@@ -35,6 +35,7 @@ class State(enum.StrEnum):
     DELAYED = "delayed"
     UNWRITTEN = "unwritten"
     WRITTEN = "written"
+    INLINE = "inline"
 
 
 class Extent(msgspec.Struct, frozen=True):

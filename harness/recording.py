@@ -1,0 +1,223 @@
+"""Recordings: what a kernel did some other day, as a subject like any other.
+
+A recording is two xz-compressed JSON files: `NAME.workloads.json.xz`, a list of
+`{"name", "image", "mount", "ops"}`, and `NAME.jsonl.xz`, one result line per workload
+with the observations of `start`, of each step and of `final` (after umount and mount).
+Inode numbers are not recorded beside names; they are recovered from ext4's rule for new
+inodes (`InodeNumbers`).
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.errors import UsageError
+from harness.trace import (
+    Content,
+    Event,
+    EventKind,
+    Extent,
+    FileObservation,
+    Final,
+    Observation,
+    Placement,
+    State,
+    Step,
+    Trace,
+)
+from workloads.images import IMAGES, Geometry
+from workloads.ops import AnyOp, CopyRange, FileOp, Rename, Sendfile, Splice, Unlink
+from workloads.workload import Config, Workload
+
+__all__ = ["InodeNumbers", "Recording", "load", "parse_event"]
+
+FIEMAP_DELALLOC = 0x4
+FIEMAP_INLINE = 0x200
+FIEMAP_UNWRITTEN = 0x800
+FIRST_INODE = 12  # 11 is lost+found
+
+_EVENT = re.compile(
+    r"ext4_da_(?P<kind>reserve|release|update_reserve)_space: dev \d+,\d+ ino (?P<ino>\d+) "
+    r".*?(?:reserve_blocks|freed_blocks|used_blocks) (?P<count>\d+) ?"
+    r"reserved_data_blocks (?P<reserved>\d+)(?: .*?quota_claim (?P<claim>\d+))?"
+)
+
+
+class InodeNumbers:
+    """Which name holds which inode number: ext4 gives a new file the lowest free one.
+
+    Without a journal a number that was just freed is not given again
+    (`recently_deleted()` in `fs/ext4/ialloc.c`).
+    """
+
+    def __init__(self, *, journal: bool) -> None:
+        self._journal = journal
+        self._by_name: dict[str, int] = {}
+        self._used: set[int] = set()
+
+    def before(self, op: AnyOp) -> dict[int, str]:
+        """Names by number while `op` runs, with the files that it creates."""
+        if isinstance(op, FileOp):
+            self._open(op.file)
+        if isinstance(op, CopyRange | Sendfile | Splice):
+            self._open(op.to)
+        return {number: name for name, number in self._by_name.items()}
+
+    def after(self, op: AnyOp) -> None:
+        """Take note of the names that `op` removed or moved."""
+        if isinstance(op, Unlink):
+            self._free(op.file)
+        if isinstance(op, Rename) and op.file != op.to:
+            self._free(op.to)
+            self._by_name[op.to] = self._by_name.pop(op.file)
+
+    def _open(self, name: str) -> None:
+        if name not in self._by_name:
+            number = FIRST_INODE
+            while number in self._used:
+                number += 1
+            self._by_name[name] = number
+            self._used.add(number)
+
+    def _free(self, name: str) -> None:
+        number = self._by_name.pop(name, None)
+        if self._journal and number is not None:
+            self._used.discard(number)
+
+
+def parse_event(line: str, names: dict[int, str]) -> Event:
+    """A reservation tracepoint's printed text; ValueError if it is none."""
+    match = _EVENT.search(line)
+    if match is None:
+        raise ValueError(f"not a reservation tracepoint: {line!r}")
+    number = int(match["ino"])
+    return Event(
+        kind=EventKind(match["kind"]),
+        file=names.get(number, f"ino {number}"),
+        count=int(match["count"]),
+        reserved=int(match["reserved"]),
+        claim=None if match["claim"] is None else match["claim"] == "1",
+    )
+
+
+def _extent(row: list[int]) -> Extent:
+    start, physical, length, flags = row
+    if flags & FIEMAP_DELALLOC:
+        return Extent(start, length, State.DELAYED)
+    if flags & FIEMAP_INLINE:
+        return Extent(start, length, State.INLINE)
+    state = State.UNWRITTEN if flags & FIEMAP_UNWRITTEN else State.WRITTEN
+    return Extent(start, length, state, physical)
+
+
+def _file(raw: dict[str, Any]) -> FileObservation:
+    fiemap = raw["fiemap"]
+    failed = isinstance(fiemap, str)
+    return FileObservation(
+        size=raw["size"],
+        blocks=raw["blocks"],
+        extents=None if failed else tuple(_extent(row) for row in fiemap),
+        extents_error=fiemap if failed else None,
+    )
+
+
+def _observation(raw: dict[str, Any]) -> Observation:
+    if "error" in raw:
+        return Observation(error=raw["error"])
+    return Observation(
+        files={name: _file(file) for name, file in raw["files"].items()},
+        delalloc=raw["delalloc"],
+        bfree=raw["bfree"],
+        bavail=raw["bavail"],
+    )
+
+
+def _workload(raw: dict[str, Any]) -> Workload:
+    config = Config(IMAGES[raw["image"]], raw["mount"])
+    ops = msgspec.convert(raw["ops"], tuple[AnyOp, ...])
+    return Workload(raw["name"].split("@")[0], config, ops)
+
+
+def _trace(raw: dict[str, Any], workload: Workload, subject: str) -> Trace:
+    numbers = InodeNumbers(journal="^has_journal" not in workload.config.image.features)
+    steps = []
+    for op, step in zip(workload.ops, raw["steps"], strict=True):
+        names = numbers.before(op)
+        events = tuple(parse_event(line, names) for line in step["trace"])
+        steps.append(Step(step["ret"], events, _observation(step["obs"])))
+        numbers.after(op)
+    final = raw["final"]
+    content = {
+        name: Content(file["size"], sha256=file["sha256"])
+        for name, file in final.get("files", {}).items()
+        if "sha256" in file
+    }
+    return Trace(
+        workload=workload,
+        subject=subject,
+        start=_observation(raw["start"]),
+        steps=tuple(steps),
+        final=Final(observation=_observation(final), content=content),
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return lzma.decompress(path.read_bytes()).decode()
+    except (OSError, lzma.LZMAError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a readable recording: {error}") from error
+
+
+def load(directory: Path, name: str, workloads: str | None = None) -> Iterator[Trace]:
+    """The traces of recording `name`, in the order in which they were recorded.
+
+    `workloads` names the workload list where it is not `name`'s own. Raises `UsageError`
+    where a file is missing or damaged.
+    """
+    listed = _read(directory / f"{workloads or name}.workloads.json.xz")
+    by_name = {raw["name"]: raw for raw in json.loads(listed)}
+    for line in _read(directory / f"{name}.jsonl.xz").splitlines():
+        raw = json.loads(line)
+        yield _trace(raw, _workload(by_name[raw["name"]]), name)
+
+
+class Recording:
+    """The subject that answers from a recording."""
+
+    def __init__(self, directory: Path, name: str, workloads: str | None = None) -> None:
+        self.name = name
+        self.traces = {
+            (trace.workload.program, trace.workload.config): trace
+            for trace in load(directory, name, workloads)
+        }
+
+    def run(self, workload: Workload, placement: Placement | None = None) -> Trace:  # noqa: ARG002
+        """The recorded trace; `UsageError` if this workload was not recorded."""
+        trace = self.traces.get((workload.program, workload.config))
+        if trace is None or trace.workload.ops != workload.ops:
+            raise UsageError(f"{self.name} holds no recording of {workload.name}")
+        return trace
+
+    def geometry(self, workload: Workload) -> Geometry:
+        """What the model needs to know of the recorded image, from its first observation.
+
+        The images have no superuser's reserve (`-m 0`).
+        """
+        image = workload.config.image
+        free = self.run(workload).start.bfree
+        if free is None:
+            raise UsageError(f"{workload.name}: the recording has no free block count")
+        return Geometry(
+            blocks=image.size // image.block_size,
+            free_blocks=free,
+            reserved_blocks=0,
+            block_size=image.block_size,
+            cluster_size=image.cluster_size,
+        )
