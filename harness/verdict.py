@@ -1,0 +1,96 @@
+"""Verdicts: what a comparison of two traces found, and what it could not look at."""
+
+from __future__ import annotations
+
+import enum
+from typing import Literal
+
+import msgspec
+
+from workloads.workload import Workload
+
+__all__ = ["Mismatch", "Outcome", "Place", "Verdict", "Where"]
+
+Place = int | Literal["start", "final"]
+"""A step's index, or the observation before the first or after the last of them."""
+
+Where = tuple[str, str]
+"""What was not compared (a field's name), and why."""
+
+
+class Outcome(enum.StrEnum):
+    """What a comparison comes to; reports count them."""
+
+    AGREE = "agree"
+    """Everything that both subjects see is the same."""
+    KNOWN = "known"
+    """They differ only by known issues of this kernel."""
+    MISMATCH = "mismatch"
+    """They differ."""
+    NOT_MODELLED = "not modelled"
+    """The model refuses something in the workload by name; nothing was compared."""
+    BROKEN = "broken"
+    """The machinery failed; nothing can be said of the file system."""
+
+
+class Mismatch(msgspec.Struct, frozen=True):
+    """One field that differs.
+
+    `op` is the operation as a workload file writes it, empty at the start and the end;
+    `file` is None for what belongs to the whole file system. `because` names the rules
+    that the expecting subject applied in the step.
+    """
+
+    place: Place
+    op: str
+    file: str | None
+    field: str
+    expected: object
+    actual: object
+    because: tuple[str, ...] = ()
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What comparing two subjects on one workload found.
+
+    `subjects` and `kernels` are in the order expected, actual. `mismatches` are in the
+    order of the steps; those after the first diverging step may be its consequences
+    (`headline` leaves them out). `steps` and `compared` count the steps and the single
+    fields that were looked at. `not_compared` counts the fields that were not, by field
+    and reason. `known` names the known issues that account for a difference from the
+    strict expectation, `gone` those that should have shown and did not. `refused` is what
+    the model does not cover, `broken` how the machinery failed.
+    """
+
+    workload: Workload
+    subjects: tuple[str, str]
+    kernels: tuple[str | None, str | None] = (None, None)
+    mismatches: tuple[Mismatch, ...] = ()
+    steps: int = 0
+    compared: int = 0
+    not_compared: dict[Where, int] = {}
+    known: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    refused: str | None = None
+    broken: str | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """The one word for all of it; a mismatch is one even if the machinery failed later."""
+        if self.mismatches:
+            return Outcome.MISMATCH
+        if self.broken is not None:
+            return Outcome.BROKEN
+        if self.refused is not None:
+            return Outcome.NOT_MODELLED
+        return Outcome.KNOWN if self.known else Outcome.AGREE
+
+    @property
+    def headline(self) -> tuple[Mismatch, ...]:
+        """The mismatches of the first diverging step."""
+        return tuple(m for m in self.mismatches if m.place == self.mismatches[0].place)
+
+    @property
+    def kernel(self) -> str | None:
+        """The release of the kernel under test: the actual subject's, else the expected one's."""
+        return self.kernels[1] or self.kernels[0]
