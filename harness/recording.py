@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import lzma
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -50,33 +50,39 @@ _EVENT = re.compile(
 )
 
 
+def _named(op: AnyOp) -> list[str]:
+    """The files that `op` opens, in its order."""
+    names = [op.file] if isinstance(op, FileOp) else []
+    return [*names, op.to] if isinstance(op, CopyRange | Sendfile | Splice) else names
+
+
 class InodeNumbers:
     """Which name holds which inode number: ext4 gives a new file the lowest free one.
 
-    Without a journal a number that was just freed is not given again
-    (`recently_deleted()` in `fs/ext4/ialloc.c`).
+    Without a journal it sometimes passes over a number that was just freed
+    (`recently_deleted()` in `fs/ext4/ialloc.c`); such events keep the name `ino N`.
     """
 
-    def __init__(self, *, journal: bool) -> None:
-        self._journal = journal
+    def __init__(self) -> None:
         self._by_name: dict[str, int] = {}
         self._used: set[int] = set()
 
-    def before(self, op: AnyOp) -> dict[int, str]:
-        """Names by number while `op` runs, with the files that it creates."""
-        if isinstance(op, FileOp):
-            self._open(op.file)
-        if isinstance(op, CopyRange | Sendfile | Splice):
-            self._open(op.to)
+    def before(self, op: AnyOp, after: Set[str]) -> dict[int, str]:
+        """Names by number while `op` runs; `after` holds the names that exist afterwards."""
+        if not isinstance(op, Unlink | Rename):
+            for name in _named(op):
+                if name in after:
+                    self._open(name)
         return {number: name for name, number in self._by_name.items()}
 
-    def after(self, op: AnyOp) -> None:
+    def after(self, op: AnyOp, after: Set[str]) -> None:
         """Take note of the names that `op` removed or moved."""
-        if isinstance(op, Unlink):
-            self._free(op.file)
-        if isinstance(op, Rename) and op.file != op.to:
+        moved = self._by_name.get(op.file) if isinstance(op, Rename) else None
+        if isinstance(op, Rename) and moved is not None and op.file not in after:
             self._free(op.to)
             self._by_name[op.to] = self._by_name.pop(op.file)
+        for name in self._by_name.keys() - after:
+            self._free(name)
 
     def _open(self, name: str) -> None:
         if name not in self._by_name:
@@ -88,7 +94,7 @@ class InodeNumbers:
 
     def _free(self, name: str) -> None:
         number = self._by_name.pop(name, None)
-        if self._journal and number is not None:
+        if number is not None:
             self._used.discard(number)
 
 
@@ -146,13 +152,15 @@ def _workload(raw: dict[str, Any]) -> Workload:
 
 
 def _trace(raw: dict[str, Any], workload: Workload, subject: str) -> Trace:
-    numbers = InodeNumbers(journal="^has_journal" not in workload.config.image.features)
+    numbers = InodeNumbers()
     steps = []
     for op, step in zip(workload.ops, raw["steps"], strict=True):
-        names = numbers.before(op)
+        existing = step["obs"].get("files", {}).keys()
+        names = numbers.before(op, existing)
         events = tuple(parse_event(line, names) for line in step["trace"])
         steps.append(Step(step["ret"], events, _observation(step["obs"])))
-        numbers.after(op)
+        if "error" not in step["obs"]:
+            numbers.after(op, existing)
     final = raw["final"]
     content = {
         name: Content(file["size"], sha256=file["sha256"])
