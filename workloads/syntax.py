@@ -1,0 +1,313 @@
+"""The text form of workloads: what a `.ops` file or a line of operations says.
+
+    show: what this program would catch, in one line
+    on: 4k@delalloc 1k@delalloc
+
+    pwrite a 0 8k      # comments and blank lines are free
+    fpunch a 4k 4k
+
+`parse(format_program(p), p.name) == p` for every program. The grammar is described for
+people in `docs/workloads.md`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, NoReturn, cast
+
+from workloads.fields import BadValue, Field, fields_of, format_number, parse_number, usage
+from workloads.images import DEVICE_SIZE, IMAGES
+from workloads.ops import BY_WORD, AnyOp, Op
+from workloads.program import DEFAULT, Note, Program, workloads
+
+__all__ = [
+    "SUFFIX", "Program", "WorkloadSyntaxError", "format_line", "format_op", "format_program",
+    "parse", "parse_line", "usage", "workloads",
+]  # fmt: skip
+
+SUFFIX = ".ops"
+"""What names of workload files end with."""
+
+SMALLEST_IMAGE = 1024 * 1024
+HEADERS = ("show", "on", "rules", "size")
+_HEADER = re.compile(r"\s*([A-Za-z_]+)\s*:(.*)", re.DOTALL)
+_TOKEN = re.compile(r"\S+")
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_MOUNT = re.compile(r"[A-Za-z0-9_=,.-]+")
+_RULE = re.compile(r"[A-Za-z0-9_.:-]+")
+
+
+class WorkloadSyntaxError(ValueError):
+    """A workload's text is not what the grammar allows.
+
+    `line` and `column` count from 1; `problem` says what is wrong and what to write.
+    """
+
+    def __init__(self, file: str, line: int, column: int, problem: str) -> None:
+        super().__init__(f"{file}:{line}:{column}: {problem}")
+        self.file = file
+        self.line = line
+        self.column = column
+        self.problem = problem
+
+
+class _Piece(NamedTuple):
+    """A part of the text and where it stands; `column` counts from 0."""
+
+    file: str
+    line: int
+    column: int
+    text: str
+
+    def fail(self, problem: str) -> NoReturn:
+        raise WorkloadSyntaxError(self.file, self.line, self.column + 1, problem)
+
+    def part(self, start: int, end: int | None = None) -> _Piece:
+        return self._replace(column=self.column + start, text=self.text[start:end])
+
+    def tokens(self) -> list[_Piece]:
+        return [self.part(*match.span()) for match in _TOKEN.finditer(self.text)]
+
+    def split(self, separator: str) -> Iterator[_Piece]:
+        start = 0
+        for text in self.text.split(separator):
+            yield self.part(start, start + len(text))
+            start += len(text) + len(separator)
+
+
+class _Header:
+    """The header's values while a text is read."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, Any] = {}
+
+    def take(self, piece: _Piece, key: str, value: _Piece) -> None:
+        if key not in HEADERS:
+            piece.fail(
+                f'unknown header "{key}"'
+                + (_suggest(key, HEADERS) or f"; headers are {', '.join(HEADERS)}")
+            )
+        if key in self.given:
+            piece.fail(f'"{key}:" stands here a second time; leave one of them out')
+        tokens = value.tokens()
+        if not tokens:
+            value.fail(f'"{key}:" has no value; write one or leave the line out')
+        if key == "show":
+            self.given["shows"] = value.text.strip()
+        else:
+            for token in tokens:
+                if token.text.startswith("#"):
+                    token.fail("in the header, comments need lines of their own")
+            self.given[key] = getattr(self, f"_{key}")(tokens)
+
+    def _on(self, tokens: list[_Piece]) -> tuple[str, ...]:
+        for number, token in enumerate(tokens):
+            if token.text in (earlier.text for earlier in tokens[:number]):
+                token.fail(f'"{token.text}" is named twice; leave one out')
+            if token.text != DEFAULT:
+                _check_config(token)
+        return tuple(token.text for token in tokens)
+
+    def _rules(self, tokens: list[_Piece]) -> tuple[str, ...]:
+        for token in tokens:
+            if not _RULE.fullmatch(token.text):
+                token.fail(f'"{token.text}" is no rule id; use letters, digits and _ . : -')
+        return tuple(token.text for token in tokens)
+
+    def _size(self, tokens: list[_Piece]) -> int:
+        if len(tokens) > 1:
+            tokens[1].fail('"size:" takes one number, as in size: 20m')
+        try:
+            size = parse_number(tokens[0].text)
+        except BadValue as error:
+            tokens[0].fail(str(error))
+        if size % 1024 or not SMALLEST_IMAGE <= size <= DEVICE_SIZE:
+            tokens[0].fail(
+                f"size is {tokens[0].text}; it must be whole KiB from "
+                f"{format_number(SMALLEST_IMAGE)} to {format_number(DEVICE_SIZE)}"
+            )
+        return size
+
+
+def parse(text: str, name: str, file: str | None = None) -> Program:
+    """The program that `text` holds, called `name`; `file` is how errors call the text.
+
+    Raises WorkloadSyntaxError.
+    """
+    lines = [_Piece(file or name, number, 0, line) for number, line in _lines(text)]
+    return _parse(lines, name)
+
+
+def parse_line(text: str, name: str = "line") -> Program:
+    """The program of a single line, headers and operations separated by `;`.
+
+    Raises WorkloadSyntaxError.
+    """
+    pieces: list[_Piece] = []
+    for number, line in _lines(text):
+        code = line.split("#", 1)[0]
+        whole = _Piece(name, number, 0, line)
+        pieces += [*whole.part(0, len(code)).split(";"), whole.part(len(code))]
+    return _parse(pieces, name)
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    return enumerate(text.split("\n"), start=1)
+
+
+def _parse(lines: Iterable[_Piece], name: str) -> Program:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f'"{name}" is no name of a program; use letters, digits and _ . -')
+    header = _Header()
+    ops: list[AnyOp] = []
+    notes: list[Note] = []
+    piece = None
+    for piece in lines:
+        match = _HEADER.match(piece.text.split("#", 1)[0]) and _HEADER.match(piece.text)
+        if match and not ops:
+            header.take(piece.part(match.start(1)), match[1], piece.part(match.start(2)))
+            continue
+        if match and match[1] in HEADERS:
+            piece.part(match.start(1)).fail("headers stand above the first operation; move it up")
+        code, comment = piece.text.split("#", 1) if "#" in piece.text else (piece.text, None)
+        before = len(ops)
+        for statement in piece.part(0, len(code)).split(";"):
+            if tokens := statement.tokens():
+                ops.append(_parse_op(tokens, len(ops) + 1))
+        if comment is not None and comment.strip():
+            beside = len(ops) > before
+            index = len(ops) - 1 if beside else len(ops) if ops or header.given else -1
+            notes.append(Note(index, comment.strip(), beside))
+    if not ops:
+        where = piece or _Piece(name, 1, 0, "")
+        where.fail("there is no operation; write one per line, as in: pwrite a 0 4k")
+    return Program(name, tuple(ops), notes=tuple(notes), **header.given)
+
+
+def _parse_op(tokens: list[_Piece], default_tag: int) -> AnyOp:
+    word, *rest = tokens
+    cls = BY_WORD.get(word.text)
+    if cls is None:
+        hint = _suggest(word.text, BY_WORD) or "; docs/workloads.md lists them"
+        word.fail(f'unknown operation "{word.text}"{hint}')
+    values = _values(cls, _assign(cls, word, rest))
+    if any(field.name == "tag" for field in fields_of(cls)):
+        values.setdefault("tag", default_tag)
+    return cast(AnyOp, cls(**values))
+
+
+def _assign(cls: type[Op], word: _Piece, rest: list[_Piece]) -> dict[str, _Piece]:
+    """Which token belongs to which field: named ones first, the others fill the rest."""
+    fields = {field.name: field for field in fields_of(cls)}
+    given: dict[str, _Piece] = {}
+    positional = []
+    for token in rest:
+        key, equals, _ = token.text.partition("=")
+        if not equals or any(field.kind == "options" for field in fields.values()):
+            positional.append(token)
+            continue
+        if key not in fields:
+            hint = _suggest(key, fields)
+            token.fail(f'{cls.WORD} has no field "{key}"{hint}; it takes {usage(cls)}')
+        if key in given:
+            token.fail(f'"{key}" is given twice; leave one out')
+        given[key] = token.part(len(key) + 1)
+    free = [field for field in fields.values() if field.name not in given]
+    needed = [field for field in free if not field.optional]
+    if len(positional) <= len(needed):
+        free = needed
+    if len(positional) > len(free):
+        extra = positional[len(free)]
+        extra.fail(f'{cls.WORD} takes {_takes(cls)}; "{extra.text}" is one too many')
+    given.update({field.name: token for field, token in zip(free, positional, strict=False)})
+    for field in needed:
+        if field.name not in given:
+            last = rest[-1] if rest else word
+            end = last.part(len(last.text))
+            end.fail(f"{cls.WORD} takes {_takes(cls)}; {field.name.upper()} is missing")
+    return given
+
+
+def _takes(cls: type[Op]) -> str:
+    return usage(cls).partition(" ")[2] or "nothing"
+
+
+def _values(cls: type[Op], given: dict[str, _Piece]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for field in fields_of(cls):
+        if field.name in given:
+            try:
+                values[field.name] = field.parse(given[field.name].text)
+            except BadValue as error:
+                given[field.name].fail(f"{cls.WORD}: {error}")
+    return values
+
+
+def _check_config(token: _Piece) -> None:
+    image, at, mount = token.text.partition("@")
+    if image not in IMAGES:
+        known = f"; images are {', '.join(IMAGES)}"
+        token.fail(f'unknown image "{image}"{_suggest(image, IMAGES) or known}')
+    if not at or not mount:
+        token.fail(f'"{token.text}" names no mount options; write {image}@delalloc')
+    if not _MOUNT.fullmatch(mount):
+        token.part(len(image) + 1).fail(f'"{mount}" is no list of mount options; write a,b=c')
+
+
+def _suggest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    return f'; did you mean "{close[0]}"?' if close else ""
+
+
+# --- writing --------------------------------------------------------------------------
+
+
+def format_op(op: AnyOp, index: int) -> str:
+    """The canonical text of operation number `index` (from 0) of a program.
+
+    A tag of `index + 1` is what a reader of the text assumes, so it is left out.
+    """
+
+    def text(field: Field) -> str:
+        value = field.format(getattr(op, field.name))
+        return f"{field.name}={value}" if field.named else value
+
+    cls = type(op)
+    shown = [
+        field
+        for field in sorted(fields_of(cls), key=lambda field: (field.named, field.optional))
+        if field.name != "tag" or op.tag != index + 1  # type: ignore[union-attr]
+    ]
+    return " ".join([cls.WORD, *(text(field) for field in shown)])
+
+
+def _headers(program: Program) -> list[str]:
+    lines = []
+    if program.shows:
+        lines.append(f"show: {program.shows}")
+    lines.append(f"on: {' '.join(program.on)}")
+    if program.rules:
+        lines.append(f"rules: {' '.join(program.rules)}")
+    if program.size is not None:
+        lines.append(f"size: {format_number(program.size)}")
+    return lines
+
+
+def format_program(program: Program) -> str:
+    """The canonical text of `program`, with its comments."""
+    lines = [f"# {note.text}" for note in program.notes if note.index < 0]
+    lines += [*_headers(program), ""]
+    for index, op in enumerate(program.ops):
+        here = [note for note in program.notes if note.index == index]
+        lines += [f"# {note.text}" for note in here if not note.beside]
+        beside = "".join(f"  # {note.text}" for note in here if note.beside)
+        lines.append(format_op(op, index) + beside)
+    lines += [f"# {note.text}" for note in program.notes if note.index >= len(program.ops)]
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def format_line(program: Program) -> str:
+    """The operations of `program` on one line, as `parse_line` reads them."""
+    return "; ".join(format_op(op, index) for index, op in enumerate(program.ops))
