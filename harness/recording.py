@@ -189,11 +189,19 @@ def load(directory: Path, name: str, workloads: str | None = None) -> Iterator[T
     `workloads` names the workload list where it is not `name`'s own. Raises `UsageError`
     where a file is missing or damaged.
     """
-    listed = _read(directory / f"{workloads or name}.workloads.json.xz")
-    by_name = {raw["name"]: raw for raw in json.loads(listed)}
-    for line in _read(directory / f"{name}.jsonl.xz").splitlines():
-        raw = json.loads(line)
-        yield _trace(raw, _workload(by_name[raw["name"]]), name)
+    listed = directory / f"{workloads or name}.workloads.json.xz"
+    results = directory / f"{name}.jsonl.xz"
+    try:
+        by_name = {raw["name"]: raw for raw in json.loads(_read(listed))}
+    except (ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"{listed}: not a list of workloads: {error!r}") from error
+    for number, line in enumerate(_read(results).splitlines(), start=1):
+        try:
+            raw = json.loads(line)
+            trace = _trace(raw, _workload(by_name[raw["name"]]), name)
+        except (ValueError, TypeError, KeyError) as error:
+            raise UsageError(f"{results}: line {number} is damaged: {error!r}") from error
+        yield trace
 
 
 class Recording:

@@ -1,0 +1,109 @@
+"""The recordings load as traces, whole, with events under their files' names."""
+
+from __future__ import annotations
+
+import lzma
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from harness.recording import InodeNumbers, Recording, load, parse_event
+from harness.trace import EventKind, State, Trace, decode, encode, placement_of
+from workloads import ops
+
+RECORDINGS = Path(__file__).parent / "recordings"
+
+
+@pytest.fixture(scope="module")
+def extra() -> list[Trace]:
+    return list(load(RECORDINGS, "bh73-extra", "bh-extra"))
+
+
+def test_every_step_of_a_recording_is_there(extra: list[Trace]) -> None:
+    assert len(extra) == 112
+    assert sum(len(trace.steps) for trace in extra) == 897
+    assert all(len(trace.steps) == len(trace.workload.ops) for trace in extra)
+
+
+def test_every_event_has_a_file(extra: list[Trace]) -> None:
+    events = [event for trace in extra for step in trace.steps for event in step.events or ()]
+    assert len(events) > 1000
+    assert {event.file for event in events} <= {"a", "b", "c"}
+
+
+def test_a_trace_survives_encoding(extra: list[Trace]) -> None:
+    for trace in extra[:20]:
+        assert decode(encode(trace)) == trace
+
+
+def test_placement_has_an_entry_for_each_step_and_the_end(extra: list[Trace]) -> None:
+    trace = extra[0]
+    placement = placement_of(trace)
+    assert len(placement) == len(trace.steps) + 1
+    written = [extent for extent in placement[-1]["a"] if extent.state is State.WRITTEN]
+    assert written
+    assert all(extent.physical for extent in written)
+
+
+def test_the_printed_reserve_event_lacks_a_space() -> None:
+    line = (
+        "ext4_da_reserve_space: dev 254,0 ino 12 mode 0100644 i_blocks 0 "
+        "reserve_blocks 1reserved_data_blocks 2"
+    )
+    event = parse_event(line, {12: "a"})
+    assert (event.kind, event.file, event.count, event.reserved) == (EventKind.RESERVE, "a", 1, 2)
+
+
+def test_an_update_event_carries_its_claim() -> None:
+    line = (
+        "ext4_da_update_reserve_space: dev 254,0 ino 13 mode 0100644 i_blocks 8 used_blocks 2 "
+        "reserved_data_blocks 3 quota_claim 1"
+    )
+    event = parse_event(line, {})
+    assert (event.kind, event.file, event.claim) == (EventKind.UPDATE, "ino 13", True)
+
+
+def test_another_line_is_no_event() -> None:
+    with pytest.raises(ValueError, match="not a reservation tracepoint"):
+        parse_event("ext4_free_blocks: dev 254,0 ino 12", {})
+
+
+def test_inode_numbers_follow_names_through_rename_and_reuse() -> None:
+    numbers = InodeNumbers()
+    assert numbers.before(ops.Write("a", 0, 1, 1), {"a"}) == {12: "a"}
+    assert numbers.before(ops.Write("b", 0, 1, 1), {"a", "b"}) == {12: "a", 13: "b"}
+    rename = ops.Rename("a", "b")
+    numbers.before(rename, {"b"})
+    numbers.after(rename, {"b"})
+    assert numbers.before(ops.Write("c", 0, 1, 1), {"b", "c"}) == {12: "b", 13: "c"}
+
+
+def test_a_damaged_recording_is_the_users_to_mend(tmp_path: Path) -> None:
+    (tmp_path / "x.workloads.json.xz").write_bytes(b"not xz")
+    with pytest.raises(UsageError, match="not a readable recording"):
+        list(load(tmp_path, "x"))
+    with pytest.raises(UsageError, match="not a readable recording"):
+        list(load(tmp_path, "missing"))
+
+
+def test_a_truncated_result_line_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.workloads.json.xz").write_bytes(lzma.compress(b"[]"))
+    (tmp_path / "x.jsonl.xz").write_bytes(lzma.compress(b'{"name": "a@4k@del'))
+    with pytest.raises(UsageError, match="line 1"):
+        list(load(tmp_path, "x"))
+
+
+def test_a_workload_that_was_not_recorded_is_refused(extra: list[Trace]) -> None:
+    recording = Recording(RECORDINGS, "bh73-extra", "bh-extra")
+    workload = extra[0].workload
+    assert recording.run(workload) == extra[0]
+    other = type(workload)(workload.program, workload.config, workload.ops[:1])
+    with pytest.raises(UsageError, match="no recording of"):
+        recording.run(other)
+
+
+def test_the_models_start_comes_from_the_first_observation(extra: list[Trace]) -> None:
+    recording = Recording(RECORDINGS, "bh73-extra", "bh-extra")
+    geometry = recording.geometry(extra[0].workload)
+    assert (geometry.blocks, geometry.free_blocks) == (16384, 14327)
