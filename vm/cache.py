@@ -1,0 +1,115 @@
+"""The cache directory: what was downloaded or built once, and is only read afterwards.
+
+An entry is a directory `KIND/KEY` below `$XDG_CACHE_HOME/ext4diff`. It is filled in a
+temporary directory beside it and then renamed, so that an entry is whole or absent, even
+after Ctrl-C or on a full disk. A lock file per entry makes parallel workers wait for the
+first instead of filling it twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from vm.errors import CacheError
+
+__all__ = ["cache_root", "disk_errors", "entry", "key_of", "locked", "prune"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def cache_root() -> Path:
+    """The cache directory, created if need be; `CacheError` if that is impossible."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    root = (Path(base) if base.startswith("/") else Path("~/.cache").expanduser()) / "ext4diff"
+    with disk_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        # Reading the directory tells an unreadable cache from an empty one.
+        next(root.iterdir(), None)
+    return root
+
+
+@contextlib.contextmanager
+def disk_errors(where: Path) -> Iterator[None]:
+    """Turn an `OSError` raised inside into a `CacheError` that says what to do about it."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in _FULL:
+            hint = "free some space there, or set XDG_CACHE_HOME to a directory with 300 MB free"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+            hint = "set XDG_CACHE_HOME to a directory that you can write to"
+        else:
+            raise
+        raise CacheError(f"cannot use the cache {where}: {reason}; {hint}") from error
+
+
+def key_of(*parts: str | bytes) -> str:
+    """A short content key (hex) of `parts`; their boundaries count."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()[:24]
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on the file `path` (created, never removed); waits for it."""
+    with disk_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("a")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def entry(kind: str, key: str, fill: Callable[[Path], None]) -> Path:
+    """The directory of entry `KIND/KEY`; `fill` is called with an empty one if there is none.
+
+    Whatever `fill` raises leaves no trace of the entry.
+    """
+    parent = cache_root() / kind
+    path = parent / key
+    if path.is_dir():
+        _touch(path)
+        return path
+    with locked(parent / f".{key}.lock"):
+        if path.is_dir():
+            return path
+        temporary = parent / f".{key}.new"
+        with disk_errors(parent):
+            shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process
+            try:
+                temporary.mkdir()
+                fill(temporary)
+                temporary.rename(path)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+    return path
+
+
+def _touch(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+def prune(kind: str, keep: int, days: float) -> None:
+    """Remove entries of `kind` unused for `days`, except the `keep` newest."""
+    limit = time.time() - days * 86400
+    with contextlib.suppress(OSError):
+        entries = [path for path in (cache_root() / kind).iterdir() if path.name[0] != "."]
+        entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in entries[keep:]:
+            if path.stat().st_mtime < limit:
+                shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,178 @@
+"""Sets of packages: a default kernel, and the programs of the guest, unpacked in the cache.
+
+What was resolved once is remembered by name and version, so that later runs need neither
+network nor apt. Packages are unpacked with `dpkg-deb -x`; nothing is installed.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+
+from vm import cache
+from vm.apt import Archive, Package, progress
+from vm.apt_sources import Distribution, find_distribution
+from vm.errors import CacheError, DownloadError, HostToolError
+
+__all__ = ["Unpacked", "closure", "kernel_packages", "unpack", "unpacked_kernel", "unpacked_userland"]
+
+KERNEL_PART = re.compile(r"linux-(binary|image|modules|base)-(unsigned-)?\d.*")
+"""The packages into which distributions split a kernel."""
+
+_USERLAND_ROOTS = ("python3-minimal", "busybox-static", "xfsprogs", "e2fsprogs")
+# Python's standard library package is not a dependency of python3-minimal.
+_USERLAND_FOLLOW = re.compile(r"python3(\.\d+)?(-minimal)?|lib(?!icu|sqlite|db5|ssl|readline).*|zlib1g")
+
+
+class Unpacked(msgspec.Struct, frozen=True):
+    """Packages unpacked into the directory `root`; `source` names them for reports."""
+
+    root: str
+    source: str
+    packages: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        """The directory that stands for `/`."""
+        return Path(self.root)
+
+
+def closure(archive: Archive, roots: Iterable[str], follow: re.Pattern[str]) -> list[Package]:
+    """The newest `roots` in `archive` and what they depend on, as far as `follow` matches.
+
+    A dependency that the archive lacks (a virtual package) is left out; a root that it
+    lacks is a `DownloadError`.
+    """
+    found: dict[str, Package] = {}
+    missing: set[str] = set()
+    wanted = set(roots)
+    while wanted:
+        shown = archive.show(wanted)
+        absent = wanted - shown.keys()
+        if absent & set(roots):
+            raise DownloadError(
+                f"{archive.name} has no package {min(absent)}; choose another mirror"
+            )
+        missing |= absent
+        found.update(shown)
+        depends = {name for package in shown.values() for name in package.depends}
+        wanted = {name for name in depends if follow.fullmatch(name)} - found.keys() - missing
+    return [found[name] for name in sorted(found)]
+
+
+def _version_key(name: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", name))
+
+
+def kernel_packages(archive: Archive, distribution: str) -> list[Package]:
+    """The packages of the newest kernel for virtual machines in `archive`; [] if none."""
+    if distribution == "debian":
+        metas = archive.search(r"linux-image-cloud-amd64")
+    else:
+        metas = archive.search(r"linux-image-virtual(-hwe-[0-9.]+(-edge)?)?")
+    images = {
+        name
+        for meta in archive.show(metas).values()
+        for name in meta.depends
+        if re.fullmatch(r"linux-image-\d.*", name)
+    }
+    if not images:
+        return []
+    return closure(archive, [max(images, key=_version_key)], KERNEL_PART)
+
+
+def unpack(archive: Archive, packages: list[Package], into: Path) -> None:
+    """Download `packages` and unpack them into the directory `into`."""
+    debs = into / ".debs"
+    debs.mkdir()
+    for deb in archive.download(packages, debs):
+        try:
+            done = subprocess.run(
+                ["dpkg-deb", "-x", str(deb), str(into)],
+                check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            )  # fmt: skip
+        except FileNotFoundError:
+            raise HostToolError("dpkg-deb is missing; run: apt-get install dpkg") from None
+        if done.returncode != 0:
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
+            if "No space left" in done.stderr:
+                raise CacheError(
+                    f"cannot use the cache {cache.cache_root()}: No space left on device; "
+                    "free 300 MB there, or set XDG_CACHE_HOME"
+                )
+            raise DownloadError(f"cannot unpack {deb.name}: {reason}")
+    shutil.rmtree(debs)
+
+
+def _remembered(
+    request: str, refresh: bool, mirror: str | None, resolve: Callable[[Distribution], Unpacked]
+) -> Unpacked:
+    """The answer to `request` from the cache, or `resolve` it and remember."""
+    root = cache.cache_root()
+    note = root / "resolved" / f"{request}-{cache.key_of(mirror or '')}.json"
+    with cache.locked(note.with_suffix(".lock")):
+        if not refresh and note.is_file():
+            try:
+                unpacked = msgspec.json.decode(note.read_bytes(), type=Unpacked)
+                if unpacked.path.is_dir():
+                    return unpacked
+            except msgspec.DecodeError:
+                pass  # an old or damaged note: resolve again
+        unpacked = resolve(find_distribution(mirror))
+        with cache.disk_errors(root):
+            temporary = note.with_suffix(".new")
+            temporary.write_bytes(msgspec.json.encode(unpacked))
+            temporary.replace(note)
+        return unpacked
+
+
+def _into_cache(kind: str, archive: Archive, packages: list[Package], source: str) -> Unpacked:
+    specs = tuple(package.spec for package in packages)
+    root = cache.entry(kind, cache.key_of(*specs), lambda into: unpack(archive, packages, into))
+    return Unpacked(str(root), source, specs)
+
+
+def unpacked_kernel(mirror: str | None = None, refresh: bool = False) -> Unpacked:
+    """The newest kernel of the distribution, unpacked; from the cache unless `refresh`."""
+
+    def resolve(distribution: Distribution) -> Unpacked:
+        failure: DownloadError | None = None
+        for archive in distribution.kernels:
+            try:
+                archive.update()
+                packages = kernel_packages(archive, distribution.name)
+            except DownloadError as error:
+                failure = failure or error
+                continue
+            if packages:
+                image = next(p for p in packages if p.name.startswith("linux-image-"))
+                source = f"{distribution.name}:{archive.name} {image.name} {image.version}"
+                return _into_cache("kernels", archive, packages, source)
+            progress(f"{archive.name} has no kernel for virtual machines")
+        raise failure or DownloadError(
+            f"no suite of {distribution.name} has a kernel for virtual machines; use --kernel"
+        )
+
+    return _remembered("kernel", refresh, mirror, resolve)
+
+
+def unpacked_userland(mirror: str | None = None, refresh: bool = False) -> Unpacked:
+    """Python, busybox, xfs_io and their libraries for the guest, unpacked."""
+
+    def resolve(distribution: Distribution) -> Unpacked:
+        archive = distribution.userland
+        archive.update()
+        python = archive.show(["python3-minimal"]).get("python3-minimal")
+        versions = [name for name in python.depends if name.startswith("python3.")] if python else []
+        if not versions:
+            raise DownloadError(f"{archive.name} has no Python 3; choose another mirror")
+        stdlib = f"lib{versions[0].removesuffix('-minimal')}-stdlib"
+        packages = closure(archive, [*_USERLAND_ROOTS[1:], versions[0], stdlib], _USERLAND_FOLLOW)
+        return _into_cache("userlands", archive, packages, f"{distribution.name}:{archive.name}")
+
+    return _remembered("userland", refresh, mirror, resolve)
