@@ -25,9 +25,9 @@ from harness.trace import (
     Trace,
 )
 from harness.verdict import Mismatch, Outcome, Place, Verdict, Where
-from workloads.ops import Op
+from workloads.syntax import format_op
 
-__all__ = ["Mismatch", "Outcome", "Run", "Verdict", "compare", "op_text", "runs"]
+__all__ = ["Mismatch", "Outcome", "Run", "Verdict", "compare", "runs"]
 
 PIECE = 4096
 """Bytes that one checksum of `Content.blocks` covers."""
@@ -53,11 +53,12 @@ def compare(expected: Trace, actual: Trace) -> Verdict:
     found.observation(expected.start, actual.start)
     steps = 0
     for index, (want, seen) in enumerate(zip(expected.steps, actual.steps, strict=False)):
-        found.at(index, op_text(mine.ops[index]), want.because, want.unpredicted, seen.unpredicted)
+        op = format_op(mine.ops[index], index)
+        found.at(index, op, want.because, want.unpredicted, seen.unpredicted)
         found.step(want, seen)
         steps += 1
     if len(expected.steps) != len(actual.steps):
-        found.at(steps, op_text(mine.ops[steps]), (), {}, {})
+        found.at(steps, format_op(mine.ops[steps], steps), (), {}, {})
         found.differ(None, "steps", len(expected.steps), len(actual.steps))
     found.at("final", "", (), {}, {})
     found.final(expected.final, actual.final)
@@ -83,12 +84,6 @@ def runs(extents: Iterable[Extent]) -> tuple[Run, ...]:
                 continue
         merged.append((extent.start, extent.length, extent.state))
     return tuple(merged)
-
-
-def op_text(op: Op) -> str:
-    """`op` as a workload file writes it."""
-    values = (getattr(op, field) for field in op.__struct_fields__)
-    return " ".join((op.WORD, *map(str, values)))
 
 
 class _Comparison:
