@@ -24,7 +24,7 @@ __all__ = ["Unpacked", "closure", "kernel_packages", "unpack", "unpacked_kernel"
 KERNEL_PART = re.compile(r"linux-(binary|image|modules|base)-(unsigned-)?\d.*")
 """The packages into which distributions split a kernel."""
 
-_USERLAND_ROOTS = ("python3-minimal", "busybox-static", "xfsprogs", "e2fsprogs")
+_USERLAND_ROOTS = ("python3-minimal", "busybox-static", "xfsprogs", "e2fsprogs", "zstd")
 # Python's standard library package is not a dependency of python3-minimal.
 _USERLAND_FOLLOW = re.compile(r"python3(\.\d+)?(-minimal)?|lib(?!icu|sqlite|db5|ssl|readline).*|zlib1g")
 

@@ -1,0 +1,67 @@
+"""The guest's initramfs: its programs, the agent and the kernel's modules in one archive."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from vm import cache, cpio, guest_files
+from vm.guest_files import Userland, agent_entries
+from vm.kernel import Kernel
+from vm.modules import ModuleTree
+from vm.packages import unpacked_userland
+
+__all__ = ["build_initramfs", "module_entries"]
+
+_AGENT = Path(__file__).parent / "agent"
+
+
+def module_entries(tree: ModuleTree) -> dict[str, cpio.Entry]:
+    """`usr/lib/modules/NAME.ko` for the guest, and `usr/lib/modules/order`.
+
+    Each line of `order` is a group and a file name, in load order. A file that two groups
+    need is named in both.
+    """
+    groups = tree.groups()
+    lines = [f"{group} {name}.ko\n" for group, names in groups.items() for name in names]
+    names = {name for group in groups.values() for name in group}
+    found = {f"usr/lib/modules/{name}.ko": cpio.file(tree.content(name)) for name in names}
+    return {**found, "usr/lib/modules/order": cpio.file("".join(lines).encode())}
+
+
+def _key(kernel: Kernel, userland: Userland, agent: Path) -> str:
+    parts: list[str | bytes] = [str(userland.library()), str(kernel.modules), kernel.identity]
+    sources = [Path(module.__file__ or "") for module in (cpio, guest_files)]
+    sources += [Path(__file__), *sorted(path for path in agent.rglob("*") if path.is_file())]
+    for source in sources:
+        if "__pycache__" not in source.parts:
+            parts += [source.name, source.read_bytes()]
+    return cache.key_of(*parts)
+
+
+def build_initramfs(
+    kernel: Kernel, agent: Path = _AGENT, mirror: str | None = None, refresh: bool = False
+) -> Path:
+    """The uncompressed initramfs for `kernel`, from the cache if it was built before.
+
+    `agent` is the directory with the agent's sources and `init`. Raises `DownloadError`,
+    `CacheError`, or `KernelError` if the kernel lacks a driver.
+    """
+    userland = Userland(unpacked_userland(mirror, refresh))
+
+    def fill(into: Path) -> None:
+        entries = userland.entries()
+        entries["dev/console"] = cpio.device(5, 1)
+        entries["dev/null"] = cpio.device(1, 3, 0o666)
+        for folder in ("proc", "sys", "tmp", "mnt", "run"):
+            entries[folder] = cpio.directory()
+        if kernel.modules is not None:
+            entries |= module_entries(ModuleTree(kernel.modules, userland.zstd))
+        with tempfile.TemporaryDirectory() as scratch:
+            entries |= agent_entries(userland, agent, Path(scratch))
+        with (into / "initramfs.cpio").open("wb") as out:
+            cpio.write_cpio(out, entries)
+
+    path = cache.entry("initramfs", _key(kernel, userland, agent), fill)
+    cache.prune("initramfs", keep=4, days=1)
+    return path / "initramfs.cpio"
