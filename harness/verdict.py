@@ -29,6 +29,8 @@ class Outcome(enum.StrEnum):
     """They differ."""
     NOT_MODELLED = "not modelled"
     """The model refuses something in the workload by name; nothing was compared."""
+    UNUSABLE = "unusable"
+    """The workload can't be run as it is written: its image is too small, say."""
     BROKEN = "broken"
     """The machinery failed; nothing can be said of the file system."""
 
@@ -59,7 +61,8 @@ class Verdict(msgspec.Struct, frozen=True):
     fields that were looked at. `not_compared` counts the fields that were not, by field
     and reason. `known` names the known issues that account for a difference from the
     strict expectation, `gone` those that should have shown and did not. `refused` is what
-    the model does not cover, `broken` how the machinery failed.
+    the model does not cover, `unusable` what is wrong with the workload, `broken` how the
+    machinery failed.
     """
 
     workload: Workload
@@ -72,6 +75,7 @@ class Verdict(msgspec.Struct, frozen=True):
     known: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
     refused: str | None = None
+    unusable: str | None = None
     broken: str | None = None
 
     @property
@@ -81,6 +85,8 @@ class Verdict(msgspec.Struct, frozen=True):
             return Outcome.MISMATCH
         if self.broken is not None:
             return Outcome.BROKEN
+        if self.unusable is not None:
+            return Outcome.UNUSABLE
         if self.refused is not None:
             return Outcome.NOT_MODELLED
         return Outcome.KNOWN if self.known else Outcome.AGREE

@@ -7,6 +7,7 @@ message is one line that ends, where possible, with what to do next.
 from __future__ import annotations
 
 from harness.errors import MachineryError, UsageError
+from harness.trace import Trace
 
 __all__ = [
     "CacheError",
@@ -15,6 +16,7 @@ __all__ = [
     "HostToolError",
     "ImageError",
     "KernelError",
+    "KernelPanicError",
     "MachineryError",
     "UsageError",
 ]
@@ -42,3 +44,14 @@ class ImageError(UsageError):
 
 class KernelError(UsageError):
     """The file given as a kernel is none, or lacks what the guest needs."""
+
+
+class KernelPanicError(MachineryError):
+    """The guest's kernel panicked: a finding about the kernel, unlike its siblings here.
+
+    `trace` holds what was seen before it, None if nothing was.
+    """
+
+    def __init__(self, message: str, trace: Trace | None = None) -> None:
+        super().__init__(message)
+        self.trace = trace

@@ -1,0 +1,183 @@
+"""Run two subjects on a workload and judge what they saw.
+
+The real kernel runs first, because the model needs the placement of its blocks. The strict
+model is compared with it. If the two part, and this kernel has known issues, the model
+runs once more and follows it past those; what then agrees is known, what still differs is
+a mismatch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+
+from harness.compare import compare
+from harness.errors import MachineryError, NotModelledError, UsageError
+from harness.known import KNOWN_ISSUES, KnownIssue, applicable
+from harness.trace import Placement, Subject, Trace, placement_of
+from harness.verdict import Mismatch, Place, Verdict
+from vm.errors import KernelPanicError
+from workloads.syntax import format_op
+from workloads.workload import Workload
+
+__all__ = ["Compared", "Plain", "Reference", "Runner"]
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """A verdict and the traces behind it; a trace is None if its subject gave none."""
+
+    verdict: Verdict
+    expected: Trace | None = None
+    actual: Trace | None = None
+
+
+class Reference(Protocol):
+    """The expecting side: a subject that may be able to follow known issues."""
+
+    @property
+    def name(self) -> str:
+        """How reports call it."""
+
+    def run(self, workload: Workload, placement: Placement | None, quirks: frozenset[str]) -> Trace:
+        """What it expects, following `quirks`. Raises as `Subject.run` does."""
+
+
+class Plain:
+    """A subject that knows no quirks, as a reference: a kernel or a recording."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.name = subject.name
+
+    def run(self, workload: Workload, placement: Placement | None, quirks: frozenset[str]) -> Trace:  # noqa: ARG002
+        """The subject's trace."""
+        return self.subject.run(workload, placement)
+
+
+class Runner:
+    """Compares `subject`, the side under test, with `reference`."""
+
+    def __init__(
+        self,
+        reference: Reference,
+        subject: Subject,
+        issues: Iterable[KnownIssue] = KNOWN_ISSUES,
+    ) -> None:
+        self.reference = reference
+        self.subject = subject
+        self.issues = tuple(issues)
+
+    def run(self, workload: Workload) -> Compared:
+        """The verdict on `workload`.
+
+        No error of the machinery, of the workload or of the model's coverage leaves here:
+        the verdict names it. A kernel that panics is a finding, not broken machinery.
+        """
+        panic = None
+        try:
+            actual = self.subject.run(workload)
+        except KernelPanicError as error:
+            if error.trace is None:
+                return Compared(self._panicked(self._empty(workload), error, "start"))
+            panic, actual = error, error.trace
+        except (MachineryError, UsageError) as error:
+            return Compared(self._failed(workload, error))
+        try:
+            if panic is not None:
+                return self._until_panic(workload, actual, panic)
+            return self._judge(workload, actual)
+        except (MachineryError, NotModelledError, UsageError) as error:
+            return Compared(self._failed(workload, error, actual.kernel), actual=actual)
+
+    def _empty(self, workload: Workload, kernel: str | None = None) -> Verdict:
+        names = (self.reference.name, self.subject.name)
+        return Verdict(workload, names, kernels=(None, kernel))
+
+    def _failed(self, workload: Workload, error: Exception, kernel: str | None = None) -> Verdict:
+        empty = self._empty(workload, kernel)
+        if isinstance(error, NotModelledError):
+            return msgspec.structs.replace(empty, refused=str(error))
+        if isinstance(error, UsageError):
+            return msgspec.structs.replace(empty, unusable=str(error))
+        return msgspec.structs.replace(empty, broken=f"{type(error).__name__}: {error}")
+
+    # --- known issues -----------------------------------------------------------------
+
+    def _judge(self, workload: Workload, actual: Trace) -> Compared:
+        placement = placement_of(actual)
+        expected = self.reference.run(workload, placement, frozenset())
+        strict = Compared(compare(expected, actual), expected, actual)
+        issues = {issue.quirk: issue for issue in self._issues(workload, actual)}
+        if not issues:
+            return strict
+        try:
+            followed = self.reference.run(workload, placement, frozenset(issues))
+        except NotModelledError:
+            return strict
+        return _follow(strict, followed, issues)
+
+    def _issues(self, workload: Workload, actual: Trace) -> tuple[KnownIssue, ...]:
+        return applicable(actual.kernel, workload, self.issues)
+
+    # --- panics -----------------------------------------------------------------------
+
+    def _until_panic(self, workload: Workload, actual: Trace, panic: KernelPanicError) -> Compared:
+        """Judge the steps before the panic, and add the panic itself."""
+        done = len(actual.steps)
+        if not done:
+            verdict = self._panicked(self._empty(workload, actual.kernel), panic, "start")
+            return Compared(verdict, actual=actual)
+        short = msgspec.structs.replace(workload, ops=workload.ops[:done])
+        before = msgspec.structs.replace(actual, workload=short, final=None)
+        try:
+            compared = self._judge(short, before)
+        except NotModelledError as error:
+            compared = Compared(self._failed(short, error, actual.kernel))
+        verdict = msgspec.structs.replace(compared.verdict, workload=workload, refused=None)
+        place: Place = done if done < len(workload.ops) else "final"
+        return Compared(self._panicked(verdict, panic, place), compared.expected, actual)
+
+    def _panicked(self, verdict: Verdict, panic: KernelPanicError, place: Place) -> Verdict:
+        op = format_op(verdict.workload.ops[place], place) if isinstance(place, int) else ""
+        mismatch = Mismatch(place, op, None, "kernel", "no panic", str(panic))
+        return msgspec.structs.replace(verdict, mismatches=(*verdict.mismatches, mismatch))
+
+
+def _follow(strict: Compared, followed: Trace, issues: dict[str, KnownIssue]) -> Compared:
+    """The better explanation of what `strict.actual` shows: strict, or with known issues."""
+    if strict.actual is None:
+        return strict
+    verdict = compare(followed, strict.actual)
+    fired = _fired(followed)
+    if not strict.verdict.mismatches:
+        gone = tuple(issues[quirk].name for quirk in fired) if verdict.mismatches else ()
+        return msgspec.structs.replace(
+            strict, verdict=msgspec.structs.replace(strict.verdict, gone=gone)
+        )
+    parting = _first(strict.verdict)
+    if not any(step <= parting for step in fired.values()) or _first(verdict) <= parting:
+        return strict  # following them explains nothing
+    known = tuple(issues[quirk].name for quirk, step in fired.items() if step <= _first(verdict))
+    return Compared(msgspec.structs.replace(verdict, known=known), followed, strict.actual)
+
+
+def _fired(trace: Trace) -> dict[str, int]:
+    """The quirks that the model followed, with the first step in which it did."""
+    fired: dict[str, int] = {}
+    for index, step in enumerate(trace.steps):
+        for quirk in step.quirks:
+            fired.setdefault(quirk, index)
+    return fired
+
+
+def _first(verdict: Verdict) -> float:
+    """The step of the first mismatch; the start is before all steps, no mismatch after."""
+    if not verdict.mismatches:
+        return math.inf
+    place = verdict.mismatches[0].place
+    if place == "start":
+        return -1
+    return len(verdict.workload.ops) if place == "final" else place
