@@ -1,0 +1,49 @@
+"""Known issues are tied to kernels and paths, and each explains itself."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import RELEASE, make_workload
+
+from harness.known import KNOWN_ISSUES, applicable, parse_release
+
+NAMES = {issue.name for issue in KNOWN_ISSUES}
+EFAULT = "efault-beyond-eof-moves-size"
+
+
+def names(release: str | None, line: str, config: str = "4k@delalloc") -> set[str]:
+    return {issue.name for issue in applicable(release, make_workload(line, config))}
+
+
+@pytest.mark.parametrize(
+    ("release", "parsed"),
+    [(RELEASE, (7, 3)), ("7.10-rc1", (7, 10)), ("6.1.0-13-amd64", (6, 1)), ("next", None)],
+)
+def test_release_numbers_are_compared_as_numbers(release, parsed):
+    assert parse_release(release) == parsed
+
+
+def test_names_and_quirks_are_unique_and_everything_is_said():
+    assert len(NAMES) == len({issue.quirk for issue in KNOWN_ISSUES}) == len(KNOWN_ISSUES)
+    for issue in KNOWN_ISSUES:
+        assert issue.condition
+        assert issue.observable
+        assert issue.reason
+        assert issue.triggers
+
+
+@pytest.mark.parametrize("release", ["7.2.0", "7.3.4-cloud-amd64", "8.0"])
+def test_the_efault_issue_is_in_kernels_from_7_2_on(release):
+    assert EFAULT in names(release, "pwrite_fault a 8k 4k 0")
+
+
+@pytest.mark.parametrize("release", ["7.1.9", "6.12.48", None, "unknown"])
+def test_the_efault_issue_is_not_assumed_of_other_kernels(release):
+    assert EFAULT not in names(release, "pwrite_fault a 8k 4k 0")
+
+
+def test_the_efault_issue_is_of_the_buffer_head_path_and_of_faulting_writes():
+    line = "pwrite_fault a 8k 4k 0"
+    assert EFAULT not in names(RELEASE, line, "4k@delalloc,buffered_iomap")
+    assert EFAULT in names(RELEASE, line, "4k@nodelalloc")
+    assert EFAULT not in names(RELEASE, "pwrite a 8k 4k; fsync a")

@@ -1,0 +1,228 @@
+"""The runner keeps findings, known issues, refusals and broken machinery apart."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from fakes import RELEASE, FakeSubject, make_trace, make_workload, seen
+
+from harness.errors import MachineryError, NotModelledError, UsageError
+from harness.runner import Plain, Runner
+from harness.trace import Extent, State, Step, Trace, placement_of
+from harness.verdict import Outcome
+from vm.errors import KernelPanicError
+from workloads.workload import Workload
+
+QUIRK = "efault_beyond_eof_moves_size"
+NAME = "efault-beyond-eof-moves-size"
+STUCK = Step("EFAULT", (), seen(size=8192))
+FIRED = Step("EFAULT", (), seen(size=8192), quirks=(QUIRK,))
+
+
+@dataclasses.dataclass
+class FakeModel:
+    """A reference with one trace for the strict run and one for the run with quirks."""
+
+    strict: Trace | Exception
+    quirky: Trace | Exception | None = None
+    name: str = "model"
+    runs: list[tuple[Workload, object, frozenset[str]]] = dataclasses.field(default_factory=list)
+
+    def run(self, workload, placement, quirks) -> Trace:
+        self.runs.append((workload, placement, quirks))
+        answer = self.quirky if quirks and self.quirky is not None else self.strict
+        if isinstance(answer, Exception):
+            raise answer
+        return cut(answer, workload)
+
+
+def cut(trace: Trace, workload: Workload) -> Trace:
+    """The trace cut to the workload's operations, as a model that runs fewer gives it."""
+    done = len(workload.ops)
+    final = trace.final if done == len(trace.steps) else None
+    return make_trace(
+        workload, trace.subject, trace.kernel, dict(enumerate(trace.steps[:done])), final=final
+    )
+
+
+def kernel_trace(steps: dict[int, Step] | None = None, **fields) -> Trace:
+    return make_trace(subject="guest", kernel=RELEASE, steps=steps, **fields)
+
+
+def judge(model: FakeModel, *answers) -> Runner:
+    return Runner(model, FakeSubject("guest", answers))
+
+
+def test_the_kernel_runs_first_and_the_model_gets_its_placement(workload):
+    where = Step(0, (), seen(extents=(Extent(0, 4096, State.WRITTEN, 123 << 12),)))
+    actual = kernel_trace({2: where})
+    model = FakeModel(make_trace())
+    compared = judge(model, actual).run(workload)
+    assert model.runs[0][1] == placement_of(actual)
+    assert compared.actual is actual
+    assert compared.verdict.kernel == RELEASE
+
+
+def test_agreement(workload):
+    compared = judge(FakeModel(make_trace()), kernel_trace()).run(workload)
+    assert compared.verdict.outcome is Outcome.AGREE
+    assert compared.verdict.gone == ()
+
+
+def test_a_plain_subject_can_be_the_reference(workload):
+    other = FakeSubject("base", [make_trace(subject="base", steps={1: STUCK})])
+    verdict = Runner(Plain(other), FakeSubject("guest", [kernel_trace()])).run(workload).verdict
+    assert verdict.outcome is Outcome.MISMATCH
+    assert verdict.subjects == ("base", "guest")
+
+
+# --- known issues ---------------------------------------------------------------------
+
+
+def test_what_agrees_once_the_known_issue_is_followed_is_known(workload):
+    model = FakeModel(make_trace(), make_trace(steps={1: FIRED}))
+    compared = judge(model, kernel_trace({1: STUCK})).run(workload)
+    assert compared.verdict.outcome is Outcome.KNOWN
+    assert compared.verdict.known == (NAME,)
+    assert model.runs[1][2] == {QUIRK}
+    assert compared.expected is not None
+    assert compared.expected.steps[1].quirks == (QUIRK,)
+
+
+def test_what_differs_after_a_known_issue_is_a_mismatch_against_the_model_that_follows_it(workload):
+    model = FakeModel(make_trace(), make_trace(steps={1: FIRED}))
+    other = Step(0, (), seen(reserved=9))
+    verdict = judge(model, kernel_trace({1: STUCK, 2: other})).run(workload).verdict
+    assert verdict.outcome is Outcome.MISMATCH
+    assert [(m.place, m.field) for m in verdict.headline] == [(2, "reserved")]
+    assert verdict.known == (NAME,)
+
+
+def test_a_quirk_that_does_not_fire_explains_nothing(workload):
+    silent = Step("EFAULT", (), seen(size=8192))
+    model = FakeModel(make_trace(), make_trace(steps={1: silent}))
+    verdict = judge(model, kernel_trace({1: STUCK})).run(workload).verdict
+    assert verdict.outcome is Outcome.MISMATCH
+    assert verdict.known == ()
+
+
+def test_a_quirk_that_fires_after_the_first_divergence_explains_nothing(workload):
+    late = Step(0, (), seen(), quirks=(QUIRK,))
+    model = FakeModel(make_trace(), make_trace(steps={1: STUCK, 2: late}))
+    verdict = judge(model, kernel_trace({1: STUCK})).run(workload).verdict
+    assert verdict.outcome is Outcome.MISMATCH
+
+
+def test_another_difference_in_the_same_step_is_a_mismatch_against_the_strict_model(workload):
+    worse = Step("EFAULT", (), seen(size=8192, reserved=7))
+    model = FakeModel(make_trace(), make_trace(steps={1: FIRED}))
+    verdict = judge(model, kernel_trace({1: worse})).run(workload).verdict
+    assert verdict.outcome is Outcome.MISMATCH
+    assert verdict.known == ()
+
+
+def test_an_issue_that_should_show_and_does_not_is_reported(workload):
+    model = FakeModel(make_trace(), make_trace(steps={1: FIRED}))
+    verdict = judge(model, kernel_trace()).run(workload).verdict
+    assert verdict.outcome is Outcome.AGREE
+    assert verdict.gone == (NAME,)
+
+
+def test_an_older_kernel_gets_no_quirk(workload):
+    model = FakeModel(make_trace(), make_trace(steps={1: FIRED}))
+    old = make_trace(subject="guest", kernel="6.12.48", steps={1: STUCK})
+    verdict = judge(model, old).run(workload).verdict
+    assert verdict.outcome is Outcome.MISMATCH
+    assert len(model.runs) == 1
+
+
+# --- refusals and failures ------------------------------------------------------------
+
+
+def test_what_the_model_refuses_is_named_and_nothing_is_judged(workload):
+    refusal = NotModelledError("pwrite on a file with inline data")
+    verdict = judge(FakeModel(refusal), kernel_trace()).run(workload).verdict
+    assert verdict.outcome is Outcome.NOT_MODELLED
+    assert verdict.refused == str(refusal)
+
+
+def test_a_refusal_with_quirks_leaves_the_strict_verdict(workload):
+    model = FakeModel(make_trace(), NotModelledError("x"))
+    verdict = judge(model, kernel_trace({1: STUCK})).run(workload).verdict
+    assert verdict.outcome is Outcome.MISMATCH
+
+
+def test_broken_machinery_is_no_mismatch(workload):
+    verdict = (
+        judge(FakeModel(make_trace()), MachineryError("no boot in 60 s")).run(workload).verdict
+    )
+    assert verdict.outcome is Outcome.BROKEN
+    assert verdict.broken == "MachineryError: no boot in 60 s"
+
+
+def test_an_impossible_image_is_the_workloads_fault(workload):
+    verdict = judge(FakeModel(make_trace()), UsageError("image too small")).run(workload).verdict
+    assert verdict.outcome is Outcome.UNUSABLE
+
+
+# --- panics ---------------------------------------------------------------------------
+
+
+def partial(done: int, steps: dict[int, Step] | None = None) -> Trace:
+    whole = kernel_trace(steps, final=None)
+    return type(whole)(
+        workload=whole.workload,
+        subject=whole.subject,
+        start=whole.start,
+        steps=whole.steps[:done],
+        final=None,
+        kernel=RELEASE,
+    )
+
+
+def test_a_panic_is_a_mismatch_at_the_step_that_did_not_return(workload):
+    panic = KernelPanicError("kernel BUG at fs/ext4/inode.c:1", partial(1))
+    compared = judge(FakeModel(make_trace()), panic).run(workload)
+    verdict = compared.verdict
+    assert verdict.outcome is Outcome.MISMATCH
+    assert verdict.steps == 1
+    assert verdict.workload == workload
+    (mismatch,) = verdict.mismatches
+    assert (mismatch.place, mismatch.field) == (1, "kernel")
+    assert mismatch.op == "pwrite_fault a 8k 4k fault=0"
+    assert mismatch.actual == "kernel BUG at fs/ext4/inode.c:1"
+
+
+def test_the_steps_before_a_panic_are_compared(workload):
+    panic = KernelPanicError("BUG", partial(2, {1: STUCK}))
+    verdict = judge(FakeModel(make_trace()), panic).run(workload).verdict
+    assert {m.place for m in verdict.mismatches} == {1, 2}
+
+
+def test_a_panic_after_the_last_step_is_at_the_end(workload):
+    panic = KernelPanicError("BUG", partial(3))
+    verdict = judge(FakeModel(make_trace()), panic).run(workload).verdict
+    assert verdict.mismatches[-1].place == "final"
+
+
+@pytest.mark.parametrize("trace", [None, partial(0)])
+def test_a_panic_at_mount_is_a_mismatch_at_the_start(workload, trace):
+    verdict = judge(FakeModel(make_trace()), KernelPanicError("BUG", trace)).run(workload).verdict
+    assert verdict.outcome is Outcome.MISMATCH
+    assert verdict.mismatches[0].place == "start"
+
+
+def test_a_panic_is_a_finding_even_where_the_model_refuses_the_workload(workload):
+    panic = KernelPanicError("BUG", partial(1))
+    verdict = judge(FakeModel(NotModelledError("x")), panic).run(workload).verdict
+    assert verdict.outcome is Outcome.MISMATCH
+    assert verdict.refused is None
+
+
+def test_workloads_without_faults_are_modelled_once():
+    plain = make_workload("pwrite a 0 4k")
+    model = FakeModel(make_trace(plain))
+    actual = make_trace(plain, "guest", RELEASE)
+    assert judge(model, actual).run(plain).verdict.outcome is Outcome.AGREE
+    assert len(model.runs) == 1
