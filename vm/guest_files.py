@@ -33,6 +33,13 @@ _LEAVE_OUT_SO = re.compile(
     r"(_ssl|_hashlib|_sqlite3|_dbm|readline|_curses.*|_codecs_.*|_test.*|_ctypes_test|xx.*|_xx.*|"
     r"_zoneinfo|_lsprof|_decimal)\..*"
 )
+# pyroute2's own __init__ imports all of it, with sqlite3 and OpenSSL behind: 2 s and 10 MB.
+_PYROUTE2_PARTS = ("config", "netlink", "netns", "process", "requests")
+_NETLINK_PARTS = ("event", "generic")
+_PYROUTE2_INIT = """\
+from pyroute2.netlink.event.dquot import DQuotSocket
+__all__ = ["DQuotSocket"]
+"""
 
 
 def _stdlib_files(stdlib: Path) -> Iterator[Path]:
@@ -107,9 +114,7 @@ class Userland:
         for file in _stdlib_files(stdlib):
             (target / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(stdlib / file, target / file)
-        shutil.copytree(
-            _pyroute2(), target / "pyroute2", ignore=shutil.ignore_patterns("__pycache__", "tests")
-        )
+        _copy_pyroute2(target / "pyroute2")
         self.compile(into, "-b")  # -b: file.pyc in place of file.py
         for source in target.rglob("*.py"):
             source.unlink()
@@ -165,11 +170,20 @@ class Userland:
         return libraries
 
 
-def _pyroute2() -> Path:
+def _copy_pyroute2(target: Path) -> None:
+    """Copy the part of the installed pyroute2 that the quota watch uses."""
     spec = importlib.util.find_spec("pyroute2")
     if spec is None or spec.origin is None:
         raise MachineryError("the Python package pyroute2 is missing; install ext4diff again")
-    return Path(spec.origin).parent
+    source = Path(spec.origin).parent
+    for path in sorted(source.rglob("*.py")):
+        parts = path.relative_to(source).parts
+        if len(parts) == 1 or parts[0] in _PYROUTE2_PARTS and (
+            len(parts) == 2 or parts[0] != "netlink" or parts[1] in _NETLINK_PARTS
+        ):
+            (target / Path(*parts)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target / Path(*parts))
+    (target / "__init__.py").write_text(_PYROUTE2_INIT)
 
 
 def agent_entries(userland: Userland, agent: Path, scratch: Path) -> dict[str, cpio.Entry]:
