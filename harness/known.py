@@ -8,13 +8,13 @@ which kernels have the bug and when; `applicable` chooses by release and path.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
-from workloads.ops import AnyOp, Op, Pwritev, WriteFault
-from workloads.workload import Workload
+from workloads.ops import MmapIn, MmapWrite, MsyncWrite, Op, Pwritev, WriteFault
+from workloads.workload import Config, Workload
 
 __all__ = ["KNOWN_ISSUES", "KnownIssue", "applicable", "parse_release"]
 
@@ -27,7 +27,8 @@ class KnownIssue(msgspec.Struct, frozen=True):
 
     `quirk` is its name in `model/behaviour.py`. The bug is in kernels from release
     `since` on, up to but without `fixed` (None: in all later ones that were seen), on one
-    `path`. `condition` says when it shows, `observable` what is then seen, `reason` why
+    `path`, and only with the file system `feature` if one is named (as given to mke2fs's
+    `-O`). `condition` says when it shows, `observable` what is then seen, `reason` why
     it is taken for a bug. Only workloads with an operation of `triggers` can meet it.
     """
 
@@ -40,6 +41,7 @@ class KnownIssue(msgspec.Struct, frozen=True):
     condition: str
     observable: str
     reason: str
+    feature: str | None = None
 
     def affects(self, release: str, workload: Workload) -> bool:
         """Whether a kernel of this release may show it on this workload."""
@@ -48,8 +50,9 @@ class KnownIssue(msgspec.Struct, frozen=True):
             version is not None
             and self.since <= version
             and (self.fixed is None or version < self.fixed)
-            and workload.config.path == self.path
-            and _uses(workload.ops, self.triggers)
+            and _path(workload.config) == self.path
+            and (self.feature is None or self.feature in workload.config.image.features)
+            and any(isinstance(op, self.triggers) for op in workload.ops)
         )
 
 
@@ -66,6 +69,43 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         " stay reserved until the inode is evicted",
         reason="ext4_da_do_write_end() and ext4_write_end() take the offset plus the zero"
         " bytes that were copied as the new size, and leave the failed write's blocks",
+    ),
+    KnownIssue(
+        name="stale-folio-after-short-copy",
+        quirk="stale_folio_after_short_copy",
+        since=(7, 2),
+        fixed=(7, 3),
+        path="iomap",
+        triggers=(WriteFault, Pwritev),
+        condition="a copy stops short in a folio that is not uptodate, at an offset that is"
+        " not block aligned",
+        observable="the rest of the folio is stale memory, to read(2) and on disk",
+        reason="__iomap_write_begin() marks the range uptodate before it is copied",
+    ),
+    KnownIssue(
+        name="inline-truncate-loses-mmap-store",
+        quirk="inline_truncate_loses_mmap_store",
+        since=(7, 2),
+        fixed=None,
+        path="bh",
+        triggers=(MmapWrite, MmapIn, MsyncWrite),
+        feature="inline_data",
+        condition="a store through a mapping to a file that began with inline data, then"
+        " truncate down, truncate up and fsync",
+        observable="the stored bytes below the new size are gone after a remount",
+        reason="acknowledged data is lost; the cause is not known yet",
+    ),
+    KnownIssue(
+        name="indirect-delayed-tail-is-hole",
+        quirk="indirect_delayed_tail_is_hole",
+        since=(7, 2),
+        fixed=(7, 3),
+        path="bh",
+        triggers=(Op,),
+        feature="^extents",
+        condition="a file without extents ends in delayed blocks",
+        observable="FIEMAP and SEEK_DATA show its delayed tail as a hole",
+        reason="ext4_ind_map_blocks() does not look at delayed blocks; fixed by aed43f47e1ed",
     ),
 )
 """The list. An entry leaves it when no supported kernel has the bug any more."""
@@ -86,5 +126,10 @@ def applicable(
     return tuple(issue for issue in issues if issue.affects(release, workload))
 
 
-def _uses(ops: Sequence[AnyOp], kinds: tuple[type[Op], ...]) -> bool:
-    return any(isinstance(op, kinds) for op in ops)
+def _path(config: Config) -> str:
+    """The path of regular files; some file systems take buffer_head whatever the option.
+
+    `ext4_should_use_buffered_iomap` of the series; the model decides for each inode.
+    """
+    falls_back = config.image.features & {"inline_data", "^extents", "encrypt", "verity"}
+    return "bh" if falls_back or "data=journal" in config.options else config.path

@@ -8,6 +8,7 @@ a mismatch.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from typing import Protocol
@@ -107,20 +108,25 @@ class Runner:
     # --- known issues -----------------------------------------------------------------
 
     def _judge(self, workload: Workload, actual: Trace) -> Compared:
-        placement = placement_of(actual)
-        expected = self.reference.run(workload, placement, frozenset())
-        strict = Compared(compare(expected, actual), expected, actual)
-        issues = {issue.quirk: issue for issue in self._issues(workload, actual)}
+        """Compare with the strict reference, or with the issues that explain most."""
+        issues = {issue.quirk: issue for issue in applicable(actual.kernel, workload, self.issues)}
+        strict = self._explain(actual, workload, frozenset())
         if not issues:
             return strict
         try:
-            followed = self.reference.run(workload, placement, frozenset(issues))
+            fired = _fired(self._explain(actual, workload, frozenset(issues)))
+            tried = {
+                frozenset(quirks): self._explain(actual, workload, frozenset(quirks))
+                for count in range(1, len(fired) + 1)
+                for quirks in itertools.combinations(fired, count)
+            }
         except NotModelledError:
             return strict
-        return _follow(strict, followed, issues)
+        return _best(strict, tried, issues)
 
-    def _issues(self, workload: Workload, actual: Trace) -> tuple[KnownIssue, ...]:
-        return applicable(actual.kernel, workload, self.issues)
+    def _explain(self, actual: Trace, workload: Workload, quirks: frozenset[str]) -> Compared:
+        expected = self.reference.run(workload, placement_of(actual), quirks)
+        return Compared(compare(expected, actual), expected, actual)
 
     # --- panics -----------------------------------------------------------------------
 
@@ -146,28 +152,37 @@ class Runner:
         return msgspec.structs.replace(verdict, mismatches=(*verdict.mismatches, mismatch))
 
 
-def _follow(strict: Compared, followed: Trace, issues: dict[str, KnownIssue]) -> Compared:
-    """The better explanation of what `strict.actual` shows: strict, or with known issues."""
-    if strict.actual is None:
-        return strict
-    verdict = compare(followed, strict.actual)
-    fired = _fired(followed)
-    if not strict.verdict.mismatches:
-        gone = tuple(issues[quirk].name for quirk in fired) if verdict.mismatches else ()
-        return msgspec.structs.replace(
-            strict, verdict=msgspec.structs.replace(strict.verdict, gone=gone)
-        )
+def _best(
+    strict: Compared, tried: dict[frozenset[str], Compared], issues: dict[str, KnownIssue]
+) -> Compared:
+    """The comparison that parts last, with the fewest known issues that it takes.
+
+    An issue of which the model says that it shows, although the comparison parts sooner
+    with it, is gone from this kernel.
+    """
     parting = _first(strict.verdict)
-    if not any(step <= parting for step in fired.values()) or _first(verdict) <= parting:
-        return strict  # following them explains nothing
-    known = tuple(issues[quirk].name for quirk, step in fired.items() if step <= _first(verdict))
-    return Compared(msgspec.structs.replace(verdict, known=known), followed, strict.actual)
+    followed, best = frozenset[str](), strict
+    for quirks, compared in tried.items():  # the fewest first
+        explains = any(step <= parting for step in _fired(compared).values())
+        if explains and _first(compared.verdict) > _first(best.verdict):
+            followed, best = quirks, compared
+    end = _first(best.verdict)
+    known = tuple(issues[q].name for q, step in _fired(best).items() if step <= end)
+    more = {q: tried.get(followed | {q}) for q in issues if q not in followed}
+    gone = tuple(
+        issues[q].name
+        for q, compared in more.items()
+        if end == math.inf and compared is not None and compared.verdict.mismatches
+    )
+    return msgspec.structs.replace(
+        best, verdict=msgspec.structs.replace(best.verdict, known=known, gone=gone)
+    )
 
 
-def _fired(trace: Trace) -> dict[str, int]:
+def _fired(compared: Compared) -> dict[str, int]:
     """The quirks that the model followed, with the first step in which it did."""
     fired: dict[str, int] = {}
-    for index, step in enumerate(trace.steps):
+    for index, step in enumerate(compared.expected.steps if compared.expected else ()):
         for quirk in step.quirks:
             fired.setdefault(quirk, index)
     return fired

@@ -6,6 +6,7 @@ import pytest
 from fakes import RELEASE, make_workload
 
 from harness.known import KNOWN_ISSUES, applicable, parse_release
+from model.behaviour import QUIRKS
 
 NAMES = {issue.name for issue in KNOWN_ISSUES}
 EFAULT = "efault-beyond-eof-moves-size"
@@ -21,6 +22,10 @@ def names(release: str | None, line: str, config: str = "4k@delalloc") -> set[st
 )
 def test_release_numbers_are_compared_as_numbers(release, parsed):
     assert parse_release(release) == parsed
+
+
+def test_every_quirk_is_one_of_the_models_and_every_one_of_them_is_listed():
+    assert {issue.quirk for issue in KNOWN_ISSUES} == QUIRKS.keys()
 
 
 def test_names_and_quirks_are_unique_and_everything_is_said():
@@ -47,3 +52,20 @@ def test_the_efault_issue_is_of_the_buffer_head_path_and_of_faulting_writes():
     assert EFAULT not in names(RELEASE, line, "4k@delalloc,buffered_iomap")
     assert EFAULT in names(RELEASE, line, "4k@nodelalloc")
     assert EFAULT not in names(RELEASE, "pwrite a 8k 4k; fsync a")
+
+
+def test_a_file_system_that_falls_back_to_buffer_head_has_its_issues():
+    line = "pwrite_fault a 8k 4k 0"
+    assert EFAULT in names(RELEASE, line, "ext3ish@delalloc,buffered_iomap")
+
+
+def test_an_issue_of_one_feature_is_not_assumed_elsewhere():
+    line = "mwrite a 0 100"
+    assert "inline-truncate-loses-mmap-store" in names(RELEASE, line, "inline@delalloc")
+    assert "inline-truncate-loses-mmap-store" not in names(RELEASE, line)
+
+
+def test_an_issue_that_was_fixed_is_not_assumed_of_later_kernels():
+    config = "ext3ish@delalloc"
+    assert "indirect-delayed-tail-is-hole" in names("7.2.13", "pwrite a 0 4k", config)
+    assert "indirect-delayed-tail-is-hole" not in names("7.3.0", "pwrite a 0 4k", config)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
 import pytest
 from fakes import RELEASE, FakeSubject, make_trace, make_workload, seen
 
 from harness.errors import MachineryError, NotModelledError, UsageError
+from harness.known import KNOWN_ISSUES
 from harness.runner import Plain, Runner
 from harness.trace import Extent, State, Step, Trace, placement_of
 from harness.verdict import Outcome
@@ -135,6 +137,44 @@ def test_an_older_kernel_gets_no_quirk(workload):
     verdict = judge(model, old).run(workload).verdict
     assert verdict.outcome is Outcome.MISMATCH
     assert len(model.runs) == 1
+
+
+@dataclasses.dataclass
+class TwoQuirks:
+    """A model with two quirks: `QUIRK` shows in step 0, `OTHER` in step 1."""
+
+    name: str = "model"
+
+    def run(self, workload, placement, quirks) -> Trace:
+        steps = {}
+        if QUIRK in quirks:
+            steps[0] = Step(0, (), seen(blocks=99), quirks=(QUIRK,))
+        if OTHER in quirks:
+            steps[1] = Step("EFAULT", (), seen(size=8192), quirks=(OTHER,))
+        return make_trace(steps=steps)
+
+
+OTHER = "another_bug"
+TWO = (
+    KNOWN_ISSUES[0],
+    msgspec.structs.replace(KNOWN_ISSUES[0], name="another-bug", quirk=OTHER),
+)
+
+
+def test_of_two_issues_only_the_one_that_explains_is_followed_and_the_other_is_gone(workload):
+    runner = Runner(TwoQuirks(), FakeSubject("guest", [kernel_trace({1: STUCK})]), TWO)
+    verdict = runner.run(workload).verdict
+    assert verdict.outcome is Outcome.KNOWN
+    assert (verdict.known, verdict.gone) == (("another-bug",), (NAME,))
+
+
+def test_two_issues_can_be_followed_together(workload):
+    first = Step(0, (), seen(blocks=99))
+    runner = Runner(TwoQuirks(), FakeSubject("guest", [kernel_trace({0: first, 1: STUCK})]), TWO)
+    verdict = runner.run(workload).verdict
+    assert verdict.outcome is Outcome.KNOWN
+    assert set(verdict.known) == {NAME, "another-bug"}
+    assert verdict.gone == ()
 
 
 # --- refusals and failures ------------------------------------------------------------
