@@ -21,7 +21,6 @@ DEFAULT_CONFIGS: tuple[str, ...] = (
     "1k@delalloc",
     "1k@nodelalloc",
     "bigalloc16k@delalloc",
-    "bigalloc16k@nodelalloc",
 )
 
 
