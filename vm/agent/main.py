@@ -1,0 +1,116 @@
+"""The agent's main loop: a request is one JSON line, each answer one or more.
+
+Every answer repeats the request's `id`. The last answer to a request has `final`, `done`
+or `error`; an error that the agent did not expect carries its traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+
+from . import setup
+from .execute import errno_name
+from .kernel_log import KernelLog
+from .mounted import MountError
+from .session import ROOT, run_workload
+from .tracing import Tracer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    Row = dict[str, Any]
+
+__all__ = ["Agent", "main"]
+
+PORT = "ext4diff.agent"
+PROTOCOL = 1
+
+
+def main() -> None:
+    """Set the guest up and serve the host until it closes the port."""
+    began = time.monotonic()
+    setup.mount_all()
+    setup.load_modules("block")
+    port = os.open(setup.find_port(PORT), os.O_RDWR | os.O_CLOEXEC)
+    setup.set_writeback_on_demand()
+    os.makedirs(ROOT, exist_ok=True)
+    agent = Agent(port, Tracer(), KernelLog())
+    agent.hello(time.monotonic() - began)
+    agent.serve()
+
+
+class Agent:
+    """Serves requests that come in on the descriptor `port`."""
+
+    def __init__(self, port: int, tracer: Tracer, log: KernelLog) -> None:
+        self._port = port
+        self._tracer = tracer
+        self._log = log
+
+    def tell(self, row: Row) -> None:
+        """Send one line to the host."""
+        data = memoryview(json.dumps(row, separators=(",", ":")).encode() + b"\n")
+        while data:
+            data = data[os.write(self._port, data) :]
+
+    def hello(self, seconds: float) -> None:
+        """Say that the agent is ready, and what the kernel is; `seconds` went to set-up."""
+        self.tell({
+            "hello": PROTOCOL,
+            "release": os.uname().release,
+            "python": sys.version.split()[0],
+            "buffered_iomap": setup.knows_mount_option("buffered_iomap"),
+            "uptime": time.clock_gettime(time.CLOCK_BOOTTIME),
+            "setup": seconds,
+        })  # fmt: skip
+
+    def _lines(self) -> Iterator[bytes]:
+        pending = b""
+        while True:
+            part = os.read(self._port, 1 << 16)
+            if not part:
+                return
+            *lines, pending = (pending + part).split(b"\n")
+            yield from lines
+
+    def serve(self) -> None:
+        """Answer requests until the host closes the port."""
+        for line in self._lines():
+            request = json.loads(line)
+            number = request.get("id")
+
+            def tell(row: Row, number: int = number) -> None:
+                self.tell({"id": number, **row})
+
+            try:
+                self._answer(request, tell)
+            except MountError as error:
+                name = errno_name(OSError(error.number, ""))
+                tell({"error": str(error), "phase": error.phase, "errno": name,
+                      "log": self._log.read()})  # fmt: skip
+            except Exception as error:
+                import traceback  # noqa: PLC0415 - slow to import, and rarely needed
+
+                tell({"error": f"{type(error).__name__}: {error}",
+                      "traceback": traceback.format_exc()})  # fmt: skip
+
+    def _answer(self, request: Row, tell: Any) -> None:
+        command = request["cmd"]
+        if command == "run":
+            run_workload(request, tell, self._tracer, self._log)
+        elif command == "poison":
+            tell({"done": setup.poison_memory()})
+        elif command == "modules":
+            setup.load_modules(request["group"], request.get("parameters"))
+            tell({"done": True})
+        elif command == "sysrq":
+            with open("/proc/sysrq-trigger", "w") as file:
+                file.write(request["key"])
+            tell({"done": True})
+        else:
+            raise ValueError(f"no such command: {command}")

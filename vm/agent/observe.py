@@ -1,0 +1,147 @@
+"""Observations: what can be seen of the file system between two operations.
+
+Nothing here writes to the file system or flushes it. The order is: stat of every file,
+statfs, sysfs, FIEMAP of every file, raw inodes.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .execute import data_ranges, errno_name
+from .digest import Sha256, crc32
+from .fiemap import fiemap
+from .files import Files
+from .inode import InodeTable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Row = dict[str, Any]
+
+__all__ = ["content_of", "contents", "names_by_inode", "observe"]
+
+PIECE = 4096
+CHUNK = 1 << 20
+WHOLE_FILE_LIMIT = 256 << 20
+"""Bytes up to which a file is read as a whole; of larger ones only the data ranges are."""
+
+
+def _names(root: str) -> list[str]:
+    return sorted(name for name in os.listdir(root) if name != "lost+found")
+
+
+def names_by_inode(root: str) -> dict[int, str]:
+    """The regular names in `root` by inode number; empty if the directory is unreadable."""
+    try:
+        entries = os.scandir(root)
+    except OSError:
+        return {}
+    with entries:
+        return {entry.inode(): entry.name for entry in entries if entry.name != "lost+found"}
+
+
+def observe(files: Files, table: InodeTable, sysfs: str) -> Row:
+    """An `harness.trace.Observation`; only `error` if one of its parts can't be had.
+
+    `sysfs` is the file system's directory below /sys/fs/ext4.
+    """
+    try:
+        return _observe(files, table, sysfs)
+    except OSError as error:
+        return {"error": errno_name(error)}
+
+
+def _observe(files: Files, table: InodeTable, sysfs: str) -> Row:
+    rows: dict[str, Row] = {}
+    inodes: dict[str, int] = {}
+    for name in _names(files.root):
+        fd = files.opened(name)
+        status = os.stat(files.path(name)) if fd is None else os.fstat(fd)
+        rows[name] = {"size": status.st_size, "blocks": status.st_blocks}
+        inodes[name] = status.st_ino
+    space = os.statvfs(files.root)
+    delalloc = _number(f"{sysfs}/delayed_allocation_blocks")
+    for name, row in rows.items():
+        _add_extents(files, name, row)
+    for name, row in rows.items():
+        raw = table.read(inodes[name])
+        row["disk_blocks"] = raw.sectors
+        row["disksize"] = raw.size
+        # ext4_file_getattr adds the reserved clusters, and an inline file's bytes.
+        inline = (row["size"] + 511) // 512 if raw.inline else 0
+        row["reserved"] = (row["blocks"] - inline - raw.sectors) * 512 // table.cluster_size
+    return {
+        "files": rows,
+        "delalloc": delalloc,
+        "bfree": space.f_bfree,
+        "bavail": space.f_bavail,
+    }
+
+
+def _number(path: str) -> int:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return int(os.read(fd, 64))
+    finally:
+        os.close(fd)
+
+
+def _add_extents(files: Files, name: str, row: Row) -> None:
+    fd = files.opened(name)
+    own = fd is None
+    if fd is None:
+        fd = os.open(files.path(name), os.O_RDONLY | os.O_NOATIME)
+    try:
+        row["extents"] = fiemap(fd)
+    except OSError as error:
+        row["extents_error"] = errno_name(error)
+    finally:
+        if own:
+            os.close(fd)
+
+
+def contents(root: str) -> dict[str, Row]:
+    """The content of every file below `root`."""
+    result = {}
+    for name in _names(root):
+        fd = os.open(f"{root}/{name}", os.O_RDONLY | os.O_NOATIME)
+        try:
+            result[name] = content_of(fd)
+        finally:
+            os.close(fd)
+    return result
+
+
+def content_of(fd: int, limit: int = WHOLE_FILE_LIMIT) -> Row:
+    """A `harness.trace.Content` of the file `fd`.
+
+    A file longer than `limit` bytes has no sha256, and only its data ranges (SEEK_DATA)
+    are read.
+    """
+    size = os.fstat(fd).st_size
+    blocks: dict[str, int] = {}
+    if size > limit:
+        for start, end in data_ranges(fd):
+            _pieces(fd, start & ~(PIECE - 1), min(end, size), blocks, None)
+        return {"size": size, "sha256": None, "blocks": blocks}
+    whole = Sha256()
+    _pieces(fd, 0, size, blocks, whole)
+    return {"size": size, "sha256": whole.hexdigest(), "blocks": blocks}
+
+
+def _pieces(fd: int, start: int, end: int, blocks: dict[str, int], whole: Any) -> None:
+    zeroes = bytes(CHUNK)
+    while start < end:
+        data = os.pread(fd, min(CHUNK, end - start), start)
+        if not data:
+            raise OSError(5, "short read")
+        if whole is not None:
+            whole.update(data)
+        if data != zeroes[: len(data)]:
+            for at in range(0, len(data), PIECE):
+                piece = data[at : at + PIECE]
+                if piece.count(0) != len(piece):
+                    blocks[str((start + at) // PIECE)] = crc32(piece)
+        start += len(data)

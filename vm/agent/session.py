@@ -1,0 +1,91 @@
+"""One workload from mount to last umount, told step by step.
+
+Every line goes out as soon as it is known, so that the host knows where the kernel was
+when it died: `start`, then one `step` each, `phase` before each part of the end, `final`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .execute import Context, errno_name, execute
+from .kernel_log import KernelLog
+from .mounted import Mounted
+from .observe import contents, names_by_inode
+from .tracing import Tracer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Row = dict[str, Any]
+
+__all__ = ["run_workload"]
+
+ROOT = "/mnt"
+
+
+def run_workload(
+    request: Row, tell: Callable[[Row], None], tracer: Tracer, log: KernelLog
+) -> None:
+    """Run `request` (`device`, `mount`, `ops`) and `tell` what happens.
+
+    Raises `MountError` if a mount or umount of our own fails.
+    """
+    log.skip()
+    mounted = Mounted(request["device"], ROOT, request["mount"])
+    mounted.mount()
+    tell({"start": mounted.observe()})
+    _run_steps(request["ops"], mounted, tell, tracer)
+    tell({"final": _final(mounted, tell), "log": log.read()})
+
+
+def _run_steps(
+    ops: list[Row], mounted: Mounted, tell: Callable[[Row], None], tracer: Tracer
+) -> None:
+    context = Context(mounted.files, mounted.device, mounted.remount)
+    before = names_by_inode(mounted.root)
+    tracer.drain()
+    for index, op in enumerate(ops):
+        result = execute(context, op)
+        events, lost = tracer.drain()
+        after = names_by_inode(mounted.root)
+        for event in events:
+            ino = event.pop("ino")
+            # An inode that the step removed has only its old name; a new one only the new.
+            event["file"] = before.get(ino) or after.get(ino) or f"ino {ino}"
+        step = {"step": index, "result": result, "events": events}
+        if lost:
+            step["lost"] = lost
+        step["observation"] = mounted.observe()
+        before = after
+        tell(step)
+
+
+def _final(mounted: Mounted, tell: Callable[[Row], None]) -> Row:
+    final: Row = {"trouble": []}
+    tell({"phase": "sync"})
+    os.sync()
+    with open("/proc/sys/vm/drop_caches", "w") as file:
+        file.write("3")
+    tell({"phase": "read after drop_caches"})
+    final["dropped"] = _contents(mounted.root, "after drop_caches", final)
+    tell({"phase": "umount"})
+    mounted.umount()
+    tell({"phase": "mount"})
+    mounted.mount()
+    tell({"phase": "read after mount"})
+    final["observation"] = mounted.observe()
+    final["content"] = _contents(mounted.root, "after mount", final)
+    tell({"phase": "last umount"})
+    mounted.umount()
+    return final
+
+
+def _contents(root: str, when: str, final: Row) -> Row | None:
+    try:
+        return contents(root)
+    except OSError as error:
+        final["trouble"].append(f"reading the files {when}: {errno_name(error)}")
+        return None

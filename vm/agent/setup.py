@@ -1,0 +1,129 @@
+"""Makes the guest ready: pseudo file systems, modules, writeback only on demand, memory."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from . import libc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "find_port", "knows_mount_option", "load_modules", "mount_all", "poison_memory",
+    "set_writeback_on_demand",
+]  # fmt: skip
+
+MODULES = "/usr/lib/modules"
+MOUNTS = (
+    ("proc", "/proc"),
+    ("sysfs", "/sys"),
+    ("devtmpfs", "/dev"),
+    ("debugfs", "/sys/kernel/debug"),
+    ("tracefs", "/sys/kernel/tracing"),
+    ("configfs", "/sys/kernel/config"),
+)
+OPTIONAL = ("debugfs", "configfs")
+SYSCTLS = (
+    ("vm/dirty_writeback_centisecs", "0"),
+    ("vm/dirty_expire_centisecs", "360000"),
+    ("vm/dirty_background_ratio", "80"),
+    ("vm/dirty_ratio", "90"),
+    ("vm/laptop_mode", "0"),
+    ("kernel/panic", "0"),
+    ("kernel/hung_task_timeout_secs", "60"),
+    ("kernel/hung_task_warnings", "-1"),
+)
+POISON = 0xAA
+SPARE_KIB = 32 << 10
+"""Memory left alone when the rest is poisoned, so that nothing is killed for lack of it."""
+
+
+def mount_all(kinds: Iterable[str] | None = None) -> None:
+    """Mount the pseudo file systems (of `kinds`, or all); already mounted ones are kept."""
+    for kind, target in MOUNTS:
+        if kinds is not None and kind not in kinds:
+            continue
+        try:
+            libc.mount(kind, target, kind, 0, "")
+        except OSError as error:
+            missing = error.errno in (errno.ENODEV, errno.ENOENT) and kind in OPTIONAL
+            if error.errno != errno.EBUSY and not missing:
+                raise OSError(error.errno, f"mounting {kind} on {target}") from error
+
+
+def load_modules(group: str, parameters: dict[str, str] | None = None) -> None:
+    """Load the modules of `group` in the order of the file `order`; loaded ones are kept.
+
+    `parameters` maps a module's name to its parameters.
+    """
+    with open(f"{MODULES}/order") as lines:
+        names = [line.split()[1] for line in lines if line.split()[0] == group]
+    for name in names:
+        fd = os.open(f"{MODULES}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            libc.finit_module(fd, (parameters or {}).get(name.removesuffix(".ko"), ""))
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise OSError(error.errno, f"loading module {name}") from error
+        finally:
+            os.close(fd)
+
+
+def set_writeback_on_demand() -> None:
+    """No writeback but by the workload's own calls; a panic stays (panic=0)."""
+    for name, value in SYSCTLS:
+        try:
+            fd = os.open(f"/proc/sys/{name}", os.O_WRONLY)
+        except FileNotFoundError:  # hung task detection may be configured out
+            continue
+        try:
+            os.write(fd, value.encode())
+        finally:
+            os.close(fd)
+
+
+def find_port(name: str) -> str:
+    """The device of the virtio-serial port called `name`; `FileNotFoundError` if none is."""
+    base = "/sys/class/virtio-ports"
+    for port in os.listdir(base):
+        with open(f"{base}/{port}/name") as file:
+            if file.read().strip() == name:
+                return f"/dev/{port}"
+    raise FileNotFoundError(errno.ENOENT, f"no virtio-serial port is called {name}")
+
+
+def knows_mount_option(option: str) -> bool:
+    """Whether the kernel's ext4 knows the mount option `option`; nothing is mounted."""
+    context = libc.fsopen("ext4")
+    try:
+        libc.fsconfig_flag(context, option)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            return False
+        raise
+    finally:
+        os.close(context)
+    return True
+
+
+def poison_memory(spare_kib: int = SPARE_KIB) -> int:
+    """Fill nearly all free memory with 0xAA and free it; the number of KiB filled.
+
+    A page that the kernel later forgets to initialise then shows as 0xAA.
+    """
+    with open("/proc/meminfo") as lines:
+        sizes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
+    kib = sizes["MemFree"] - spare_kib
+    if kib <= 0:
+        return 0
+    with libc.Buffer(kib << 10) as buffer:
+        try:
+            buffer.advise(libc.MADV_HUGEPAGE)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a kernel without huge pages
+                raise
+        libc.memset(buffer, POISON)
+    return kib
