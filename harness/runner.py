@@ -19,20 +19,12 @@ from harness.compare import compare
 from harness.errors import MachineryError, NotModelledError, UsageError
 from harness.known import KNOWN_ISSUES, KnownIssue, applicable
 from harness.trace import Placement, Subject, Trace, placement_of
-from harness.verdict import Mismatch, Place, Verdict
+from harness.verdict import Compared, Mismatch, Place, Verdict
 from vm.errors import KernelPanicError
 from workloads.syntax import format_op
 from workloads.workload import Workload
 
-__all__ = ["Compared", "Plain", "Reference", "Runner"]
-
-
-class Compared(msgspec.Struct, frozen=True):
-    """A verdict and the traces behind it; a trace is None if its subject gave none."""
-
-    verdict: Verdict
-    expected: Trace | None = None
-    actual: Trace | None = None
+__all__ = ["Plain", "Reference", "Runner"]
 
 
 class Reference(Protocol):

@@ -7,9 +7,10 @@ from typing import Literal
 
 import msgspec
 
+from harness.trace import Trace
 from workloads.workload import Workload
 
-__all__ = ["Mismatch", "Outcome", "Place", "Verdict", "Where"]
+__all__ = ["Compared", "Mismatch", "Outcome", "Place", "Verdict", "Where"]
 
 Place = int | Literal["start", "final"]
 """A step's index, or the observation before the first or after the last of them."""
@@ -100,3 +101,11 @@ class Verdict(msgspec.Struct, frozen=True):
     def kernel(self) -> str | None:
         """The release of the kernel under test: the actual subject's, else the expected one's."""
         return self.kernels[1] or self.kernels[0]
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """A verdict and the traces behind it; a trace is None if its subject gave none."""
+
+    verdict: Verdict
+    expected: Trace | None = None
+    actual: Trace | None = None

@@ -1,0 +1,141 @@
+"""A whole run in a page: counts by configuration, known issues, and what was not looked at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from harness.known import KNOWN_ISSUES
+from harness.verdict import Outcome, Verdict
+from reports.terminal import headline
+from reports.words import columns
+
+__all__ = ["Digest", "digest", "summarise"]
+
+SLOWEST = 5
+
+
+class Digest(msgspec.Struct, frozen=True):
+    """What a summary needs of one verdict; small enough to travel between processes.
+
+    `name` is the test item's, `seconds` its wall time. `not_compared` holds field, reason
+    and count. `said` is the verdict's headline; `reason` why nothing was compared, if so.
+    """
+
+    name: str
+    config: str
+    path: str
+    outcome: Outcome
+    seconds: float
+    said: str
+    kernel: str | None = None
+    steps: int = 0
+    compared: int = 0
+    known: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    not_compared: tuple[tuple[str, str, int], ...] = ()
+    reason: str | None = None
+    kept_in: str | None = None
+
+
+def digest(verdict: Verdict, name: str, seconds: float, kept_in: str | None = None) -> Digest:
+    """The summary's part of `verdict`."""
+    return Digest(
+        name=name,
+        config=verdict.workload.config.name,
+        path=verdict.workload.config.path,
+        outcome=verdict.outcome,
+        seconds=seconds,
+        said=headline(verdict),
+        kernel=verdict.kernel,
+        steps=verdict.steps,
+        compared=verdict.compared,
+        known=verdict.known,
+        gone=verdict.gone,
+        not_compared=tuple((*where, count) for where, count in verdict.not_compared.items()),
+        reason=verdict.broken or verdict.unusable or verdict.refused,
+        kept_in=kept_in,
+    )
+
+
+def summarise(digests: Sequence[Digest]) -> list[str]:
+    """The lines of the summary."""
+    if not digests:
+        return ["Nothing was run."]
+    return [
+        *_table(digests),
+        *_mismatches(digests),
+        *_known(digests),
+        *_reasons(digests, Outcome.NOT_MODELLED, "Not modelled, so not compared"),
+        *_reasons(digests, Outcome.UNUSABLE, "Unusable workloads"),
+        *_reasons(digests, Outcome.BROKEN, "Broken machinery, which says nothing of the kernel"),
+        *_not_compared(digests),
+        *_slowest(digests),
+    ]
+
+
+def _table(digests: Sequence[Digest]) -> list[str]:
+    counts = Counter((digest.config, digest.outcome) for digest in digests)
+    shown = [o for o in Outcome if o is Outcome.AGREE or any(d.outcome is o for d in digests)]
+    rows = [("configuration", *map(str, shown))]
+    for config in dict.fromkeys(digest.config for digest in digests):
+        rows.append((config, *(str(counts[config, outcome] or "-") for outcome in shown)))
+    total = Counter(digest.outcome for digest in digests)
+    rows.append(("all", *(str(total[outcome] or "-") for outcome in shown)))
+    steps, fields = (sum(getattr(d, name) for d in digests) for name in ("steps", "compared"))
+    return [*columns(rows), f"  {steps} steps and {fields} fields compared"]
+
+
+def _mismatches(digests: Iterable[Digest]) -> list[str]:
+    lines = []
+    for found in digests:
+        if found.outcome is Outcome.MISMATCH:
+            lines.append(f"  {found.said}")
+            lines += [f"    kept in {found.kept_in}"] if found.kept_in else []
+    return ["", "Mismatches", *lines] if lines else []
+
+
+def _known(digests: Sequence[Digest]) -> list[str]:
+    issues = {issue.name: issue for issue in KNOWN_ISSUES}
+    lines = []
+    for title, field in (
+        ("Known issues that showed", "known"),
+        ("Known issues that no longer show on this kernel", "gone"),
+    ):
+        counts = Counter(name for digest in digests for name in getattr(digest, field))
+        if counts:
+            lines += ["", title]
+        for name, count in counts.most_common():
+            said = f": {issues[name].observable}" if name in issues else ""
+            lines.append(f"  {name} in {_times(count, 'workload')}{said}")
+    return lines
+
+
+def _reasons(digests: Iterable[Digest], outcome: Outcome, title: str) -> list[str]:
+    found = [digest for digest in digests if digest.outcome is outcome]
+    counts = Counter(digest.reason or digest.said for digest in found)
+    lines = [f"  {_times(count, 'workload')}: {reason}" for reason, count in counts.most_common()]
+    return ["", title, *lines] if lines else []
+
+
+def _not_compared(digests: Iterable[Digest]) -> list[str]:
+    counts: Counter[tuple[str, str]] = Counter()
+    for found in digests:
+        for field, reason, count in found.not_compared:
+            counts[field, reason] += count
+    rows = [
+        (field, _times(count, "time"), reason) for (field, reason), count in counts.most_common()
+    ]
+    return ["", "Not compared", *columns(rows)] if rows else []
+
+
+def _slowest(digests: Sequence[Digest]) -> list[str]:
+    slow = sorted(digests, key=lambda digest: -digest.seconds)[:SLOWEST]
+    rows = [(f"{digest.seconds:.2f} s", digest.name) for digest in slow]
+    return ["", "Slowest", *columns(rows)]
+
+
+def _times(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,52 @@
+"""Values of traces in words: what a person reads in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.compare import Run, runs
+from harness.trace import Extent
+from harness.verdict import Place
+from workloads.fields import format_number
+
+__all__ = ["columns", "extents_text", "place_text", "value_text"]
+
+
+def value_text(value: object) -> str:
+    """`value` of a mismatch in words: runs as `4k delayed at 8k`, events one after the other."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple | list):
+        if value and all(isinstance(item, tuple) and len(item) == 3 for item in value):
+            return "; ".join(_run_text(run) for run in value)
+        return "; ".join(map(str, value)) or "none"
+    return str(value)
+
+
+def _run_text(run: Run) -> str:
+    start, length, state = run
+    return f"{format_number(length)} {state} at {format_number(start)}"
+
+
+def extents_text(extents: Sequence[Extent] | None) -> str:
+    """The runs of `extents` in words; `?` if they are not known."""
+    return "?" if extents is None else value_text(runs(extents))
+
+
+def place_text(place: Place, steps: int) -> str:
+    """Where a mismatch is, for a workload of `steps` steps counted from 1."""
+    if place == "start":
+        return "before the first step"
+    return "after the last step" if place == "final" else f"step {place + 1} of {steps}"
+
+
+def columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
+    """`rows` as lines with aligned columns."""
+    if not rows:
+        return []
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    return [
+        indent
+        + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

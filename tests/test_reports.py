@@ -1,0 +1,136 @@
+"""Reports say what was done, expected and seen, and name what was not compared."""
+
+from __future__ import annotations
+
+import msgspec
+from fakes import RELEASE, make_trace, seen
+
+from harness.compare import compare
+from harness.trace import Extent, FileObservation, State, Step
+from harness.verdict import Compared, Mismatch, Outcome, Verdict
+from reports.blockmap import block_map, compare_maps
+from reports.summary import digest, summarise
+from reports.terminal import explain, headline
+
+D, U, W = State.DELAYED, State.UNWRITTEN, State.WRITTEN
+RULE = "a write that copies nothing leaves the size (ext4_da_write_end)"
+
+
+def mismatch() -> Compared:
+    more = (Extent(0, 4096, D), Extent(8192, 4096, W))
+    expected = make_trace(steps={1: Step("EFAULT", (), seen(), because=(RULE,))})
+    actual = make_trace(
+        subject="guest",
+        kernel=RELEASE,
+        steps={1: Step("EFAULT", (), seen(size=8192, extents=more)), 2: Step(5, (), seen())},
+    )
+    return Compared(compare(expected, actual), expected, actual)
+
+
+def test_the_headline_names_step_operation_and_fields():
+    assert headline(mismatch().verdict) == (
+        "example@4k@delalloc: model and guest differ at step 2 of 3"
+        " (pwrite_fault a 8k 4k fault=0): size of a, extents of a"
+    )
+
+
+def test_the_explanation_says_done_expected_seen_because_and_where_it_is_kept(tmp_path):
+    text = explain(mismatch(), kept_in=tmp_path)
+    assert " >  2  pwrite_fault a 8k 4k fault=0" in text
+    assert "expected by model  seen on guest" in text
+    assert "4k delayed at 0; 4k written at 8k" in text
+    assert RULE in text
+    assert "Later differences, which may be consequences: 1 at step 3 of 3" in text
+    assert str(tmp_path) in text
+    assert "\x1b" not in text
+
+
+def test_the_picture_marks_the_differing_block_below_both_maps():
+    lines = explain(mismatch()).splitlines()
+    after = lines.index("  after")
+    assert lines[after + 1 : after + 4] == ["    model  d··", "    guest  d·W", " " * 13 + "^"]
+
+
+def test_colours_only_when_asked_for():
+    assert "\x1b[31m" in explain(mismatch(), colour=True)
+
+
+def test_a_long_complaint_is_shown_line_by_line(workload):
+    log = Mismatch("final", "", None, "log", "no complaint", "guest: WARNING\n at inode.c")
+    verdict = Verdict(workload, ("model", "guest"), mismatches=(log,))
+    text = explain(Compared(verdict))
+    assert "      guest: WARNING\n       at inode.c" in text
+    assert "the end: sync" in text
+
+
+def test_a_map_shows_holes_states_and_the_end_of_the_file():
+    file = FileObservation(size=20480, extents=(Extent(4096, 4096, U), Extent(12288, 4096, W)))
+    assert block_map(file, 4096) == "·u·W·"
+    assert block_map(FileObservation(size=100), 4096) is None
+
+
+def test_a_picture_of_a_large_file_is_cut_around_the_first_difference():
+    big = FileObservation(size=1000 * 4096, extents=())
+    other = FileObservation(size=1000 * 4096, extents=(Extent(500 * 4096, 4096, D),))
+    picture = compare_maps([big, other], 4096)
+    assert picture is not None
+    assert picture.first == 492
+    assert picture.actual.startswith("········d·")
+    assert len(picture.actual) == 64
+    assert picture.more == 1000 - 492 - 64
+    assert picture.marks == " " * 8 + "^"
+
+
+def test_a_sparse_file_of_terabytes_does_not_fill_the_memory():
+    file = FileObservation(size=1 << 43, extents=())
+    assert len(block_map(file, 1024) or "") <= 1 << 20
+
+
+# --- the summary ----------------------------------------------------------------------
+
+
+def digests(workload):
+    base = Verdict(workload, ("model", "guest"), (None, RELEASE), steps=3, compared=30)
+    change = msgspec.structs.replace
+    verdicts = [
+        change(base, not_compared={("blocks", "tree"): 2}),
+        change(base, known=("efault-beyond-eof-moves-size",), not_compared={("blocks", "tree"): 1}),
+        change(base, gone=("efault-beyond-eof-moves-size",)),
+        change(base, refused="quota"),
+        change(base, broken="BootError: silent"),
+        mismatch().verdict,
+    ]
+    return [
+        digest(v, f"item{i}", float(i), "/kept" if i == 5 else None) for i, v in enumerate(verdicts)
+    ]
+
+
+def test_the_summary_counts_every_outcome_and_names_every_reason(workload):
+    lines = summarise(digests(workload))
+    text = "\n".join(lines)
+    assert lines[0].split() == [
+        "configuration", "agree", "known", "mismatch", "not", "modelled", "broken",
+    ]  # fmt: skip
+    assert lines[1].split() == ["4k@delalloc", "2", "1", "1", "1", "1"]
+    assert "efault-beyond-eof-moves-size in 1 workload: i_size moves" in text
+    assert "Known issues that no longer show on this kernel" in text
+    assert "1 workload: quota" in text
+    assert "BootError: silent" in text
+    assert any(line.split() == ["blocks", "3", "times", "tree"] for line in lines)
+    assert "kept in /kept" in text
+    assert "5.00 s  item5" in text
+
+
+def test_a_digest_travels_as_json(workload):
+    for found in digests(workload):
+        assert msgspec.convert(msgspec.to_builtins(found), type(found)) == found
+        assert isinstance(msgspec.to_builtins(found)["outcome"], str)
+
+
+def test_an_empty_run_says_so():
+    assert summarise([]) == ["Nothing was run."]
+
+
+def test_one_line_for_each_outcome(workload):
+    verdict = Verdict(workload, ("model", "guest"), steps=3, broken="BootError: silent")
+    assert headline(verdict).endswith(f"{Outcome.BROKEN}: BootError: silent")
