@@ -87,9 +87,7 @@ def parse_stanzas(text: str) -> list[Package]:
         if "Package" in fields and "Version" in fields:
             depends = f"{fields.get('Pre-Depends', '')},{fields.get('Depends', '')}"
             size = int(fields.get("Size", "0"))
-            packages.append(
-                Package(fields["Package"], fields["Version"], _depends(depends), size)
-            )
+            packages.append(Package(fields["Package"], fields["Version"], _depends(depends), size))
     return packages
 
 

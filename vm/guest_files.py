@@ -53,11 +53,16 @@ def _stdlib_files(stdlib: Path) -> Iterator[Path]:
             and not (here == Path() and _LEAVE_OUT.fullmatch(name))
         )
         for name in sorted(names):
-            stem = name.removesuffix(".py")
-            if here == Path("lib-dynload") and not _LEAVE_OUT_SO.fullmatch(name):
+            if _is_wanted(here / name):
                 yield here / name
-            elif stem != name and not (here == Path() and _LEAVE_OUT.fullmatch(stem)):
-                yield here / name
+
+
+def _is_wanted(file: Path) -> bool:
+    """Whether `file`, relative to the standard library, goes along."""
+    if file.parent == Path("lib-dynload"):
+        return not _LEAVE_OUT_SO.fullmatch(file.name)
+    top_level = file.parent == Path()
+    return file.suffix == ".py" and not (top_level and _LEAVE_OUT.fullmatch(file.stem))
 
 
 @dataclass(frozen=True)
@@ -178,11 +183,12 @@ def _copy_pyroute2(target: Path) -> None:
     source = Path(spec.origin).parent
     for path in sorted(source.rglob("*.py")):
         parts = path.relative_to(source).parts
-        if len(parts) == 1 or parts[0] in _PYROUTE2_PARTS and (
-            len(parts) == 2 or parts[0] != "netlink" or parts[1] in _NETLINK_PARTS
-        ):
-            (target / Path(*parts)).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target / Path(*parts))
+        if len(parts) > 1 and parts[0] not in _PYROUTE2_PARTS:
+            continue
+        if len(parts) > 2 and parts[0] == "netlink" and parts[1] not in _NETLINK_PARTS:
+            continue
+        (target / Path(*parts)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target / Path(*parts))
     (target / "__init__.py").write_text(_PYROUTE2_INIT)
 
 

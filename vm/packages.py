@@ -19,14 +19,23 @@ from vm.apt import Archive, Package, progress
 from vm.apt_sources import Distribution, find_distribution
 from vm.errors import CacheError, DownloadError, HostToolError
 
-__all__ = ["Unpacked", "closure", "kernel_packages", "unpack", "unpacked_kernel", "unpacked_userland"]
+__all__ = [
+    "Unpacked",
+    "closure",
+    "kernel_packages",
+    "unpack",
+    "unpacked_kernel",
+    "unpacked_userland",
+]
 
 KERNEL_PART = re.compile(r"linux-(binary|image|modules|base)-(unsigned-)?\d.*")
 """The packages into which distributions split a kernel."""
 
 _USERLAND_ROOTS = ("python3-minimal", "busybox-static", "xfsprogs", "e2fsprogs", "zstd")
 # Python's standard library package is not a dependency of python3-minimal.
-_USERLAND_FOLLOW = re.compile(r"python3(\.\d+)?(-minimal)?|lib(?!icu|sqlite|db5|ssl|readline).*|zlib1g")
+_USERLAND_FOLLOW = re.compile(
+    r"python3(\.\d+)?(-minimal)?|lib(?!icu|sqlite|db5|ssl|readline).*|zlib1g"
+)
 
 
 class Unpacked(msgspec.Struct, frozen=True):
@@ -168,7 +177,9 @@ def unpacked_userland(mirror: str | None = None, refresh: bool = False) -> Unpac
         archive = distribution.userland
         archive.update()
         python = archive.show(["python3-minimal"]).get("python3-minimal")
-        versions = [name for name in python.depends if name.startswith("python3.")] if python else []
+        versions = (
+            [name for name in python.depends if name.startswith("python3.")] if python else []
+        )
         if not versions:
             raise DownloadError(f"{archive.name} has no Python 3; choose another mirror")
         stdlib = f"lib{versions[0].removesuffix('-minimal')}-stdlib"
