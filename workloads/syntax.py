@@ -89,7 +89,7 @@ class _Header:
                 f'unknown header "{key}"'
                 + (_suggest(key, HEADERS) or f"; headers are {', '.join(HEADERS)}")
             )
-        if key in self.given:
+        if {"show": "shows"}.get(key, key) in self.given:
             piece.fail(f'"{key}:" stands here a second time; leave one of them out')
         tokens = value.tokens()
         if not tokens:
