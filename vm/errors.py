@@ -10,14 +10,21 @@ from harness.errors import MachineryError, UsageError
 from harness.trace import Trace
 
 __all__ = [
+    "AgentDiedError",
+    "BootTimeoutError",
     "CacheError",
+    "ChannelError",
     "DownloadError",
     "FileSystemToolError",
+    "GuestHangError",
     "HostToolError",
     "ImageError",
     "KernelError",
+    "KernelHangError",
     "KernelPanicError",
     "MachineryError",
+    "MountRefusedError",
+    "QemuError",
     "UsageError",
 ]
 
@@ -55,3 +62,34 @@ class KernelPanicError(MachineryError):
     def __init__(self, message: str, trace: Trace | None = None) -> None:
         super().__init__(message)
         self.trace = trace
+
+
+class KernelHangError(KernelPanicError):
+    """The guest's kernel hangs by its own words: a task blocked in ext4 or jbd2, a lockup.
+
+    A finding about the kernel like a panic; the message says where it is blocked.
+    """
+
+
+class QemuError(MachineryError):
+    """QEMU could not be started, or ended by itself; the message has its last words."""
+
+
+class BootTimeoutError(MachineryError):
+    """The guest's agent did not report in time after the start."""
+
+
+class GuestHangError(MachineryError):
+    """The guest stopped answering and its kernel said nothing that would explain it."""
+
+
+class ChannelError(MachineryError):
+    """What came over the channel to the agent is not its protocol: garbage, half a line."""
+
+
+class AgentDiedError(MachineryError):
+    """The agent reported an error of its own, which says nothing about the kernel."""
+
+
+class MountRefusedError(MachineryError):
+    """The kernel refuses to mount the configuration's file system with its options."""
