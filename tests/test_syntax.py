@@ -72,6 +72,12 @@ def test_fields_may_be_named_in_any_order(text: str) -> None:
     assert parse_line(text).ops == (UserWrite("a", 0, 4096, 1, 1000),)
 
 
+def test_the_order_of_arguments_is_that_of_the_usage_line() -> None:
+    for line in ("rlimit_write a limit=64k 0 128k", "mwrite_in a p=0.5 100"):
+        assert parse_line(line) == parse_line(re.sub(r"\w+=", "", line))
+        assert format_line(parse_line(line)) == line
+
+
 def test_segments_of_a_vector() -> None:
     op = Pwritev("a", 0, ((8192, None), (4096, 0), (16384, 8192)), 1)
     assert parse_line("pwritev a 0 8k,4k:0,16k:8k").ops == (op,)

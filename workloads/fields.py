@@ -179,6 +179,5 @@ def fields_of(cls: type[Op]) -> tuple[Field, ...]:
 
 
 def usage(cls: type[Op]) -> str:
-    """One line: the operation's word and what it takes, as canonical text orders it."""
-    fields = sorted(fields_of(cls), key=lambda field: (field.named, field.optional))
-    return " ".join([cls.WORD, *(field.usage for field in fields)])
+    """One line: the operation's word and what it takes, in order."""
+    return " ".join([cls.WORD, *(field.usage for field in fields_of(cls))])

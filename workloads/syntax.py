@@ -277,7 +277,7 @@ def format_op(op: AnyOp, index: int) -> str:
     cls = type(op)
     shown = [
         field
-        for field in sorted(fields_of(cls), key=lambda field: (field.named, field.optional))
+        for field in fields_of(cls)
         if field.name != "tag" or op.tag != index + 1  # type: ignore[union-attr]
     ]
     return " ".join([cls.WORD, *(text(field) for field in shown)])
