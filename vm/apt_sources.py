@@ -12,13 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm.apt import Archive
+from vm.apt import MIRROR_VARIABLE, Archive
 from vm.errors import DownloadError
 
-__all__ = ["MIRROR_VARIABLE", "Distribution", "Source", "find_distribution", "parse_sources"]
-
-MIRROR_VARIABLE = "EXT4DIFF_DEBIAN_MIRROR"
-"""Environment variable with the URI of a Debian mirror, as in sources.list."""
+__all__ = ["Distribution", "Source", "chosen_mirror", "find_distribution", "parse_sources"]
 
 DEBIAN_USERLAND = "trixie"
 DEBIAN_KERNELS = ("trixie-backports", "sid", "trixie")
@@ -145,6 +142,11 @@ def _os_release(etc: Path) -> dict[str, str]:
     return {key: value.strip("\"'") for key, value in re.findall(r"^(\w+)=(.*)$", text, re.M)}
 
 
+def chosen_mirror(mirror: str | None = None) -> str:
+    """The Debian mirror that the user set (`mirror` or the environment), or ''."""
+    return mirror or os.environ.get(MIRROR_VARIABLE, "")
+
+
 def find_distribution(
     mirror: str | None = None,
     etc: Path = Path("/etc/apt"),
@@ -154,7 +156,7 @@ def find_distribution(
 
     Raises `DownloadError` if the host's apt knows neither Debian nor Ubuntu.
     """
-    chosen = mirror or os.environ.get(MIRROR_VARIABLE)
+    chosen = chosen_mirror(mirror)
     if chosen:
         return _debian(chosen, keyrings)
     sources = parse_sources(etc)

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from vm.errors import CacheError
 
-__all__ = ["cache_root", "disk_errors", "entry", "key_of", "locked", "prune"]
+__all__ = ["cache_root", "disk_errors", "entry", "full_error", "key_of", "locked", "prune"]
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NEEDED_MB = 400
 
 
 def cache_root() -> Path:
@@ -36,20 +36,27 @@ def cache_root() -> Path:
     return root
 
 
+def full_error(where: Path) -> CacheError:
+    """The error to raise when the disk that holds `where` is full."""
+    return CacheError(
+        f"no space left on the disk of {where}; "
+        f"free {_NEEDED_MB} MB there, or set XDG_CACHE_HOME to a directory with more"
+    )
+
+
 @contextlib.contextmanager
 def disk_errors(where: Path) -> Iterator[None]:
     """Turn an `OSError` raised inside into a `CacheError` that says what to do about it."""
     try:
         yield
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise full_error(where) from error
         reason = error.strerror or str(error)
-        if error.errno in _FULL:
-            hint = "free some space there, or set XDG_CACHE_HOME to a directory with 300 MB free"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
-            hint = "set XDG_CACHE_HOME to a directory that you can write to"
-        else:
-            raise
-        raise CacheError(f"cannot use the cache {where}: {reason}; {hint}") from error
+        raise CacheError(
+            f"cannot use the cache {where}: {reason}; "
+            "set XDG_CACHE_HOME to a directory that you can write to"
+        ) from error
 
 
 def key_of(*parts: str | bytes) -> str:

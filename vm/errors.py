@@ -25,6 +25,7 @@ __all__ = [
     "MachineryError",
     "MountRefusedError",
     "QemuError",
+    "SuiteMissingError",
     "UsageError",
 ]
 
@@ -39,6 +40,10 @@ class DownloadError(MachineryError):
 
 class HostToolError(MachineryError):
     """A program is missing on the host, or failed; the message gives the apt command."""
+
+
+class SuiteMissingError(DownloadError):
+    """The mirror does not have a suite; another one may do."""
 
 
 class FileSystemToolError(MachineryError):

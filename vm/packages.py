@@ -16,8 +16,8 @@ import msgspec
 
 from vm import cache
 from vm.apt import Archive, Package, progress
-from vm.apt_sources import Distribution, find_distribution
-from vm.errors import CacheError, DownloadError, HostToolError
+from vm.apt_sources import Distribution, chosen_mirror, find_distribution
+from vm.errors import DownloadError, HostToolError, SuiteMissingError
 
 __all__ = [
     "Unpacked",
@@ -39,16 +39,16 @@ _USERLAND_FOLLOW = re.compile(
 
 
 class Unpacked(msgspec.Struct, frozen=True):
-    """Packages unpacked into the directory `root`; `source` names them for reports."""
+    """Packages unpacked into a cache entry (`kind/key`); `source` names them for reports."""
 
-    root: str
+    entry: str
     source: str
     packages: tuple[str, ...]
 
     @property
     def path(self) -> Path:
         """The directory that stands for `/`."""
-        return Path(self.root)
+        return cache.cache_root() / self.entry
 
 
 def closure(archive: Archive, roots: Iterable[str], follow: re.Pattern[str]) -> list[Package]:
@@ -110,10 +110,7 @@ def unpack(archive: Archive, packages: list[Package], into: Path) -> None:
         if done.returncode != 0:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
             if "No space left" in done.stderr:
-                raise CacheError(
-                    f"cannot use the cache {cache.cache_root()}: No space left on device; "
-                    "free 300 MB there, or set XDG_CACHE_HOME"
-                )
+                raise cache.full_error(cache.cache_root())
             raise DownloadError(f"cannot unpack {deb.name}: {reason}")
     shutil.rmtree(debs)
 
@@ -123,7 +120,7 @@ def _remembered(
 ) -> Unpacked:
     """The answer to `request` from the cache, or `resolve` it and remember."""
     root = cache.cache_root()
-    note = root / "resolved" / f"{request}-{cache.key_of(mirror or '')}.json"
+    note = root / "resolved" / f"{request}-{cache.key_of(chosen_mirror(mirror))}.json"
     with cache.locked(note.with_suffix(".lock")):
         if not refresh and note.is_file():
             try:
@@ -142,31 +139,37 @@ def _remembered(
 
 def _into_cache(kind: str, archive: Archive, packages: list[Package], source: str) -> Unpacked:
     specs = tuple(package.spec for package in packages)
-    root = cache.entry(kind, cache.key_of(*specs), lambda into: unpack(archive, packages, into))
-    return Unpacked(str(root), source, specs)
+    key = cache.key_of(*specs)
+    cache.entry(kind, key, lambda into: unpack(archive, packages, into))
+    cache.prune(kind, keep=3, days=30)
+    archive.tidy()
+    return Unpacked(f"{kind}/{key}", source, specs)
 
 
 def unpacked_kernel(mirror: str | None = None, refresh: bool = False) -> Unpacked:
     """The newest kernel of the distribution, unpacked; from the cache unless `refresh`."""
 
     def resolve(distribution: Distribution) -> Unpacked:
-        failure: DownloadError | None = None
         for archive in distribution.kernels:
             try:
                 archive.update()
-                packages = kernel_packages(archive, distribution.name)
-            except DownloadError as error:
-                failure = failure or error
+            except SuiteMissingError as error:
+                progress(f"this mirror has no {archive.name}")
+                failures.append(error)
                 continue
+            packages = kernel_packages(archive, distribution.name)
             if packages:
                 image = next(p for p in packages if p.name.startswith("linux-image-"))
                 source = f"{distribution.name}:{archive.name} {image.name} {image.version}"
                 return _into_cache("kernels", archive, packages, source)
             progress(f"{archive.name} has no kernel for virtual machines")
-        raise failure or DownloadError(
+        if failures:
+            raise failures[0]
+        raise DownloadError(
             f"no suite of {distribution.name} has a kernel for virtual machines; use --kernel"
         )
 
+    failures: list[SuiteMissingError] = []
     return _remembered("kernel", refresh, mirror, resolve)
 
 
