@@ -1,0 +1,70 @@
+"""Block allocation: is there space, and what is taken of it (fs/ext4/balloc.c, mballoc.c).
+
+Counts are clusters. Where blocks go is the kernel's freedom: `model.placement` tells.
+"""
+
+from __future__ import annotations
+
+from model.errors import OpError
+from model.superblock import BATCH, Superblock
+
+__all__ = [
+    "claim_free_clusters", "has_free_clusters", "nonda_switch", "should_retry_alloc", "watermark",
+]  # fmt: skip
+
+
+def watermark(sb: Superblock) -> int:
+    """Clusters below which the counters are read exactly (EXT4_FREECLUSTERS_WATERMARK)."""
+    return 4 * BATCH * sb.behaviour.nr_cpu
+
+
+def has_free_clusters(sb: Superblock, count: int, use_reserved: bool = False) -> bool:
+    """Whether `count` clusters may be claimed (ext4_has_free_clusters).
+
+    Root may take the superuser's reserve, never `resv`, which is for conversions
+    (`use_reserved`, EXT4_MB_USE_RESERVED).
+    """
+    free, dirty = sb.free.approx(), sb.dirty.approx()
+    kept = sb.r_blocks + sb.resv
+    if free - (count + kept + dirty) < watermark(sb):
+        free, dirty = sb.free.sum(), sb.dirty.sum()
+    if free >= count + kept + dirty:
+        return True
+    if sb.root and free >= count + dirty + sb.resv:
+        return True
+    return use_reserved and free >= count + dirty
+
+
+def claim_free_clusters(sb: Superblock, count: int) -> None:
+    """Count clusters as dirty, all or none (ext4_claim_free_clusters)."""
+    if not has_free_clusters(sb, count):
+        sb.rule("claim/no-space: ext4_claim_free_clusters")
+        raise OpError("ENOSPC")
+    sb.dirty.add(count)
+
+
+def should_retry_alloc(sb: Superblock, retries: int) -> bool:
+    """Whether to try again after ENOSPC; `retries` counts this one
+    (ext4_should_retry_alloc)."""
+    if not sb.journal or retries > 3:
+        return False
+    if not sb.free_pending:
+        return has_free_clusters(sb, 1)
+    sb.free_pending = 0
+    return True
+
+
+def nonda_switch(sb: Superblock) -> bool:
+    """Whether delayed allocation is off for want of space (ext4_nonda_switch).
+
+    Also asks for writeback when more than half of what is free is dirty; that is done
+    before this returns (try_to_writeback_inodes_sb waits for it).
+    """
+    free, dirty = sb.free.approx(), sb.dirty.approx()
+    if dirty and free < 2 * dirty:
+        sb.rule("low-space writeback: ext4_nonda_switch")
+        sb.writeback_all()
+    nonda = 2 * free < 3 * dirty or free < dirty + watermark(sb)
+    if nonda:
+        sb.rule("low-space switch: ext4_nonda_switch")
+    return nonda

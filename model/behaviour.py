@@ -1,0 +1,97 @@
+"""Behaviour: every switch on which the model's answer depends, in one place.
+
+Kernels, configurations and the state of the iomap series differ in few ways that can be
+observed. Each is a field here with its reason; the model asks the field, never a version.
+Known kernel bugs are `Quirk`s: off unless `Behaviour.quirks` names them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = ["QUIRKS", "Behaviour", "Quirk"]
+
+MIB = 1024 * 1024
+
+
+class Quirk(msgspec.Struct, frozen=True):
+    """A known kernel bug that the model can follow.
+
+    `observable` is what differs from the strict model, `source` where the bug is.
+    """
+
+    name: str
+    observable: str
+    source: str
+
+
+QUIRKS: dict[str, Quirk] = {
+    quirk.name: quirk
+    for quirk in (
+        Quirk(
+            "efault_beyond_eof_moves_size",
+            "A write past EOF that copies nothing moves i_size up to its offset.",
+            "ext4_da_do_write_end, ext4_write_end: pos + 0 is taken for the new size",
+        ),
+        Quirk(
+            "stale_folio_after_short_copy",
+            "After an unaligned short copy the rest of the folio is stale memory.",
+            "__iomap_write_begin of 7.2 marks the range uptodate before the copy",
+        ),
+        Quirk(
+            "inline_truncate_loses_mmap_store",
+            "Stored bytes of a file that once was inline are gone after truncate and remount.",
+            "not found yet; inline_data with buffer_head, 7.2 and 7.3",
+        ),
+        Quirk(
+            "indirect_delayed_tail_is_hole",
+            "FIEMAP of a file without extents shows its delayed tail as a hole.",
+            "ext4_ind_map_blocks of 7.2; fixed by aed43f47e1ed in 7.3",
+        ),
+    )
+}
+
+
+class Behaviour(msgspec.Struct, frozen=True):
+    """What kernel and machine the model stands for.
+
+    The defaults are Linux 7.2/7.3 with transparent huge pages on a one-CPU guest and the
+    iomap series as measured.
+    """
+
+    iomap: bool = True
+    """The kernel knows the mount option `buffered_iomap` (v2 22/22); else it is ignored."""
+
+    da_map_sets_new: bool = True
+    """`ext4_da_map_blocks` reports EXT4_MAP_NEW (eaff8d796722); without it the punch of
+    stale delayed ranges never runs (v3 08/22)."""
+
+    disksize_rule: Literal["endio", "grow_pending"] = "endio"
+    """When i_disksize follows i_size on the iomap path: after I/O (v2, v3)."""
+
+    eof_zero_flush: Literal["truncate_down", "all"] = "truncate_down"
+    """Which zeroing past EOF is written at once on the iomap path (v2 17/22: truncate)."""
+
+    max_folio: int = 2 * MIB
+    """Largest folio of the page cache in bytes; 4096 without transparent huge pages
+    (`mapping_max_folio_size`, `ext4_set_inode_mapping_order`)."""
+
+    nr_cpu: int = 1
+    """Possible CPUs: the low-space watermark (EXT4_FREECLUSTERS_WATERMARK)."""
+
+    max_zeroout_kib: int = 32
+    """sysfs extent_max_zeroout_kb: unwritten extents up to this size are zeroed rather
+    than split (`ext4_ext_convert_to_initialized`)."""
+
+    readahead: int = 128 * 1024
+    """The device's read_ahead_kb in bytes (`do_sync_mmap_readahead`)."""
+
+    quirks: frozenset[str] = frozenset()
+    """Names of the `QUIRKS` that the kernel is known for."""
+
+    def __post_init__(self) -> None:
+        unknown = self.quirks - QUIRKS.keys()
+        if unknown:
+            raise ValueError(f"no such quirk: {', '.join(sorted(unknown))}")

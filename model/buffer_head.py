@@ -1,0 +1,180 @@
+"""Buffered write through buffer heads (`generic_perform_write`, fs/ext4/inode.c).
+
+A call is cut into chunks of at most the largest folio; each chunk begins (maps or reserves
+every block), copies, and ends. The copy can be short where the source faults. Every
+low-space decision is taken anew for each chunk.
+"""
+
+from __future__ import annotations
+
+from model.balloc import nonda_switch, should_retry_alloc
+from model.errors import OpError
+from model.inode import Inode
+from model.map_blocks import da_reserve_blocks, map_blocks
+from model.page_cache import Folio
+from model.source import Source
+from model.truncate import truncate_failed_write
+from model.units import DELAYED, HOLE, PAGE, WRITTEN, mask, ranges
+
+__all__ = ["block_write_begin", "generic_perform_write"]
+
+
+def generic_perform_write(inode: Inode, pos: int, source: Source) -> int:
+    """Write `source` at byte `pos`; returns bytes written (generic_perform_write).
+
+    Raises `OpError` if nothing was written.
+    """
+    chunk, done, count = inode.cache.max_folio, 0, len(source)
+    want = count
+    while done < count:
+        at = pos + done
+        want = min(want, chunk - at % chunk)
+        try:
+            copied, status = _one_chunk(inode, at, want, source, done)
+        except OpError:
+            if done:
+                break
+            raise
+        if status:
+            done += status
+            want = count - done
+            continue
+        chunk = max(chunk // 2, PAGE)
+        if copied:
+            want = copied
+            continue
+        if source.readable <= done:
+            inode.sb.rule("fault: generic_perform_write")
+            if done:
+                break
+            raise OpError("EFAULT")
+        want = count - done
+    return done
+
+
+def _one_chunk(
+    inode: Inode, pos: int, want: int, source: Source, done: int
+) -> tuple[int, int]:
+    """Begin, copy, end; returns bytes copied and bytes accepted."""
+    delayed = inode.sb.delalloc and not nonda_switch(inode.sb)
+    folio, new = write_begin(inode, pos, want, delayed)
+    length = min(want, folio.end - pos)
+    copied = min(length, max(source.readable - done, 0))
+    accepted = 0 if copied < length and not folio.full else copied
+    _commit(inode, folio, pos, length, accepted, new)
+    if accepted:
+        inode.content.write(pos, source.data[done : done + accepted])
+    end_size(inode, pos, accepted, delayed)
+    if not delayed and pos + length > inode.size:
+        inode.sb.rule("write_end/short-copy past EOF: ext4_write_end")
+        truncate_failed_write(inode)
+    return copied, accepted
+
+
+def write_begin(inode: Inode, pos: int, want: int, delayed: bool) -> tuple[Folio, int]:
+    """Get the folio and map its blocks (ext4_da_write_begin, ext4_write_begin).
+
+    Returns the folio and the bits of its new buffers. Raises `OpError`.
+    """
+    retries = 0
+    while True:
+        folio = inode.cache.write_folio(pos, want)
+        end = min(pos + want, folio.end)
+        try:
+            return folio, block_write_begin(inode, folio, pos, end, delayed)
+        except OpError as error:
+            if end > inode.size:
+                truncate_failed_write(inode)
+            retries += 1
+            if error.name != "ENOSPC" or not should_retry_alloc(inode.sb, retries):
+                raise
+            inode.sb.rule("retry: ext4_should_retry_alloc")
+
+
+def block_write_begin(inode: Inode, folio: Folio, pos: int, end: int, delayed: bool) -> int:
+    """Map the blocks of `[pos, end)` (ext4_block_write_begin); returns the new ones' bits."""
+    cache = inode.cache
+    folio.buffers = True
+    touched = cache.bits(folio, pos, end)
+    new = 0
+    first = cache.first_block(folio)
+    try:
+        for low, high in ranges(touched & ~folio.mapped):
+            new = _map_range(inode, folio, first, low, high, delayed, new)
+    except _PartlyMappedError as error:
+        bits = error.new
+        cache.mark_dirty(folio, bits)
+        folio.uptodate |= bits
+        raise OpError(error.name) from None
+    partial = touched & ~cache.whole_bits(folio, pos, end)
+    folio.uptodate |= partial
+    return new
+
+
+class _PartlyMappedError(Exception):
+    """Mapping failed after the buffers in `new` were mapped."""
+
+    def __init__(self, name: str, new: int) -> None:
+        super().__init__(name)
+        self.name, self.new = name, new
+
+
+def _map_range(
+    inode: Inode, folio: Folio, first: int, low: int, high: int, delayed: bool, new: int
+) -> int:
+    """Look up or fill blocks `[low, high)` of the folio, one block at a time as the kernel
+    does (ext4_da_get_block_prep, ext4_get_block, ext4_get_block_unwritten)."""
+    at, end = first + low, first + high
+    while at < end:
+        run = inode.es.lookup(at)
+        stop = min(run.end, end)
+        try:
+            if run.state == HOLE and delayed:
+                stop = at + 1
+                da_reserve_blocks(inode, at, stop)
+            elif run.state != WRITTEN and not delayed:
+                stop = at + 1
+                map_blocks(inode, at, 1, unwritten=inode.sb.dioread_nolock)
+        except OpError as error:
+            raise _PartlyMappedError(error.name, new) from None
+        bits = mask(at - first, stop - first)
+        folio.mapped |= bits
+        if run.state != WRITTEN:
+            new |= bits
+        at = stop
+    return new
+
+
+def _commit(inode: Inode, folio: Folio, pos: int, length: int, accepted: int, new: int) -> None:
+    """Buffers after the copy: what was written, and new ones that a short copy left out,
+    are uptodate and dirty (block_write_end, folio_zero_new_buffers)."""
+    cache = inode.cache
+    bits = cache.bits(folio, pos, pos + accepted) if accepted else 0
+    if accepted < length:
+        left = new & cache.bits(folio, pos + accepted, pos + length)
+        if left:
+            inode.sb.rule("short copy keeps new blocks: folio_zero_new_buffers")
+        bits |= left
+    folio.uptodate |= bits
+    cache.mark_dirty(folio, bits)
+
+
+def end_size(inode: Inode, pos: int, accepted: int, delayed: bool) -> None:
+    """Sizes after a chunk (ext4_da_do_write_end, ext4_write_end).
+
+    i_disksize follows at once where nothing waits for allocation: without delayed
+    allocation, or if the last block is written already.
+    """
+    size = pos + accepted
+    if not accepted and size > max(inode.size, 0):
+        inode.sb.rule("short copy past EOF: ext4_da_do_write_end")
+        if not inode.sb.quirk("efault_beyond_eof_moves_size"):
+            return
+    if size > inode.size:
+        inode.size = size
+        if delayed and accepted:
+            last = (size - 1) // inode.sb.block_size
+            if inode.es.lookup(last).state == WRITTEN:
+                inode.disksize = size
+    if not delayed and size > inode.disksize:
+        inode.disksize = size

@@ -1,0 +1,94 @@
+"""Content of a file: bytes by position, holes read as zeros.
+
+One store stands for page cache and disk: after a clean writeback they agree, and the
+model's `page_cache` says which blocks are dirty. Bytes past i_size are kept zero.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+
+from model.units import PAGE
+
+__all__ = ["Content"]
+
+CHUNK = 65536
+_ZEROS = bytes(CHUNK)
+
+
+class Content:
+    """Sparse bytes in chunks of 64 KiB."""
+
+    __slots__ = ("chunks",)
+
+    def __init__(self) -> None:
+        self.chunks: dict[int, bytearray] = {}
+
+    def write(self, pos: int, data: bytes | memoryview) -> None:
+        """Put `data` at byte `pos`."""
+        at, view = 0, memoryview(data)
+        while at < len(view):
+            index, off = divmod(pos + at, CHUNK)
+            count = min(CHUNK - off, len(view) - at)
+            chunk = self.chunks.get(index)
+            if chunk is None:
+                chunk = self.chunks[index] = bytearray(CHUNK)
+            chunk[off : off + count] = view[at : at + count]
+            at += count
+
+    def zero(self, start: int, end: int | None = None) -> None:
+        """Make bytes `[start, end)` zero; without `end` all from `start` on."""
+        last = CHUNK * (max(self.chunks, default=-1) + 1)
+        end = last if end is None else min(end, last)
+        if end <= start:
+            return
+        first, final = start // CHUNK, (end - 1) // CHUNK
+        if final - first > len(self.chunks):
+            touched = [index for index in self.chunks if first <= index <= final]
+        else:
+            touched = [index for index in range(first, final + 1) if index in self.chunks]
+        for index in touched:
+            low, high = max(start - index * CHUNK, 0), min(end - index * CHUNK, CHUNK)
+            if high - low == CHUNK:
+                del self.chunks[index]
+            else:
+                self.chunks[index][low:high] = _ZEROS[: high - low]
+
+    def read(self, pos: int, count: int) -> bytes:
+        """`count` bytes from `pos`."""
+        parts = []
+        while count > 0:
+            index, off = divmod(pos, CHUNK)
+            step = min(CHUNK - off, count)
+            chunk = self.chunks.get(index)
+            parts.append(_ZEROS[:step] if chunk is None else bytes(chunk[off : off + step]))
+            pos += step
+            count -= step
+        return b"".join(parts)
+
+    def move(self, start: int, target: int, size: int) -> None:
+        """Shift bytes `[start, size)` to begin at `target` (collapse and insert range)."""
+        tail = self.read(start, size - start)
+        self.zero(min(start, target))
+        self.write(target, tail)
+
+    def sha256(self, size: int) -> str:
+        """Digest of the first `size` bytes."""
+        digest = hashlib.sha256()
+        for index in range(-(-size // CHUNK)):
+            count = min(CHUNK, size - index * CHUNK)
+            digest.update(memoryview(self.chunks.get(index, _ZEROS))[:count])
+        return digest.hexdigest()
+
+    def checksums(self, size: int) -> dict[int, int]:
+        """crc32 of each 4 KiB piece of the first `size` bytes that is not all zero."""
+        found = {}
+        for index in sorted(self.chunks):
+            chunk = self.chunks[index]
+            for off in range(0, CHUNK, PAGE):
+                start = index * CHUNK + off
+                piece = bytes(chunk[off : min(off + PAGE, off + size - start)])
+                if start < size and piece.strip(b"\0"):
+                    found[start // PAGE] = zlib.crc32(piece)
+        return found

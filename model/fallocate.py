@@ -1,0 +1,212 @@
+"""fallocate(2) in all modes (fs/ext4/extents.c `ext4_fallocate`, fs/ext4/inode.c)."""
+
+from __future__ import annotations
+
+from model.errors import OpError
+from model.extent_status import Run
+from model.inode import Inode
+from model.map_blocks import map_blocks
+from model.truncate import block_zero_eof, zero_partial
+from model.units import (
+    DELAYED,
+    EOF_BLOCK,
+    HOLE,
+    PAGE,
+    UNWRITTEN,
+    WRITTEN,
+    ceil_div,
+    round_down,
+    round_up,
+)
+
+__all__ = ["allocate", "collapse_range", "insert_range", "punch_hole", "zero_range"]
+
+
+def check_range(inode: Inode, off: int, length: int) -> None:
+    """Errors that all modes share, in the kernel's order (vfs_fallocate)."""
+    if off < 0 or length <= 0:
+        raise OpError("EINVAL")
+    if off + length > max_bytes(inode):
+        raise OpError("EFBIG")
+
+
+def max_bytes(inode: Inode) -> int:
+    """s_maxbytes: the longest file in bytes (ext4_max_size)."""
+    return min(EOF_BLOCK * inode.sb.block_size, (1 << 63) - 1)
+
+
+def allocate(inode: Inode, off: int, length: int, keep_size: bool) -> None:
+    """Mode 0 and KEEP_SIZE: holes and delayed blocks become unwritten
+    (ext4_do_fallocate, ext4_alloc_file_blocks)."""
+    check_range(inode, off, length)
+    if not inode.extents:
+        raise OpError("EOPNOTSUPP")
+    end = off + length
+    grow = not keep_size and (end > inode.size or end > inode.disksize)
+    size = inode.sb.block_size
+    alloc_file_blocks(inode, off // size, ceil_div(end, size), end if grow else 0)
+
+
+def alloc_file_blocks(inode: Inode, first: int, end: int, new_size: int) -> None:
+    """Allocate the blocks `[first, end)`, then move the size to `new_size` if that is not
+    0; on ENOSPC as far as the blocks reach (ext4_alloc_file_blocks)."""
+    if new_size > inode.size:
+        block_zero_eof(inode, inode.size)
+    at = first
+    try:
+        while at < end:
+            at = map_blocks(inode, at, end - at, unwritten=True).end
+    except OpError:
+        if new_size and at > first:
+            _grow(inode, min(new_size, at * inode.sb.block_size))
+        raise
+    inode.sb.rule("allocate range: ext4_alloc_file_blocks")
+    if new_size:
+        _grow(inode, new_size)
+
+
+def _grow(inode: Inode, size: int) -> None:
+    """i_size and i_disksize follow at once."""
+    inode.size = max(inode.size, size)
+    inode.disksize = max(inode.disksize, size)
+
+
+def zero_range(inode: Inode, off: int, length: int, keep_size: bool) -> None:
+    """ZERO_RANGE: whole blocks become unwritten, edges are zeroed (ext4_zero_range)."""
+    check_range(inode, off, length)
+    if not inode.extents:
+        raise OpError("EOPNOTSUPP")
+    end, size = off + length, inode.sb.block_size
+    grow = not keep_size and (end > inode.size or end > inode.disksize)
+    new_size = end if grow else 0
+    low, high = ceil_div(off, size), end // size
+    if off % size or end % size:
+        alloc_file_blocks(inode, off // size, ceil_div(end, size), new_size)
+    update_disksize_before_punch(inode, off, length)
+    if high > low:
+        if new_size > inode.size:
+            block_zero_eof(inode, inode.size)
+        inode.cache.truncate(low * size, high * size)
+        inode.content.zero(low * size, high * size)
+        _convert_unwritten(inode, low, high)
+    if new_size:
+        _grow(inode, new_size)
+    zero_edges(inode, off, end)
+    inode.sb.rule("zero range: ext4_zero_range")
+
+
+def _convert_unwritten(inode: Inode, low: int, high: int) -> None:
+    """Written, delayed and missing blocks become unwritten
+    (EXT4_EX_CONVERT_UNWRITTEN in ext4_map_blocks)."""
+    while low < high:
+        run = inode.es.lookup(low)
+        if run.state == WRITTEN:
+            end = min(run.end, high)
+            inode.convert(low, end, UNWRITTEN)
+        else:
+            end = map_blocks(inode, low, high - low, unwritten=True).end
+        low = end
+
+
+def zero_edges(inode: Inode, start: int, end: int) -> None:
+    """Zero what `[start, end)` covers of its first and last block, where that is not the
+    whole block (ext4_zero_partial_blocks)."""
+    size = inode.sb.block_size
+    first, last = start // size, (end - 1) // size
+    if first == last:
+        if start % size or end % size:
+            zero_partial(inode, start, end)
+        return
+    if start % size:
+        zero_partial(inode, start, (first + 1) * size)
+    if end % size:
+        zero_partial(inode, last * size, end)
+
+
+def update_disksize_before_punch(inode: Inode, off: int, length: int) -> None:
+    """i_disksize must not wait for blocks that go (ext4_update_disksize_before_punch)."""
+    if inode.disksize >= inode.size or off > inode.size or off + length < inode.size:
+        return
+    inode.disksize = inode.size
+
+
+def punch_hole(inode: Inode, off: int, length: int) -> None:
+    """PUNCH_HOLE: whole blocks go, edges are zeroed (ext4_punch_hole)."""
+    check_range(inode, off, length)
+    if off >= inode.size:
+        inode.sb.rule("punch past EOF: ext4_punch_hole")
+        return
+    size = inode.sb.block_size
+    end = off + length
+    if end >= inode.size:
+        end = round_up(inode.size, size)
+    update_disksize_before_punch(inode, off, end - off)
+    low, high = ceil_div(off, size), end // size
+    if high > low:
+        inode.cache.truncate(low * size, high * size)
+        inode.content.zero(low * size, high * size)
+    zero_edges(inode, off, end)
+    if high > low:
+        inode.remove_status(low, high)
+        inode.remove_mapped(low, high)
+    inode.sb.rule("punch: ext4_punch_hole")
+
+
+def collapse_range(inode: Inode, off: int, length: int) -> None:
+    """COLLAPSE_RANGE: remove clusters and shift what follows left (ext4_collapse_range)."""
+    check_range(inode, off, length)
+    _check_shift(inode, off, length)
+    if off + length >= inode.size:
+        raise OpError("EINVAL")
+    size = inode.sb.block_size
+    low, high = off // size, (off + length) // size
+    inode.sb.placer.moved(inode.name, low, high - low, low - high)
+    _flush_tail(inode, off)
+    inode.remove_status(low, EOF_BLOCK)
+    inode.remove_mapped(low, high)
+    inode.es.shift(high, low - high)
+    if inode.tree_unknown is None:
+        inode.tree.shift(high, low - high)
+        inode.tree_changed()
+    inode.content.move(off + length, off, inode.size)
+    inode.size -= length
+    inode.disksize = inode.size
+    inode.sb.rule("collapse: ext4_collapse_range")
+
+
+def insert_range(inode: Inode, off: int, length: int) -> None:
+    """INSERT_RANGE: shift what follows right (ext4_insert_range)."""
+    check_range(inode, off, length)
+    _check_shift(inode, off, length)
+    if inode.size + length > max_bytes(inode):
+        raise OpError("EFBIG")
+    if off >= inode.size:
+        raise OpError("EINVAL")
+    size = inode.sb.block_size
+    low, count = off // size, length // size
+    inode.sb.placer.moved(inode.name, low, 0, count)
+    _flush_tail(inode, off)
+    inode.size += length
+    inode.disksize += length
+    inode.remove_status(low, EOF_BLOCK)
+    inode.es.shift(low, count)
+    if inode.tree_unknown is None:
+        inode.tree.shift(low, count)
+        inode.tree_changed()
+    inode.content.move(off, off + length, inode.size - length)
+    inode.sb.rule("insert: ext4_insert_range")
+
+
+def _check_shift(inode: Inode, off: int, length: int) -> None:
+    if not inode.extents:
+        raise OpError("EOPNOTSUPP")
+    cluster = inode.sb.block_size * inode.sb.ratio
+    if off % cluster or length % cluster:
+        raise OpError("EINVAL")
+
+
+def _flush_tail(inode: Inode, off: int) -> None:
+    """Write back from the page of `off` to EOF and drop the cache there."""
+    start = round_down(off, PAGE)
+    inode.sb.flush_range(inode, start, None)
+    inode.cache.truncate(start)

@@ -1,0 +1,36 @@
+"""write(2): checks that both paths share (fs/ext4/file.c `ext4_buffered_write_iter`)."""
+
+from __future__ import annotations
+
+from model.buffer_head import generic_perform_write
+from model.errors import OpError
+from model.inode import Inode
+from model.source import Source
+from model.truncate import block_zero_eof
+from model.units import EOF_BLOCK
+
+__all__ = ["buffered_write", "max_size"]
+
+MAX_LFS_FILESIZE = (1 << 63) - 1
+
+
+def max_size(inode: Inode) -> int:
+    """Bytes of the longest file (s_maxbytes, ext4_max_size)."""
+    return min(EOF_BLOCK * inode.sb.block_size, MAX_LFS_FILESIZE)
+
+
+def buffered_write(inode: Inode, pos: int, source: Source) -> int:
+    """Write `source` at byte `pos`; returns bytes written. Raises `OpError`
+    (ext4_write_checks, ext4_buffered_write_iter)."""
+    if pos < 0:
+        raise OpError("EINVAL")
+    if not len(source):
+        return 0
+    limit = max_size(inode)
+    if pos >= limit:
+        raise OpError("EFBIG")
+    if pos + len(source) > limit:
+        source = source.cut(limit - pos)
+    if pos > inode.size:
+        block_zero_eof(inode, inode.size, pos)
+    return generic_perform_write(inode, pos, source)

@@ -1,0 +1,193 @@
+"""Inode: what the model carries for one file, and how its map may change.
+
+Every change of the map goes through here, so that the counters of inode and file system,
+the extent tree and the reservation events stay in step with it (fs/ext4/extents_status.c,
+`ext4_es_insert_extent`, `ext4_es_remove_extent`).
+"""
+
+from __future__ import annotations
+
+from harness.trace import EventKind
+from model.content import Content
+from model.extent_status import ExtentStatus, Run
+from model.extent_tree import ExtentTree
+from model.indirect_tree import IndirectTree
+from model.page_cache import PageCache
+from model.superblock import Superblock
+from model.units import DELAYED, EOF_BLOCK, HOLE, SECTOR, UNWRITTEN, ceil_div
+
+__all__ = ["Inode"]
+
+UNKNOWN_PLACE = "physical placement of a block is not known, so neither is the extent tree"
+
+
+class Inode:
+    """A regular file; `size` and `disksize` in bytes, `reserved` and `allocated` in clusters."""
+
+    def __init__(self, sb: Superblock, name: str) -> None:
+        self.sb, self.name = sb, name
+        self.size = self.disksize = 0
+        self.reserved = self.allocated = 0
+        self.es = ExtentStatus(sb.ratio)
+        self.extents = sb.extents
+        self.iomap = sb.iomap
+        self.tree = ExtentTree(sb.block_size)
+        self.indirect = IndirectTree(sb.block_size)
+        self.tree_blocks = 0
+        self.tree_unknown: str | None = None
+        self.content = Content()
+        self.cache = PageCache(sb.block_size, sb.max_folio)
+        self.alloc_on_close = False
+        self.flags = 0
+
+    # --- size ----------------------------------------------------------------------------
+
+    @property
+    def eof_block(self) -> int:
+        """Blocks up to EOF, the last one rounded up."""
+        return ceil_div(self.size, self.sb.block_size)
+
+    @property
+    def disk_sectors(self) -> int:
+        """i_blocks: data and tree blocks in sectors."""
+        unit = self.sb.block_size // SECTOR * self.sb.ratio
+        return (self.allocated + self.tree_blocks) * unit
+
+    @property
+    def sectors(self) -> int:
+        """st_blocks: on-disk and reserved, in sectors (ext4_file_getattr)."""
+        return self.disk_sectors + self.reserved * self.sb.ratio * self.sb.block_size // SECTOR
+
+    # --- the map -------------------------------------------------------------------------
+
+    def _recount(self, start: int, end: int, before: tuple[int, int]) -> tuple[int, int]:
+        """Changes of reserved and allocated clusters in `[start, end)` since `before`."""
+        reserved, allocated = self.es.clusters(start, end)
+        self.allocated += allocated - before[1]
+        return reserved - before[0], allocated - before[1]
+
+    def insert_delayed(self, start: int, end: int) -> None:
+        """Make holes delayed; the caller has reserved (ext4_es_insert_delayed_extent)."""
+        self.es.set(Run(start, end, DELAYED))
+
+    def insert_mapped(self, run: Run, claim: bool) -> None:
+        """Map blocks that were holes or delayed (ext4_es_insert_extent).
+
+        Reservations that the new blocks replace are used up; `claim` if the quota charged
+        them with the reservation rather than at allocation.
+        """
+        before = self.es.clusters(run.start, run.end)
+        self.es.set(run)
+        used = -self._recount(run.start, run.end, before)[0]
+        self.tree_insert(run)
+        if used > 0:
+            self.da_update_reserve_space(used, claim)
+
+    def convert(self, start: int, end: int, state: int) -> None:
+        """Change mapped blocks to `state` in map and tree (ext4_convert_unwritten_extents)."""
+        for run in self.es.overlapping(start, end):
+            if run.state not in (state, DELAYED):
+                self.es.set(run._replace(state=state))
+        if self.extents and self.tree_unknown is None:
+            self.tree.convert(start, end - start, to_unwritten=state == UNWRITTEN)
+            self.tree_changed()
+
+    def remove_status(self, start: int, end: int) -> None:
+        """Forget delayed blocks, release what they reserved (ext4_es_remove_extent)."""
+        before = self.es.clusters(start, end)
+        if not before[0] and not any(r.state == DELAYED for r in self.es.overlapping(start, end)):
+            return
+        for run in self.es.overlapping(start, end):
+            if run.state == DELAYED:
+                self.es.set(run._replace(state=HOLE))
+        freed = -self._recount(start, end, before)[0]
+        if freed > 0:
+            self.da_release_space(freed)
+
+    def remove_mapped(self, start: int, end: int) -> None:
+        """Free mapped blocks; a cluster that keeps a delayed block is reserved again
+        (ext4_ext_remove_space, ext4_rereserve_cluster)."""
+        runs = self.es.overlapping(start, end)
+        before = self.es.clusters(start, end)
+        for run in runs:
+            self.es.set(run._replace(state=HOLE))
+        again, freed = self._recount(start, end, before)
+        if again > 0:
+            self.reserved += again
+            self.sb.dirty.add(again)
+        if freed:
+            self.sb.free.add(-freed)
+            self.sb.free_pending = 1
+        self.tree_remove(start, end, bool(runs))
+
+    # --- the tree ------------------------------------------------------------------------
+
+    def tree_insert(self, run: Run) -> None:
+        """Put a newly allocated extent into the tree (ext4_ext_insert_extent)."""
+        if not self.extents:
+            self.indirect.insert(run.start, run.end - run.start)
+        elif self.tree_unknown is None:
+            if run.pblk is None:
+                self.lose_tree(UNKNOWN_PLACE)
+            else:
+                length = run.end - run.start
+                self.tree.insert(run.start, length, run.pblk, run.state == UNWRITTEN)
+        self.tree_changed()
+
+    def tree_remove(self, start: int, end: int, any_mapped: bool) -> None:
+        """Take blocks out of the tree; an empty tree is known again."""
+        if not self.extents:
+            self._indirect_remove(start, end)
+        elif not self.allocated:
+            self.tree, self.tree_unknown = ExtentTree(self.sb.block_size), None
+        elif self.tree_unknown is None and any_mapped:
+            self._extent_remove(start, end)
+        self.tree_changed()
+
+    def _indirect_remove(self, start: int, end: int) -> None:
+        if end >= EOF_BLOCK:
+            self.indirect.remove(start)
+        else:
+            self.indirect.remove(start, end - 1)
+
+    def _extent_remove(self, start: int, end: int) -> None:
+        if end >= EOF_BLOCK:
+            self.tree.remove(start)
+        else:
+            self.tree.remove(start, end - 1)
+
+    def lose_tree(self, reason: str) -> None:
+        """The tree's shape can't be told from here on, nor what depends on it."""
+        self.tree_unknown = reason
+        self.sb.space_unknown = reason
+
+    def tree_changed(self) -> None:
+        """Charge or free tree blocks (ext4_new_meta_blocks, ext4_free_blocks)."""
+        if not self.extents:
+            blocks = self.indirect.blocks()
+        elif self.tree_unknown is None:
+            blocks = self.tree.blocks()
+        else:
+            return
+        if blocks != self.tree_blocks:
+            self.sb.free.add(self.tree_blocks - blocks)
+            self.tree_blocks = blocks
+
+    # --- reservations ---------------------------------------------------------------------
+
+    def da_reserve_space(self, clusters: int) -> None:
+        """Reserve in one step; the caller has claimed (ext4_da_reserve_space)."""
+        self.reserved += clusters
+        self.sb.event(EventKind.RESERVE, self.name, clusters, self.reserved)
+
+    def da_release_space(self, clusters: int) -> None:
+        """Give a reservation back (ext4_da_release_space)."""
+        self.sb.event(EventKind.RELEASE, self.name, clusters, self.reserved)
+        self.reserved -= clusters
+        self.sb.dirty.add(-clusters)
+
+    def da_update_reserve_space(self, clusters: int, claim: bool) -> None:
+        """A reservation has become blocks (ext4_da_update_reserve_space)."""
+        self.sb.event(EventKind.UPDATE, self.name, clusters, self.reserved, claim)
+        self.reserved -= clusters
+        self.sb.dirty.add(-clusters)

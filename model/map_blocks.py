@@ -1,0 +1,149 @@
+"""Mapping: from blocks of a file to blocks on the device (fs/ext4/inode.c, extents.c).
+
+`map_blocks` allocates as `ext4_map_blocks` with EXT4_GET_BLOCKS_CREATE does, one run of
+equal state at a time; `da_map_blocks` reserves instead.
+"""
+
+from __future__ import annotations
+
+from model.balloc import claim_free_clusters, has_free_clusters
+from model.errors import OpError
+from model.extent_status import Run
+from model.inode import Inode
+from model.units import (
+    DELAYED,
+    HOLE,
+    INIT_MAX_LEN,
+    UNWRITTEN,
+    UNWRITTEN_MAX_LEN,
+    WRITTEN,
+    ceil_div,
+    round_down,
+)
+
+__all__ = ["da_reserve_blocks", "map_blocks"]
+
+
+def map_blocks(
+    inode: Inode, lblk: int, count: int, unwritten: bool, use_reserved: bool = False
+) -> Run:
+    """Map up to `count` blocks from `lblk`, allocating what is missing (ext4_map_blocks).
+
+    New blocks are unwritten with `unwritten` (EXT4_GET_BLOCKS_UNWRIT_EXT), else written,
+    and then unwritten ones that are found become written. Returns the run that is mapped
+    now, which begins at `lblk` and can be shorter than asked for. Raises `OpError`.
+    """
+    found = inode.es.lookup(lblk)
+    end = min(found.end, lblk + count)
+    if found.state == WRITTEN or (found.state == UNWRITTEN and unwritten):
+        return found.cut(lblk, end)
+    if found.state == UNWRITTEN:
+        return _convert_to_initialized(inode, lblk, end)
+    state = UNWRITTEN if unwritten else WRITTEN
+    limit = UNWRITTEN_MAX_LEN if unwritten else INIT_MAX_LEN
+    delayed = found.state == DELAYED
+    length, clusters = _implied_cluster(inode, lblk, min(end - lblk, limit))
+    if clusters:
+        length = _charge(inode, lblk, length, delayed, use_reserved)
+    run = _place(inode, lblk, length, state)
+    if clusters:
+        taken = _clusters(inode, run.start, run.end)
+        inode.sb.free.add(-taken)
+        if not delayed:
+            inode.sb.dirty.add(-_clusters(inode, lblk, lblk + length))
+    inode.insert_mapped(run, claim=delayed)
+    inode.sb.rule("allocate: ext4_map_blocks")
+    return run
+
+
+def _clusters(inode: Inode, start: int, end: int) -> int:
+    ratio = inode.sb.ratio
+    return ceil_div(end, ratio) - start // ratio
+
+
+def _implied_cluster(inode: Inode, lblk: int, count: int) -> tuple[int, bool]:
+    """How many blocks one step maps, and whether it takes new clusters.
+
+    Blocks in a cluster that has a mapped block already come with it; otherwise the step
+    ends before the next such cluster (get_implied_cluster_alloc, ext4_ext_check_overlap).
+    """
+    ratio, es = inode.sb.ratio, inode.es
+    following = es.next_mapped(lblk)
+    if ratio == 1:
+        return min(count, following - lblk), True
+    base = round_down(lblk, ratio)
+    if es.last_mapped_before(lblk) >= base or following < base + ratio:
+        inode.sb.rule("implied cluster: get_implied_cluster_alloc")
+        return min(count, base + ratio - lblk, following - lblk), False
+    return min(count, round_down(following, ratio) - lblk), True
+
+
+def _charge(inode: Inode, lblk: int, length: int, delayed: bool, use_reserved: bool) -> int:
+    """Claim space for `length` blocks unless it is reserved; halve until it fits
+    (ext4_mb_new_blocks). Returns the blocks that can be had."""
+    sb = inode.sb
+    if delayed:
+        return length
+    want = _clusters(inode, lblk, lblk + length)
+    while want and not has_free_clusters(sb, want, use_reserved):
+        want >>= 1
+    if not want:
+        sb.rule("allocate/no-space: ext4_mb_new_blocks")
+        raise OpError("ENOSPC")
+    sb.dirty.add(want)
+    return min(length, want * sb.ratio - lblk % sb.ratio)
+
+
+def _place(inode: Inode, lblk: int, length: int, state: int) -> Run:
+    """The physical blocks, as far as they are contiguous."""
+    found = inode.sb.placer.lookup(inode.name, lblk)
+    if found is None:
+        return Run(lblk, lblk + length, state)
+    pblk, contiguous = found
+    return Run(lblk, lblk + min(length, contiguous), state, pblk)
+
+
+def _convert_to_initialized(inode: Inode, lblk: int, end: int) -> Run:
+    """Write over unwritten blocks without end of I/O (ext4_ext_convert_to_initialized).
+
+    The rest of a short extent may be zeroed and become written too.
+    """
+    sb = inode.sb
+    zeroout = sb.behaviour.max_zeroout_kib * 1024 // sb.block_size
+    low, high = lblk, end
+    if inode.tree_unknown is None:
+        eof = max(ceil_div(inode.disksize, sb.block_size), end)
+        low, count = inode.tree.initialize(lblk, end - lblk, eof, zeroout)
+        high = low + count
+        inode.tree_changed()
+    for run in inode.es.overlapping(low, high):
+        if run.state == UNWRITTEN:
+            inode.es.set(run._replace(state=WRITTEN))
+    if (low, high) != (lblk, end):
+        sb.rule("zeroout: ext4_ext_convert_to_initialized")
+    return inode.es.lookup(lblk).cut(lblk, min(end, high))
+
+
+def da_reserve_blocks(inode: Inode, lblk: int, end: int) -> None:
+    """Reserve for the hole `[lblk, end)` in one step and make it delayed
+    (ext4_insert_delayed_blocks). Raises `OpError`."""
+    clusters = new_clusters(inode, lblk, end)
+    if clusters:
+        claim_free_clusters(inode.sb, clusters)
+        inode.da_reserve_space(clusters)
+    inode.insert_delayed(lblk, end)
+
+
+def new_clusters(inode: Inode, lblk: int, end: int) -> int:
+    """Clusters to reserve for the hole `[lblk, end)` (ext4_clu_alloc_state): those at its
+    edges may have a delayed or mapped block already."""
+    ratio, es = inode.sb.ratio, inode.es
+    count = _clusters(inode, lblk, end)
+    if ratio == 1:
+        return count
+    first, last = lblk // ratio, (end - 1) // ratio
+    for cluster in {first, last}:
+        if es.overlapping(cluster * ratio, (cluster + 1) * ratio):
+            inode.sb.rule("shared cluster: ext4_clu_alloc_state")
+            count -= 1
+    return count

@@ -1,0 +1,70 @@
+"""Stores through a shared mapping (`filemap_fault`, `ext4_page_mkwrite`)."""
+
+from __future__ import annotations
+
+from model.balloc import nonda_switch, should_retry_alloc
+from model.buffer_head import block_write_begin
+from model.errors import OpError
+from model.inode import Inode
+from model.page_cache import Folio
+from model.units import PAGE, ceil_div, round_up
+from workloads.content import pattern
+
+__all__ = ["filemap_fault", "mmap_store"]
+
+
+def mmap_store(inode: Inode, pos: int, data: bytes) -> None:
+    """Store `data` at byte `pos` of a fresh mapping, page after page. Raises `OpError`
+    (SIGBUS) if a page can't be had."""
+    end = pos + len(data)
+    index = pos // PAGE
+    while index * PAGE < end:
+        folio = filemap_fault(inode, index)
+        page_mkwrite(inode, folio)
+        index = folio.index + folio.pages
+    inode.content.write(pos, data)
+
+
+def filemap_fault(inode: Inode, index: int) -> Folio:
+    """The folio with page `index`, read if it is not there with the pages around it
+    (do_sync_mmap_readahead)."""
+    cache = inode.cache
+    folio = cache.get(index)
+    if folio is None:
+        pages = inode.sb.behaviour.readahead // PAGE
+        start = max(0, index - pages // 2)
+        end = min(start + pages, ceil_div(inode.size, PAGE))
+        cache.read(start * PAGE, end * PAGE)
+        folio = cache.get(index)
+        assert folio is not None
+    folio.uptodate = folio.all
+    return folio
+
+
+def page_mkwrite(inode: Inode, folio: Folio) -> None:
+    """Map all blocks of the folio up to EOF and let all of it be written
+    (ext4_page_mkwrite, block_page_mkwrite)."""
+    sb = inode.sb
+    end = min(folio.end, round_up(inode.size, sb.block_size))
+    if inode.iomap:
+        from model.iomap_write import iomap_page_mkwrite  # noqa: PLC0415
+
+        iomap_page_mkwrite(inode, folio, end)
+        return
+    delayed = sb.delalloc and not nonda_switch(sb)
+    retries = 0
+    while True:
+        try:
+            block_write_begin(inode, folio, folio.start, end, delayed)
+            break
+        except OpError as error:
+            retries += 1
+            if error.name != "ENOSPC" or not should_retry_alloc(sb, retries):
+                raise OpError("SIGBUS") from None
+    inode.cache.mark_dirty(folio, folio.all)
+    sb.rule("map whole folio: ext4_page_mkwrite")
+
+
+def tagged_store(inode: Inode, pos: int, count: int, tag: int) -> None:
+    """`mmap_store` of the content that `tag` gives."""
+    mmap_store(inode, pos, pattern(tag, pos, count))

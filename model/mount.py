@@ -1,0 +1,112 @@
+"""A mounted file system: its files, its descriptors, and what sync and umount do."""
+
+from __future__ import annotations
+
+from model.behaviour import Behaviour
+from model.inode import Inode
+from model.placement import Placer
+from model.superblock import PerCpuCounter, Superblock
+from model.truncate import evict
+from model.units import DELAYED, EOF_BLOCK
+from model.writeback_bh import writepages
+from model.writeback_iomap import iomap_writepages
+from workloads.images import Geometry
+from workloads.workload import Config
+
+__all__ = ["Mount"]
+
+
+class Mount:
+    """Files by name, which of them are open, and the superblock."""
+
+    def __init__(
+        self, config: Config, geometry: Geometry, behaviour: Behaviour, placer: Placer
+    ) -> None:
+        self.sb = Superblock(config, geometry, behaviour, placer)
+        self.sb.writeback_all = self.writeback
+        self.sb.flush_range = self.flush_range
+        self.files: dict[str, Inode] = {}
+        self.open: set[str] = set()
+
+    # --- names and descriptors ---------------------------------------------------------------
+
+    def file(self, name: str) -> Inode:
+        """Open `name` if it is not open, create it if it does not exist (O_RDWR|O_CREAT)."""
+        inode = self.files.get(name)
+        if inode is None:
+            inode = self.files[name] = Inode(self.sb, name)
+        self.open.add(name)
+        return inode
+
+    def close(self, name: str) -> None:
+        """Close the file's descriptors if it has any (ext4_release_file)."""
+        if name in self.open:
+            self.open.discard(name)
+            self.release(self.files[name])
+
+    def release(self, inode: Inode) -> None:
+        """A descriptor is closed: after a truncation to 0 the file is written back."""
+        if inode.alloc_on_close:
+            inode.alloc_on_close = False
+            self.alloc_da_blocks(inode)
+
+    def alloc_da_blocks(self, inode: Inode) -> None:
+        """Start writeback if anything is delayed (ext4_alloc_da_blocks)."""
+        if inode.reserved:
+            self.sb.rule("flush: ext4_alloc_da_blocks")
+            self.flush_range(inode, 0, None)
+
+    # --- writeback -------------------------------------------------------------------------
+
+    def flush_range(self, inode: Inode, start: int, end: int | None) -> None:
+        """Write back bytes `[start, end)` and wait (filemap_write_and_wait_range)."""
+        if inode.iomap:
+            iomap_writepages(inode, start, end)
+        else:
+            writepages(inode, start, end)
+
+    def writeback(self) -> None:
+        """Write back all files (writeback_inodes_sb, sync_inodes_sb)."""
+        for inode in self.files.values():
+            self.flush_range(inode, 0, None)
+
+    def sync(self) -> None:
+        """sync(2): write back, then commit."""
+        self.writeback()
+        self.sb.free_pending = 0
+
+    def drop_caches(self) -> None:
+        """Drop clean folios, and inodes that nobody uses (drop_caches_sysctl_handler)."""
+        for name, inode in self.files.items():
+            inode.cache.drop_clean()
+            if name not in self.open and not len(inode.cache):
+                clear_inode(inode)
+
+    def remount(self) -> None:
+        """Close all, umount, mount."""
+        for name in list(self.open):
+            self.close(name)
+        self.sync()
+        for inode in self.files.values():
+            clear_inode(inode)
+            inode.cache.truncate(0)
+        self.sb.free = PerCpuCounter(self.sb.free.sum())
+        self.sb.dirty = PerCpuCounter(0)
+
+    def remove(self, name: str) -> None:
+        """The last name of a file goes."""
+        inode = self.files.pop(name)
+        evict(inode)
+
+
+def clear_inode(inode: Inode) -> None:
+    """The inode leaves memory: reservations are released, and what is read back is what
+    was on disk (ext4_clear_inode, ext4_iget)."""
+    if any(run.state == DELAYED for run in inode.es):
+        inode.sb.rule("release at eviction: ext4_clear_inode")
+    inode.remove_status(0, EOF_BLOCK)
+    inode.alloc_on_close = False
+    if inode.size != inode.disksize:
+        inode.size = inode.disksize
+        inode.content.zero(inode.size)
+

@@ -1,0 +1,73 @@
+"""Observation: what `stat`, FIEMAP, `statfs`, sysfs and debugfs would show."""
+
+from __future__ import annotations
+
+from harness.trace import Content, Extent, FileObservation, Observation, State
+from model.inode import Inode
+from model.superblock import Superblock
+from model.units import DELAYED, UNWRITTEN, WRITTEN
+
+__all__ = ["content_of", "observe", "observe_file"]
+
+STATES = {DELAYED: State.DELAYED, UNWRITTEN: State.UNWRITTEN, WRITTEN: State.WRITTEN}
+
+
+def observe(sb: Superblock, files: dict[str, Inode]) -> tuple[Observation, dict[str, str]]:
+    """The observation, and the reasons for what it leaves open by field."""
+    unpredicted: dict[str, str] = {}
+    seen = {name: observe_file(name, inode, unpredicted) for name, inode in files.items()}
+    if not any(inode.tree_unknown for inode in files.values()):
+        sb.space_unknown = None
+    known = sb.space_unknown is None
+    if not known:
+        unpredicted["bfree"] = unpredicted["bavail"] = sb.space_unknown or ""
+    return Observation(
+        files=seen,
+        delalloc=sb.delayed_blocks(),
+        bfree=sb.free_blocks() if known else None,
+        bavail=sb.available_blocks() if known else None,
+    ), unpredicted
+
+
+def observe_file(name: str, inode: Inode, unpredicted: dict[str, str]) -> FileObservation:
+    """One file's observation."""
+    reason = inode.tree_unknown
+    if reason is not None:
+        unpredicted[f"{name}.blocks"] = unpredicted[f"{name}.disk_blocks"] = reason
+    return FileObservation(
+        size=inode.size,
+        blocks=inode.sectors if reason is None else None,
+        disk_blocks=inode.disk_sectors if reason is None else None,
+        disksize=inode.disksize,
+        reserved=inode.reserved,
+        extents=_extents(inode),
+    )
+
+
+def _extents(inode: Inode) -> tuple[Extent, ...]:
+    """Runs of one state, in bytes; `physical` is of the first block."""
+    size = inode.sb.block_size
+    merged: list[tuple[int, int, int, int | None]] = []
+    for run in inode.es:
+        if merged and merged[-1][1] == run.start and merged[-1][2] == run.state:
+            merged[-1] = (merged[-1][0], run.end, run.state, merged[-1][3])
+        else:
+            merged.append((run.start, run.end, run.state, run.pblk))
+    return tuple(
+        Extent(
+            start * size,
+            (end - start) * size,
+            STATES[state],
+            None if pblk is None else pblk * size,
+        )
+        for start, end, state, pblk in merged
+    )
+
+
+def content_of(inode: Inode) -> Content:
+    """What reading the whole file gives."""
+    return Content(
+        size=inode.size,
+        sha256=inode.content.sha256(inode.size),
+        blocks=inode.content.checksums(inode.size),
+    )

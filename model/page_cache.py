@@ -1,0 +1,214 @@
+"""Page cache: folios and what is known of each of their blocks.
+
+Folio sizes are part of the state: the buffer_head path maps a whole folio when a store
+through a mapping faults, and a short copy is judged by folio (mm/filemap.c,
+mm/readahead.c, mm/truncate.c).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+
+from model.units import PAGE, ceil_div, mask
+
+__all__ = ["Folio", "PageCache", "write_order"]
+
+
+def write_order(index: int, length: int, max_folio: int) -> int:
+    """Order of the folio that a write of `length` bytes at page `index` asks for.
+
+    As large as the length (rounded down) and the index's alignment allow
+    (fgf_set_order, __filemap_get_folio).
+    """
+    order = max((min(length, max_folio) // PAGE).bit_length() - 1, 0)
+    if index & ((1 << order) - 1):
+        order = (index & -index).bit_length() - 1
+    return order
+
+
+class Folio:
+    """`pages` pages from page `index`; the bit fields count blocks from its start.
+
+    `uptodate` blocks hold what a read would give, `dirty` ones wait for writeback.
+    `mapped` (buffer_head only) are buffers whose state was looked up in the file's map;
+    `buffers` tells whether there are buffer heads at all.
+    """
+
+    __slots__ = ("buffers", "dirty", "index", "mapped", "pages", "per_page", "uptodate")
+
+    def __init__(self, index: int, pages: int, per_page: float) -> None:
+        self.index, self.pages, self.per_page = index, pages, per_page
+        self.uptodate = self.dirty = self.mapped = 0
+        self.buffers = False
+
+    @property
+    def start(self) -> int:
+        """First byte."""
+        return self.index * PAGE
+
+    @property
+    def end(self) -> int:
+        """One past the last byte."""
+        return (self.index + self.pages) * PAGE
+
+    @property
+    def count(self) -> int:
+        """Blocks in the folio."""
+        return int(self.pages * self.per_page)
+
+    @property
+    def all(self) -> int:
+        """All block bits."""
+        return (1 << self.count) - 1
+
+    @property
+    def full(self) -> bool:
+        """Whether the folio as a whole is uptodate."""
+        return self.uptodate == self.all
+
+
+class PageCache:
+    """The folios of one file."""
+
+    def __init__(self, block_size: int, max_folio: int) -> None:
+        self.block_size, self.max_folio = block_size, max_folio
+        self.per_page = PAGE // block_size
+        self._by_page: dict[int, Folio] = {}
+        self._starts: list[int] = []
+        self.dirty_starts: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __iter__(self) -> Iterator[Folio]:
+        return (self._by_page[start] for start in list(self._starts))
+
+    def get(self, index: int) -> Folio | None:
+        """The folio that holds page `index`."""
+        return self._by_page.get(index)
+
+    def first_block(self, folio: Folio) -> int:
+        """Number in the file of the folio's first block."""
+        return folio.index * self.per_page
+
+    def bits(self, folio: Folio, start: int, end: int) -> int:
+        """Bits of the folio's blocks that bytes `[start, end)` touch."""
+        low = max(start - folio.start, 0) // self.block_size
+        high = ceil_div(min(end, folio.end) - folio.start, self.block_size)
+        return mask(low, high)
+
+    def whole_bits(self, folio: Folio, start: int, end: int) -> int:
+        """Bits of the folio's blocks that lie wholly in bytes `[start, end)`."""
+        low = ceil_div(max(start - folio.start, 0), self.block_size)
+        high = (min(end, folio.end) - folio.start) // self.block_size
+        return mask(low, high)
+
+    def add(self, index: int, order: int) -> Folio:
+        """A new folio at page `index` of at most `order`, halved until nothing overlaps."""
+        while order and self._occupied(index, index + (1 << order)):
+            order -= 1
+        folio = Folio(index, 1 << order, self.per_page)
+        for page in range(index, index + folio.pages):
+            self._by_page[page] = folio
+        insort(self._starts, index)
+        return folio
+
+    def _occupied(self, first: int, end: int) -> bool:
+        at = bisect_left(self._starts, first)
+        return at < len(self._starts) and self._starts[at] < end
+
+    def write_folio(self, pos: int, length: int) -> Folio:
+        """The folio for a write at byte `pos`, made if need be (write_begin_get_folio)."""
+        index = pos // PAGE
+        folio = self._by_page.get(index)
+        return folio or self.add(index, write_order(index, length, self.max_folio))
+
+    def overlapping(self, start: int, end: int) -> list[Folio]:
+        """The folios that bytes `[start, end)` touch."""
+        if end <= start:
+            return []
+        first, last = start // PAGE, (end - 1) // PAGE
+        found = []
+        before = self._by_page.get(first)
+        if before is not None and before.index < first:
+            found.append(before)
+        at = bisect_left(self._starts, first)
+        while at < len(self._starts) and self._starts[at] <= last:
+            found.append(self._by_page[self._starts[at]])
+            at += 1
+        return found
+
+    def dirty_folios(self, start: int = 0, end: int | None = None) -> list[Folio]:
+        """Dirty folios that bytes `[start, end)` touch, by index."""
+        found = (self._by_page[index] for index in sorted(self.dirty_starts))
+        return [f for f in found if f.end > start and (end is None or f.start < end)]
+
+    def mark_dirty(self, folio: Folio, bits: int) -> None:
+        """Let `bits` of the folio wait for writeback (mark_buffer_dirty, iomap_set_range_dirty)."""
+        if bits:
+            folio.dirty |= bits
+            self.dirty_starts.add(folio.index)
+
+    def clean(self, folio: Folio, bits: int) -> None:
+        """Take `bits` off the blocks that wait for writeback."""
+        folio.dirty &= ~bits
+        if not folio.dirty:
+            self.dirty_starts.discard(folio.index)
+
+    def drop(self, folio: Folio) -> None:
+        """Remove the folio."""
+        for page in range(folio.index, folio.index + folio.pages):
+            del self._by_page[page]
+        del self._starts[bisect_left(self._starts, folio.index)]
+        self.dirty_starts.discard(folio.index)
+
+    def drop_clean(self) -> None:
+        """Remove all folios without dirty blocks (drop_caches, invalidate_mapping_pages)."""
+        for folio in self:
+            if not folio.dirty:
+                self.drop(folio)
+
+    def truncate(self, start: int, end: int | None = None) -> None:
+        """Forget bytes `[start, end)` (truncate_inode_pages_range).
+
+        Folios inside go; of those across an edge the whole blocks inside go, and what is
+        left is split into smaller folios where no dirty buffer holds it together.
+        """
+        if end is None:
+            end = max((self._starts[-1] * PAGE + self.max_folio if self._starts else 0), start)
+        for folio in self.overlapping(start, end):
+            if start <= folio.start and folio.end <= end:
+                self.drop(folio)
+            else:
+                self._truncate_partial(folio, start, end)
+
+    def _truncate_partial(self, folio: Folio, start: int, end: int) -> None:
+        bits = self.whole_bits(folio, start, end)
+        self.clean(folio, bits)
+        folio.mapped &= ~bits
+        if not (folio.full and not folio.buffers):
+            folio.uptodate &= ~bits if not folio.full else ~0
+        if folio.pages > 1 and not (folio.dirty and folio.buffers):
+            self._split(folio, start, end)
+
+    def _split(self, folio: Folio, start: int, end: int) -> None:
+        """Split to single pages and drop those inside `[start, end)` (truncate_inode_partial_folio)."""
+        self.drop(folio)
+        for page in range(folio.index, folio.index + folio.pages):
+            if start <= page * PAGE and (page + 1) * PAGE <= end:
+                continue
+            low = (page - folio.index) * self.per_page
+            part = self.add(page, 0)
+            part.buffers = False
+            part.uptodate = folio.uptodate >> low & part.all
+            part.mapped = 0
+            self.mark_dirty(part, folio.dirty >> low & part.all)
+
+    def read(self, start: int, end: int) -> None:
+        """Bring bytes `[start, end)` into the cache: absent pages as folios of one page."""
+        for page in range(start // PAGE, ceil_div(end, PAGE)):
+            folio = self._by_page.get(page)
+            if folio is None:
+                folio = self.add(page, 0)
+            folio.uptodate = folio.all

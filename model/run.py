@@ -1,0 +1,314 @@
+"""Running a workload: dispatch of its operations, and the observation after each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from harness.errors import NotModelledError
+from harness.trace import Final, Placement, Result, Step, Trace
+from model import fallocate
+from model.behaviour import Behaviour
+from model.copy_range import copy_file_range
+from model.direct_io import dio_write
+from model.errors import OpError
+from model.file_write import buffered_write, max_size
+from model.mmap import tagged_store
+from model.mount import Mount
+from model.observe import content_of, observe
+from model.placement import Placer
+from model.source import Source
+from model.truncate import setattr_size
+from workloads import ops
+from workloads.content import pattern
+from workloads.images import Geometry, Image
+from workloads.workload import Workload
+
+__all__ = ["Model"]
+
+
+class Model:
+    """The executable specification as a subject (harness.trace.Subject).
+
+    `geometry` tells what an image's superblock says after mke2fs.
+    """
+
+    name = "model"
+
+    def __init__(
+        self, behaviour: Behaviour, geometry: Callable[[Image], Geometry]
+    ) -> None:
+        self.behaviour, self.geometry = behaviour, geometry
+
+    def run(self, workload: Workload, placement: Placement | None = None) -> Trace:
+        """Predict what `workload` shows; raises `NotModelledError` for what is not covered.
+
+        Without `placement` the number of extent tree blocks stays unknown.
+        """
+        config = workload.config
+        check_covered(workload)
+        geometry = self.geometry(config.image)
+        placer = Placer(placement, geometry.block_size)
+        mount = Mount(config, geometry, self.behaviour, placer)
+        start = observe(mount.sb, mount.files)[0]
+        steps = []
+        for index, op in enumerate(workload.ops):
+            placer.begin(index)
+            steps.append(_step(mount, op))
+        placer.begin(len(workload.ops))
+        return Trace(workload, self.name, start, tuple(steps), _final(mount))
+
+
+def check_covered(workload: Workload) -> None:
+    """Raise `NotModelledError` for a configuration or operation that the model lacks."""
+    config = workload.config
+    if config.image.name in UNCOVERED_IMAGES:
+        raise NotModelledError(f"the image {config.image.name} is not modelled")
+    options = config.options - COVERED_OPTIONS
+    if options:
+        raise NotModelledError(f"mount options are not modelled: {', '.join(sorted(options))}")
+    for op in workload.ops:
+        if type(op) not in HANDLERS:
+            raise NotModelledError(f"the operation {op.WORD} is not modelled")
+
+
+def _step(mount: Mount, op: ops.AnyOp) -> Step:
+    sb = mount.sb
+    sb.events, sb.because, sb.quirks = [], {}, {}
+    try:
+        result: Result = HANDLERS[type(op)](mount, op)
+    except OpError as error:
+        result = error.name
+    observation, unpredicted = observe(sb, mount.files)
+    return Step(
+        result, tuple(sb.events), observation, tuple(sb.because), tuple(sb.quirks), unpredicted
+    )
+
+
+def _final(mount: Mount) -> Final:
+    mount.sync()
+    mount.drop_caches()
+    dropped = {name: content_of(inode) for name, inode in mount.files.items()}
+    mount.remount()
+    mount.sb.events = []
+    observation, _ = observe(mount.sb, mount.files)
+    return Final(
+        observation,
+        dropped=dropped,
+        content={name: content_of(inode) for name, inode in mount.files.items()},
+        disk_blocks={name: seen.disk_blocks for name, seen in observation.files.items()
+                     if seen.disk_blocks is not None},
+    )  # fmt: skip
+
+
+# --- data -----------------------------------------------------------------------------
+
+
+def _write(mount: Mount, op: ops.Write) -> Result:
+    inode = mount.file(op.file)
+    return buffered_write(inode, op.off, Source.tagged(op.tag, op.off, op.len))
+
+
+def _append(mount: Mount, op: ops.Append) -> Result:
+    inode = mount.file(op.file)
+    pos = inode.size
+    return buffered_write(inode, pos, Source.tagged(op.tag, pos, op.len))
+
+
+def _write_fault(mount: Mount, op: ops.WriteFault) -> Result:
+    inode = mount.file(op.file)
+    return buffered_write(inode, op.off, Source.tagged(op.tag, op.off, op.len, op.fault))
+
+
+def _read(mount: Mount, op: ops.Read) -> Result:
+    inode = mount.file(op.file)
+    count = max(min(op.len, inode.size - op.off), 0)
+    if count:
+        inode.cache.read(op.off, min(op.off + count, inode.size))
+    return hashlib.md5(inode.content.read(op.off, count)).hexdigest()
+
+
+def _dio_write(mount: Mount, op: ops.DioWrite) -> Result:
+    return dio_write(mount.file(op.file), op.off, pattern(op.tag, op.off, op.len))
+
+
+def _mmap_write(mount: Mount, op: ops.MmapWrite) -> Result:
+    inode = mount.file(op.file)
+    if op.off + op.len > inode.size:
+        return "SKIP"
+    tagged_store(inode, op.off, op.len, op.tag)
+    return op.len
+
+
+def _mmap_in(mount: Mount, op: ops.MmapIn) -> Result:
+    inode = mount.file(op.file)
+    if not inode.size:
+        return 0
+    pos = int(op.p * inode.size)
+    count = min(op.len, inode.size - pos)
+    tagged_store(inode, pos, count, op.tag)
+    return count
+
+
+def _copy_range(mount: Mount, op: ops.CopyRange) -> Result:
+    source, target = mount.file(op.file), mount.file(op.to)
+    return copy_file_range(source, op.off, target, op.dst, op.len)
+
+
+# --- space ----------------------------------------------------------------------------
+
+
+def _falloc(mount: Mount, op: ops.Falloc) -> Result:
+    fallocate.allocate(mount.file(op.file), op.off, op.len, keep_size=False)
+    return 0
+
+
+def _falloc_keep(mount: Mount, op: ops.FallocKeep) -> Result:
+    fallocate.allocate(mount.file(op.file), op.off, op.len, keep_size=True)
+    return 0
+
+
+def _punch(mount: Mount, op: ops.Punch) -> Result:
+    fallocate.punch_hole(mount.file(op.file), op.off, op.len)
+    return 0
+
+
+def _zero(mount: Mount, op: ops.Zero) -> Result:
+    fallocate.zero_range(mount.file(op.file), op.off, op.len, keep_size=False)
+    return 0
+
+
+def _zero_keep(mount: Mount, op: ops.ZeroKeep) -> Result:
+    fallocate.zero_range(mount.file(op.file), op.off, op.len, keep_size=True)
+    return 0
+
+
+def _collapse(mount: Mount, op: ops.Collapse) -> Result:
+    fallocate.collapse_range(mount.file(op.file), op.off, op.len)
+    return 0
+
+
+def _insert(mount: Mount, op: ops.Insert) -> Result:
+    fallocate.insert_range(mount.file(op.file), op.off, op.len)
+    return 0
+
+
+def _truncate(mount: Mount, op: ops.Truncate) -> Result:
+    inode = mount.file(op.file)
+    if op.size < 0:
+        raise OpError("EINVAL")
+    if op.size > max_size(inode):
+        raise OpError("EFBIG")
+    setattr_size(inode, op.size)
+    return 0
+
+
+# --- writeback and caches -------------------------------------------------------------
+
+
+def _fsync(mount: Mount, op: ops.Fsync | ops.Fdatasync) -> Result:
+    mount.flush_range(mount.file(op.file), 0, None)
+    mount.sb.free_pending = 0
+    return 0
+
+
+def _sync_range(mount: Mount, op: ops.SyncRange) -> Result:
+    inode = mount.file(op.file)
+    if op.off < 0 or op.len < 0:
+        raise OpError("EINVAL")
+    mount.flush_range(inode, op.off, op.off + op.len if op.len else None)
+    return 0
+
+
+def _sync(mount: Mount, _op: ops.Sync) -> Result:
+    mount.sync()
+    return 0
+
+
+def _drop_caches(mount: Mount, _op: ops.DropCaches) -> Result:
+    mount.drop_caches()
+    return 0
+
+
+def _remount(mount: Mount, _op: ops.Remount) -> Result:
+    mount.remount()
+    return 0
+
+
+# --- names and descriptors --------------------------------------------------------------
+
+
+def _close(mount: Mount, op: ops.Close) -> Result:
+    mount.close(op.file)
+    return 0
+
+
+def _otrunc(mount: Mount, op: ops.Otrunc) -> Result:
+    mount.close(op.file)
+    inode = mount.files.get(op.file)
+    if inode is None:
+        raise OpError("ENOENT")
+    setattr_size(inode, 0)
+    mount.release(inode)
+    return 0
+
+
+def _unlink(mount: Mount, op: ops.Unlink) -> Result:
+    mount.close(op.file)
+    if op.file not in mount.files:
+        raise OpError("ENOENT")
+    mount.remove(op.file)
+    return 0
+
+
+def _rename(mount: Mount, op: ops.Rename) -> Result:
+    mount.close(op.file)
+    mount.close(op.to)
+    inode = mount.files.get(op.file)
+    if inode is None:
+        raise OpError("ENOENT")
+    if op.file == op.to:
+        return 0
+    mount.sb.placer.renamed(op.file, op.to)
+    if op.to in mount.files:
+        mount.alloc_da_blocks(inode)
+        mount.remove(op.to)
+    mount.files[op.to] = mount.files.pop(op.file)
+    inode.name = op.to
+    return 0
+
+
+UNCOVERED_IMAGES = frozenset({"ext3ish", "inline", "quota4k"})
+COVERED_OPTIONS = frozenset({"delalloc", "nodelalloc", "dioread_lock", "dioread_nolock"})
+
+HANDLERS: dict[type[Any], Callable[[Mount, Any], Result]] = {
+    ops.Write: _write,
+    ops.Append: _append,
+    ops.WriteFault: _write_fault,
+    ops.Read: _read,
+    ops.DioWrite: _dio_write,
+    ops.MmapWrite: _mmap_write,
+    ops.MmapIn: _mmap_in,
+    ops.CopyRange: _copy_range,
+    ops.Falloc: _falloc,
+    ops.FallocKeep: _falloc_keep,
+    ops.Punch: _punch,
+    ops.Zero: _zero,
+    ops.ZeroKeep: _zero_keep,
+    ops.Collapse: _collapse,
+    ops.Insert: _insert,
+    ops.Truncate: _truncate,
+    ops.Fsync: _fsync,
+    ops.Fdatasync: _fsync,
+    ops.SyncRange: _sync_range,
+    ops.Sync: _sync,
+    ops.DropCaches: _drop_caches,
+    ops.Remount: _remount,
+    ops.Close: _close,
+    ops.Otrunc: _otrunc,
+    ops.Unlink: _unlink,
+    ops.Rename: _rename,
+}
+"""What carries out each operation."""
+

@@ -1,0 +1,157 @@
+"""Superblock: the file system's counters and mount options (fs/ext4/super.c).
+
+All counters are in clusters. Free and dirty clusters are per-CPU counters in the kernel;
+the low-space decisions read only their global part, so the model keeps both parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from harness.trace import Event, EventKind
+from model.behaviour import Behaviour
+from model.placement import Placer
+from model.units import PAGE
+from workloads.images import Geometry
+from workloads.workload import Config
+
+if TYPE_CHECKING:
+    from model.inode import Inode
+
+__all__ = ["PerCpuCounter", "Superblock"]
+
+BATCH = 32
+"""percpu_counter_batch with up to 16 CPUs."""
+
+
+class PerCpuCounter:
+    """A per-CPU counter of one CPU: `local` is folded into `total` in batches."""
+
+    __slots__ = ("local", "total")
+
+    def __init__(self, value: int) -> None:
+        self.total, self.local = value, 0
+
+    def add(self, amount: int) -> None:
+        """Add in one go (percpu_counter_add_batch)."""
+        self.local += amount
+        if abs(self.local) >= BATCH:
+            self.total += self.local
+            self.local = 0
+
+    def add_ones(self, times: int) -> None:
+        """Add 1, `times` times."""
+        self.local += times
+        if self.local >= BATCH:
+            self.total += self.local - self.local % BATCH
+            self.local %= BATCH
+
+    def approx(self) -> int:
+        """What a cheap read sees (percpu_counter_read_positive)."""
+        return max(self.total, 0)
+
+    def sum(self) -> int:
+        """The exact value (percpu_counter_sum)."""
+        return self.total + self.local
+
+
+class Superblock:
+    """Counters, options and events of one mounted file system."""
+
+    def __init__(
+        self, config: Config, geometry: Geometry, behaviour: Behaviour, placer: Placer
+    ) -> None:
+        self.config, self.geometry, self.behaviour = config, geometry, behaviour
+        self.block_size = geometry.block_size
+        self.ratio = geometry.cluster_size // geometry.block_size
+        features = config.image.features
+        self.journal = "^has_journal" not in features
+        self.extents = "^extents" not in features
+        self.inline = "inline_data" in features
+        self.options = set(config.options)
+        clusters = geometry.blocks // self.ratio
+        self.resv = min(clusters // 50, 4096) if self.extents else 0
+        self.r_blocks = geometry.reserved_blocks // self.ratio
+        self.free = PerCpuCounter(geometry.free_blocks // self.ratio)
+        self.dirty = PerCpuCounter(0)
+        self.free_pending = 0
+        self.space_unknown: str | None = None
+        self.root = True
+        self.placer = placer
+        self.events: list[Event] = []
+        self.because: dict[str, None] = {}
+        self.quirks: dict[str, None] = {}
+        self.writeback_all: Callable[[], None]
+        self.flush_range: Callable[[Inode, int, int | None], None]
+
+    # --- options ------------------------------------------------------------------------
+
+    @property
+    def data_journal(self) -> bool:
+        """data=journal: file data goes through the journal."""
+        return "data=journal" in self.options
+
+    @property
+    def data_ordered(self) -> bool:
+        """data=ordered, the default with a journal."""
+        return self.journal and not self.data_journal and "data=writeback" not in self.options
+
+    @property
+    def delalloc(self) -> bool:
+        """Delayed allocation, on unless switched off or data=journal."""
+        return "nodelalloc" not in self.options and not self.data_journal
+
+    @property
+    def dioread_nolock(self) -> bool:
+        """New blocks are unwritten until written (ext4_should_dioread_nolock)."""
+        return self.delalloc and self.extents and "dioread_lock" not in self.options
+
+    @property
+    def iomap(self) -> bool:
+        """New regular files take the iomap path (ext4_should_use_buffered_iomap)."""
+        return (
+            "buffered_iomap" in self.options and self.behaviour.iomap and self.extents
+            and not self.inline and not self.data_journal
+        )  # fmt: skip
+
+    @property
+    def max_folio(self) -> int:
+        """Bytes of the largest folio (ext4_set_inode_mapping_order)."""
+        if self.data_journal:
+            return PAGE
+        return min(self.behaviour.max_folio, self.block_size << 11)
+
+    # --- what a step leaves behind ---------------------------------------------------------
+
+    def event(
+        self, kind: EventKind, file: str, count: int, reserved: int, claim: bool | None = None
+    ) -> None:
+        """Note a reservation tracepoint."""
+        self.events.append(Event(kind, file, count, reserved, claim))
+
+    def rule(self, name: str) -> None:
+        """Note that the step exercised the rule `name`."""
+        self.because[name] = None
+
+    def quirk(self, name: str) -> bool:
+        """Whether the model is to follow the known bug `name`; noted if so."""
+        if name not in self.behaviour.quirks:
+            return False
+        self.quirks[name] = None
+        return True
+
+    # --- statfs --------------------------------------------------------------------------
+
+    def delayed_blocks(self) -> int:
+        """sysfs delayed_allocation_blocks."""
+        return self.dirty.sum() * self.ratio
+
+    def free_blocks(self) -> int:
+        """statfs f_bfree, in blocks (ext4_statfs)."""
+        return max(self.free.sum() - self.dirty.sum(), 0) * self.ratio
+
+    def available_blocks(self) -> int:
+        """statfs f_bavail, in blocks."""
+        kept = (self.r_blocks + self.resv) * self.ratio
+        return max(self.free_blocks() - kept, 0)

@@ -1,0 +1,91 @@
+"""Truncate, and the zeroing of the block that holds EOF (fs/ext4/inode.c)."""
+
+from __future__ import annotations
+
+from model.inode import Inode
+from model.units import DELAYED, EOF_BLOCK, UNWRITTEN, WRITTEN, ceil_div, round_up
+
+__all__ = ["block_zero_eof", "evict", "setattr_size", "truncate", "truncate_failed_write",
+           "zero_partial"]  # fmt: skip
+
+
+def zero_partial(inode: Inode, start: int, end: int) -> bool:
+    """Zero bytes `[start, end)` within one block in the page cache and let it be written
+    (ext4_block_zero_range). Returns False where there is nothing to zero: a hole, or
+    unwritten or delayed without cached data."""
+    block = start // inode.sb.block_size
+    state = inode.es.lookup(block).state
+    folio = inode.cache.get(start // 4096)
+    bit = inode.cache.bits(folio, start, end) if folio else 0
+    if inode.iomap:
+        cached = bool(folio and folio.dirty & bit)
+    else:
+        cached = bool(folio and folio.mapped & bit)
+    if state == WRITTEN or (state in (DELAYED, UNWRITTEN) and cached):
+        inode.content.zero(start, end)
+        if folio is None:
+            folio = inode.cache.add(start // 4096, 0)
+            bit = inode.cache.bits(folio, start, end)
+        folio.buffers = True
+        folio.mapped |= bit
+        folio.uptodate |= bit
+        inode.cache.mark_dirty(folio, bit)
+        return True
+    return False
+
+
+def block_zero_eof(inode: Inode, start: int, end: int | None = None) -> None:
+    """Zero from byte `start` to the end of its block, but not past `end`
+    (ext4_block_zero_eof)."""
+    size = inode.sb.block_size
+    if start % size == 0:
+        return
+    stop = round_up(start, size)
+    if zero_partial(inode, start, stop if end is None else min(stop, end)):
+        inode.sb.rule("zero EOF block: ext4_block_zero_eof")
+
+
+def truncate_failed_write(inode: Inode) -> None:
+    """Trim what a failed write left past EOF, preallocation included
+    (ext4_truncate_failed_write)."""
+    inode.sb.rule("trim past EOF: ext4_truncate_failed_write")
+    inode.cache.truncate(inode.size)
+    truncate(inode)
+
+
+def truncate(inode: Inode) -> None:
+    """Remove all blocks past EOF (ext4_truncate, ext4_ext_truncate)."""
+    sb = inode.sb
+    if inode.size == 0 and "noauto_da_alloc" not in sb.options:
+        inode.alloc_on_close = True
+    block_zero_eof(inode, inode.size)
+    if inode.iomap and inode.size % sb.block_size:
+        sb.flush_range(inode, inode.size, round_up(inode.size, sb.block_size))
+    inode.disksize = inode.size
+    first = ceil_div(inode.size, sb.block_size)
+    inode.remove_status(first, EOF_BLOCK)
+    inode.remove_mapped(first, EOF_BLOCK)
+
+
+def setattr_size(inode: Inode, size: int) -> None:
+    """ftruncate(2) to `size` bytes (ext4_setattr)."""
+    old = inode.size
+    if size > old:
+        block_zero_eof(inode, old)
+        inode.sb.rule("truncate up: ext4_setattr")
+    inode.size = inode.disksize = size
+    if size < old:
+        inode.cache.truncate(size)
+        inode.content.zero(size)
+    if size <= old:
+        inode.sb.rule("truncate down: ext4_truncate")
+        truncate(inode)
+
+
+def evict(inode: Inode) -> None:
+    """The last reference of an unlinked file is gone (ext4_evict_inode)."""
+    inode.cache.truncate(0)
+    inode.content.zero(0)
+    inode.size = 0
+    inode.remove_status(0, EOF_BLOCK)
+    inode.remove_mapped(0, EOF_BLOCK)
