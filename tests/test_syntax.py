@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workloads.fields import Field, fields_of, format_number, parse_number
+from workloads.files import load
 from workloads.ops import BY_WORD, AnyOp, DioWrite, Punch, Pwritev, Sync, UserWrite, Write
 from workloads.program import DEFAULT, DEFAULT_CONFIGS, Note, Program
 from workloads.syntax import (
@@ -252,6 +253,19 @@ def test_negative_ranges_are_for_the_kernel_to_refuse_where_a_call_can_carry_the
 def test_a_program_needs_a_name_that_can_be_a_file_name() -> None:
     with pytest.raises(ValueError, match="no name of a program"):
         parse("sync", "a/b")
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "image.ops"
+    path.write_bytes(b"sync\nfsync \xff\n")
+    with pytest.raises(WorkloadSyntaxError, match="image.ops:2:7: this is no text"):
+        load(path)
+
+
+def test_a_file_may_have_any_name(tmp_path: Path) -> None:
+    path = tmp_path / "my try (2).ops"
+    path.write_text("sync\r\nfsync a\r\n")
+    assert load(path) == parse("sync; fsync a", "my-try--2-")
 
 
 # --- the grammar page -------------------------------------------------------------------

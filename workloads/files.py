@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from workloads.program import Program
-from workloads.syntax import SUFFIX, parse
+from workloads.syntax import SUFFIX, WorkloadSyntaxError, parse
 
 __all__ = ["CATALOGUE", "catalogue", "load", "topics"]
 
@@ -16,9 +17,20 @@ CATALOGUE = Path(__file__).parent / "catalogue"
 def load(path: Path) -> Program:
     """The program in a workload file, named like the file without its suffix.
 
-    Raises OSError, UnicodeDecodeError, and WorkloadSyntaxError from the text.
+    Characters that a program's name can't have become `-`. Raises OSError, and
+    WorkloadSyntaxError if the file is not UTF-8 or its text is no program.
     """
-    return parse(path.read_text("utf-8"), path.name.removesuffix(SUFFIX), str(path))
+    data = path.read_bytes()
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        raise WorkloadSyntaxError(
+            str(path), line, column, "this is no text; a workload file is UTF-8"
+        ) from error
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", path.name.removesuffix(SUFFIX)) or "workload"
+    return parse(text, name, str(path))
 
 
 def topics() -> list[str]:
