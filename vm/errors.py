@@ -23,6 +23,7 @@ __all__ = [
     "KernelHangError",
     "KernelPanicError",
     "MachineryError",
+    "MountLostError",
     "MountRefusedError",
     "QemuError",
     "SuiteMissingError",
@@ -61,18 +62,27 @@ class KernelError(UsageError):
 class KernelPanicError(MachineryError):
     """The guest's kernel panicked: a finding about the kernel, unlike its siblings here.
 
-    `trace` holds what was seen before it, None if nothing was.
+    `trace` holds what was seen before it, None if nothing was; `report` is what the
+    kernel said about it, many lines.
     """
 
-    def __init__(self, message: str, trace: Trace | None = None) -> None:
+    def __init__(self, message: str, trace: Trace | None = None, report: str = "") -> None:
         super().__init__(message)
         self.trace = trace
+        self.report = report
 
 
 class KernelHangError(KernelPanicError):
     """The guest's kernel hangs by its own words: a task blocked in ext4 or jbd2, a lockup.
 
     A finding about the kernel like a panic; the message says where it is blocked.
+    """
+
+
+class MountLostError(KernelPanicError):
+    """The kernel refuses to umount, or to mount again, what it has worked on.
+
+    A finding about the kernel like a panic; the guest is not used again.
     """
 
 

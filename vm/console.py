@@ -1,0 +1,105 @@
+"""The guest's serial console: everything it says is kept, and panics are noticed.
+
+QEMU writes the log itself (`logfile=`), into anonymous memory, so that it is whole even
+while nobody reads the socket. pexpect reads the socket, to notice what matters at once;
+a person's shell can use the same socket.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+import pexpect
+from pexpect.socket_pexpect import SocketSpawn
+
+from vm.complaints import FATAL, HANG, excerpt
+
+__all__ = ["Console"]
+
+_END_OF_PANIC = "end Kernel panic"
+_WINDOW = 4096
+
+
+class Console:
+    """Follows the console on `sock`; `log` is a descriptor of the log that QEMU writes."""
+
+    def __init__(self, sock: socket.socket, log: int) -> None:
+        # Bytes: SocketSpawn does not decode what it reads.
+        self._spawn = SocketSpawn(sock, searchwindowsize=_WINDOW)
+        self._patterns = self._spawn.compile_pattern_list(
+            [FATAL.pattern.encode(), HANG.pattern.encode(), pexpect.TIMEOUT, pexpect.EOF]
+        )
+        self._log = log
+        self._open = True
+        self.fatal: str | None = None
+        """The first line of the report that ended the kernel."""
+        self.hang: str | None = None
+        """The first line of the last report that the kernel makes no progress."""
+
+    def fileno(self) -> int:
+        """The descriptor to poll for reading."""
+        return int(self._spawn.socket.fileno())
+
+    @property
+    def open(self) -> bool:
+        """Whether QEMU still holds the other end."""
+        return self._open
+
+    def follow(self) -> None:
+        """Read what has arrived and note the first fatal line."""
+        while self._open:
+            match = self._spawn.expect_list(self._patterns, timeout=0.002)
+            if match == 0:
+                self.fatal = self.fatal or self._matched()
+            elif match == 1:
+                self.hang = self._matched()
+            elif match == 2:
+                return
+            else:
+                self._open = False
+
+    def _matched(self) -> str:
+        return str(self._spawn.match[1].decode(errors="replace")).strip()
+
+    def follow_panic(self, seconds: float = 3.0) -> None:
+        """Give a panicking kernel up to `seconds` to finish its report."""
+        until = time.monotonic() + seconds
+        while self._open and time.monotonic() < until and _END_OF_PANIC not in self.text[-4096:]:
+            self.follow()
+            time.sleep(0.05)
+
+    def send_text(self, text: str) -> None:
+        """Type `text` on the console."""
+        self._spawn.send(text)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the log so far."""
+        return os.fstat(self._log).st_size
+
+    @property
+    def text(self) -> str:
+        """Everything that the guest has said."""
+        return self.text_from(0)
+
+    def text_from(self, start: int) -> str:
+        """What the guest has said after byte `start` of the log."""
+        data = os.pread(self._log, max(self.size - start, 0), start)
+        return data.decode(errors="replace")
+
+    def report(self, line: str) -> str:
+        """The part of the log that begins with the last occurrence of `line`."""
+        text = self.text
+        return excerpt(text, max(text.rfind(line), 0))
+
+    def last_words(self, lines: int = 8) -> str:
+        """The last non-empty lines of the log."""
+        kept = [line.strip() for line in self.text.splitlines() if line.strip()]
+        return " | ".join(kept[-lines:])
+
+    def close(self) -> None:
+        """Close the socket and the log."""
+        self._spawn.socket.close()
+        os.close(self._log)

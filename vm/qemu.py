@@ -1,0 +1,197 @@
+"""The QEMU process: its command line, its start, and its certain end.
+
+All connections are socket pairs made before the start, and the disk and the console's log
+are anonymous memory, so nothing has a name that could be left behind. QEMU is stopped at
+first; `Control.resume` lets the guest run. It dies with the process that started it: by
+`close`, by the interpreter's exit, or by the kernel's parent-death signal.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm.channel import PORT
+from vm.control import Control
+from vm.errors import QemuError
+from vm.host_tools import find_program
+
+__all__ = ["COMMAND_LINE", "Machine", "Qemu", "qemu_version"]
+
+PROGRAM = "qemu-system-x86_64"
+CPU = {
+    # Without these, string operations, which TCG emulates byte by byte, are avoided.
+    "tcg": "max,-erms,-fsrm",
+    "kvm": "host",
+}
+COMMAND_LINE = (
+    "console=ttyS0",
+    "loglevel=5",  # warnings reach the console, where the host sees them
+    "panic=0",  # a guest that reboots loses its last words
+    "oops=panic",
+    "init_on_alloc=0",  # stale memory must show
+    "init_on_free=0",
+    "page_poison=1",
+    "mitigations=off",
+    "random.trust_cpu=on",
+    "nokaslr",
+    "tsc=reliable",
+    "noreplace-smp",
+    "8250.nr_uarts=1",
+    "cryptomgr.notests",
+    "audit=0",
+    "swiotlb=noforce",
+)
+_PR_SET_PDEATHSIG = 1
+_running: weakref.WeakSet[Qemu] = weakref.WeakSet()
+
+
+def qemu_version(program: str | None = None) -> str:
+    """QEMU's version as it prints it, e.g. `7.2.22`."""
+    command = [program or find_program(PROGRAM), "--version"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
+    words = done.stdout.split()
+    if done.returncode != 0 or "version" not in words:
+        raise QemuError(f"{command[0]} --version failed: {done.stderr.strip()}")
+    return words[words.index("version") + 1]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What QEMU runs. `memory` is MiB; `disk` a path; `tap` a descriptor of a TAP device.
+
+    `kernel` and `initrd` are paths, `extra` further words of the kernel's command line.
+    """
+
+    kernel: Path
+    initrd: Path
+    disk: str | None
+    accel: str = "tcg"
+    memory: int = 512
+    tap: int | None = None
+    extra: tuple[str, ...] = ()
+
+    def arguments(self, fds: dict[str, int]) -> list[str]:
+        """QEMU's arguments; `fds` holds the inherited `qmp`, `console`, `agent` and `log`."""
+        arguments = [
+            "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S",
+            "-name", "ext4diff",
+            "-machine", "pc", "-accel", self.accel, "-cpu", CPU[self.accel],
+            "-smp", "1", "-m", str(self.memory),
+            "-kernel", str(self.kernel), "-initrd", str(self.initrd),
+            "-append", " ".join((*COMMAND_LINE, *self.extra)),
+            "-chardev", f"socket,id=qmp,fd={fds['qmp']}",
+            "-mon", "chardev=qmp,mode=control",
+            "-chardev",
+            f"socket,id=console,fd={fds['console']},logfile=/proc/self/fd/{fds['log']}",
+            "-serial", "chardev:console",
+            "-device", "virtio-serial-pci",
+            "-chardev", f"socket,id=agent,fd={fds['agent']}",
+            "-device", f"virtserialport,chardev=agent,name={PORT}",
+        ]  # fmt: skip
+        if self.disk is not None:
+            drive = f"file={self.disk},format=raw,if=none,id=disk,cache=unsafe,file.locking=off"
+            arguments += ["-drive", drive, "-device", "virtio-blk-pci,drive=disk"]
+        if self.tap is not None:
+            arguments += ["-netdev", f"tap,id=net,fd={self.tap},vhost=off"]
+            arguments += ["-device", "virtio-net-pci,netdev=net,romfile="]
+        return arguments
+
+
+class Qemu:
+    """A QEMU process, stopped before its first instruction.
+
+    `console`, `agent` are this side's ends of the connections, `log` the descriptor of
+    the console's log. Raises `HostToolError` or `QemuError`.
+    """
+
+    def __init__(self, machine: Machine, program: Sequence[str] | None = None) -> None:
+        command = list(program or [find_program(PROGRAM)])
+        pairs = {name: socket.socketpair() for name in ("qmp", "console", "agent")}
+        self.console, self.agent = pairs["console"][0], pairs["agent"][0]
+        self.log = os.memfd_create("ext4diff-console", os.MFD_CLOEXEC)
+        self._words = os.memfd_create("ext4diff-qemu", os.MFD_CLOEXEC)
+        self.control = Control()
+        fds = {name: pair[1].fileno() for name, pair in pairs.items()} | {"log": self.log}
+        inherited = [*fds.values()]
+        if machine.tap is not None:
+            inherited.append(machine.tap)
+        try:
+            self._process = self._start([*command, *machine.arguments(fds)], inherited)
+            _running.add(self)
+        except BaseException:
+            self.control.close()
+            raise
+        finally:
+            for pair in pairs.values():
+                pair[1].close()
+        try:
+            self.control.connect(pairs["qmp"][0])
+        except QemuError as error:
+            words = self.last_words() or str(error)
+            self.close()
+            raise QemuError(f"QEMU did not start: {words}") from error
+
+    def _start(self, command: list[str], inherited: list[int]) -> subprocess.Popen[bytes]:
+        parent = os.getpid()
+        libc = ctypes.CDLL(None)
+
+        def die_with_parent() -> None:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(1)
+
+        def start() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=self._words, stderr=self._words,
+                pass_fds=inherited, process_group=0, preexec_fn=die_with_parent,
+            )  # fmt: skip
+
+        try:
+            return self.control.in_thread(start)
+        except OSError as error:
+            raise QemuError(f"cannot start {command[0]}: {error.strerror}") from error
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process still exists."""
+        return self._process.poll() is None
+
+    def last_words(self) -> str:
+        """What QEMU itself printed, on one line."""
+        data = os.pread(self._words, 1 << 16, 0)
+        return " | ".join(data.decode(errors="replace").split("\n")).strip(" |")
+
+    def close(self) -> None:
+        """Kill QEMU and wait for its end; further calls do nothing.
+
+        The sockets `console` and `agent` and the log belong to who uses them.
+        """
+        if self not in _running:
+            return
+        _running.discard(self)
+        self._process.kill()
+        self._process.wait(30)
+        self.control.close()
+        os.close(self._words)
+
+
+def _close_all() -> None:
+    for qemu in list(_running):
+        qemu.close()
+
+
+atexit.register(_close_all)

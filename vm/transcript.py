@@ -1,0 +1,99 @@
+"""What the agent told of one workload, turned into a trace, also when the end is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from harness.trace import Content, Event, Final, Observation, Result, Step, Trace
+from vm.channel import Row
+from vm.complaints import complaints
+from vm.errors import ChannelError
+from workloads.workload import Workload
+
+__all__ = ["Transcript"]
+
+
+class Transcript:
+    """Collects the answers to one request `run`; `subject` and `kernel` go into the trace."""
+
+    def __init__(self, workload: Workload, subject: str, kernel: str) -> None:
+        self.workload = workload
+        self._subject = subject
+        self._kernel = kernel
+        self._start: Observation | None = None
+        self._steps: list[Step] = []
+        self._phase: str | None = None
+        self.final: Final | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the final answer has come."""
+        return self.final is not None
+
+    @property
+    def place(self) -> str:
+        """What the guest is at."""
+        if self._start is None:
+            return "mount"
+        if self._phase is not None:
+            return f"{self._phase} (after the last operation)"
+        if len(self._steps) < len(self.workload.ops):
+            op = self.workload.ops[len(self._steps)]
+            return f"step {len(self._steps)} ({type(op).WORD})"
+        return "sync (after the last operation)"
+
+    def take(self, row: Row) -> None:
+        """Take the next answer; `ChannelError` if it is out of order or not understood."""
+        try:
+            if "start" in row and self._start is None:
+                self._start = _converted(row["start"], Observation)
+            elif "step" in row and row["step"] == len(self._steps) and self._start is not None:
+                self._steps.append(_step(row))
+            elif "phase" in row and len(self._steps) == len(self.workload.ops):
+                self._phase = str(row["phase"])
+            elif "final" in row and self._phase is not None:
+                self.final = _final(row)
+            else:
+                raise ChannelError(f"an answer out of order in {self.place}: {sorted(row)}")
+        except (msgspec.ValidationError, KeyError, TypeError) as error:
+            raise ChannelError(f"not understood in {self.place}: {error}") from error
+
+    def trace(self) -> Trace | None:
+        """The trace so far; None before the first observation."""
+        if self._start is None:
+            return None
+        return Trace(
+            workload=self.workload,
+            subject=self._subject,
+            start=self._start,
+            steps=tuple(self._steps),
+            final=self.final,
+            kernel=self._kernel,
+        )
+
+
+def _converted(value: object, kind: Any) -> Any:
+    return msgspec.convert(value, kind, str_keys=True)
+
+
+def _step(row: Row) -> Step:
+    result = _converted(row["result"], Result)
+    observation = _converted(row["observation"], Observation)
+    lost = row.get("lost")
+    if lost:
+        reason = {"events": f"the kernel dropped {lost} trace events"}
+        return Step(result, None, observation, unpredicted=reason)
+    return Step(result, _converted(row["events"], tuple[Event, ...]), observation)
+
+
+def _final(row: Row) -> Final:
+    final = row["final"]
+    contents = dict[str, Content] | None
+    return Final(
+        observation=_converted(final["observation"], Observation),
+        dropped=_converted(final["dropped"], contents),
+        content=_converted(final["content"], contents),
+        log=(*complaints(row["log"]), *final["trouble"]),
+    )
