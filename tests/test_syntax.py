@@ -258,7 +258,7 @@ def test_a_program_needs_a_name_that_can_be_a_file_name() -> None:
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "image.ops"
     path.write_bytes(b"sync\nfsync \xff\n")
-    with pytest.raises(WorkloadSyntaxError, match="image.ops:2:7: this is no text"):
+    with pytest.raises(WorkloadSyntaxError, match=r"image\.ops:2:7: this is no text"):
         load(path)
 
 
