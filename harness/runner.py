@@ -20,11 +20,11 @@ from harness.errors import MachineryError, NotModelledError, UsageError
 from harness.known import KNOWN_ISSUES, KnownIssue, applicable
 from harness.trace import Placement, Subject, Trace, placement_of
 from harness.verdict import Compared, Mismatch, Place, Verdict
-from vm.errors import KernelPanicError
+from vm.errors import KernelPanicError, MountRefusedError
 from workloads.syntax import format_op
 from workloads.workload import Workload
 
-__all__ = ["Plain", "Reference", "Runner"]
+__all__ = ["Reference", "Runner"]
 
 
 class Reference(Protocol):
@@ -36,18 +36,6 @@ class Reference(Protocol):
 
     def run(self, workload: Workload, placement: Placement | None, quirks: frozenset[str]) -> Trace:
         """What it expects, following `quirks`. Raises as `Subject.run` does."""
-
-
-class Plain:
-    """A subject that knows no quirks, as a reference: a kernel or a recording."""
-
-    def __init__(self, subject: Subject) -> None:
-        self.subject = subject
-        self.name = subject.name
-
-    def run(self, workload: Workload, placement: Placement | None, quirks: frozenset[str]) -> Trace:  # noqa: ARG002
-        """The subject's trace."""
-        return self.subject.run(workload, placement)
 
 
 class Runner:
@@ -93,7 +81,7 @@ class Runner:
         empty = self._empty(workload, kernel)
         if isinstance(error, NotModelledError):
             return msgspec.structs.replace(empty, refused=str(error))
-        if isinstance(error, UsageError):
+        if isinstance(error, UsageError | MountRefusedError):
             return msgspec.structs.replace(empty, unusable=str(error))
         return msgspec.structs.replace(empty, broken=f"{type(error).__name__}: {error}")
 
@@ -140,7 +128,7 @@ class Runner:
 
     def _panicked(self, verdict: Verdict, panic: KernelPanicError, place: Place) -> Verdict:
         op = format_op(verdict.workload.ops[place], place) if isinstance(place, int) else ""
-        mismatch = Mismatch(place, op, None, "kernel", "no panic", str(panic))
+        mismatch = Mismatch(place, op, None, "kernel", "goes on", str(panic))
         return msgspec.structs.replace(verdict, mismatches=(*verdict.mismatches, mismatch))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness.sides import Side
 from harness.trace import (
     Content,
     Extent,
@@ -82,7 +83,7 @@ Answer = Trace | BaseException | Callable[[Workload], Trace]
 
 
 @dataclasses.dataclass
-class FakeSubject:
+class FakeSubject(Side):
     """Answers each run with the next of `answers`, the last one again and again.
 
     An exception is raised: a panic, a hang, a death. A fake guest can do all that a real
@@ -97,7 +98,12 @@ class FakeSubject:
     def __post_init__(self) -> None:
         self._left = list(self.answers)
 
-    def run(self, workload: Workload, placement: Placement | None = None) -> Trace:
+    def run(
+        self,
+        workload: Workload,
+        placement: Placement | None = None,
+        quirks: frozenset[str] = frozenset(),
+    ) -> Trace:
         self.runs.append((workload, placement))
         answer = self._left.pop(0) if len(self._left) > 1 else self._left[0]
         if isinstance(answer, BaseException):

@@ -10,7 +10,7 @@ from fakes import RELEASE, FakeSubject, make_trace, make_workload, seen
 
 from harness.errors import MachineryError, NotModelledError, UsageError
 from harness.known import KNOWN_ISSUES
-from harness.runner import Plain, Runner
+from harness.runner import Runner
 from harness.trace import Extent, State, Step, Trace, placement_of
 from harness.verdict import Outcome
 from vm.errors import KernelPanicError
@@ -72,9 +72,9 @@ def test_agreement(workload):
     assert compared.verdict.gone == ()
 
 
-def test_a_plain_subject_can_be_the_reference(workload):
+def test_another_kernel_can_be_the_reference(workload):
     other = FakeSubject("base", [make_trace(subject="base", steps={1: STUCK})])
-    verdict = Runner(Plain(other), FakeSubject("guest", [kernel_trace()])).run(workload).verdict
+    verdict = Runner(other, FakeSubject("guest", [kernel_trace()])).run(workload).verdict
     assert verdict.outcome is Outcome.MISMATCH
     assert verdict.subjects == ("base", "guest")
 

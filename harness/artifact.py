@@ -1,0 +1,78 @@
+"""What a mismatch leaves behind: a directory that says all and lets anyone repeat it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import msgspec
+
+from harness.sides import Pair
+from harness.trace import Trace, encode
+from harness.verdict import Compared
+from workloads.images import IMAGES
+from workloads.program import Program
+from workloads.syntax import format_program
+from workloads.workload import Workload
+
+__all__ = ["folder_name", "keep", "program_of"]
+
+README = """\
+{explanation}
+
+Files
+  workload.ops    the workload; "ext4diff run workload.ops" runs it again
+  workload.json   the same, for programs
+  expected.json   the trace of {expecting}
+  actual.json     the trace of {seeing}
+  identity.json   kernel, QEMU and host
+  README.txt      this text
+Files that begin with the name of a guest are what it left: its disk image after the
+workload (compressed) and the kernel's log.
+"""
+
+
+def program_of(workload: Workload) -> Program:
+    """The program that is this workload when it is parsed again."""
+    image = workload.config.image
+    name, size = image.name, None
+    if name not in IMAGES:
+        name = max((known for known in IMAGES if name.startswith(f"{known}-")), key=len)
+        size = image.size
+    on = (f"{name}@{workload.config.mount}",)
+    return Program(workload.program, workload.ops, workload.shows, on=on, size=size)
+
+
+def folder_name(item: str) -> str:
+    """A folder's name for a test item: `topic/program.ops::4k@delalloc` without slashes."""
+    return re.sub(r"[^A-Za-z0-9@,=_.+-]+", "-", item.replace(".ops::", "@"))
+
+
+def keep(compared: Compared, pair: Pair, directory: Path, explanation: str) -> None:
+    """Write all that is known of `compared` into `directory`; older files are written over.
+
+    Raises `OSError` if the disk is full.
+    """
+    verdict = compared.verdict
+    directory.mkdir(parents=True, exist_ok=True)
+    expecting, seeing = verdict.subjects
+    text = README.format(explanation=explanation, expecting=expecting, seeing=seeing)
+    (directory / "README.txt").write_text(text, "utf-8")
+    (directory / "workload.ops").write_text(format_program(program_of(verdict.workload)), "utf-8")
+    (directory / "workload.json").write_bytes(_pretty(msgspec.json.encode(verdict.workload)))
+    for name, trace in (("expected", compared.expected), ("actual", compared.actual)):
+        if trace is not None:
+            _write_trace(directory / f"{name}.json", trace)
+    identity = json.dumps(pair.identity(), indent=2, sort_keys=True)
+    (directory / "identity.json").write_text(identity + "\n", "utf-8")
+    for side in pair.sides:
+        side.save_evidence(directory)
+
+
+def _write_trace(path: Path, trace: Trace) -> None:
+    path.write_bytes(_pretty(encode(trace)))
+
+
+def _pretty(data: bytes) -> bytes:
+    return msgspec.json.format(data, indent=1) + b"\n"

@@ -1,0 +1,150 @@
+"""Workload files as pytest sees them: a file is a collector, a configuration an item."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.artifact import folder_name, keep
+from harness.errors import Ext4diffError
+from harness.lab import LAB
+from harness.sides import PATHS
+from harness.verdict import Compared, Outcome, Verdict
+from reports.summary import Digest, digest
+from reports.terminal import explain
+from workloads.files import load
+from workloads.program import Program
+from workloads.syntax import WorkloadSyntaxError
+from workloads.workload import Config, Workload
+
+__all__ = ["WorkloadFile", "WorkloadItem"]
+
+
+class Told(Exception):
+    """What a report says of an item that did not pass, in the words for a person."""
+
+
+class WorkloadFile(pytest.File):
+    """A workload file; its items are its program on each configuration and path."""
+
+    def collect(self) -> Iterator[WorkloadItem]:
+        """An item per configuration that is selected and path that the kernel has."""
+        program = load(self.path)
+        lab = self.config.stash[LAB]
+        for config in program.configs:
+            if lab.selected(config.name):
+                for suffix, variant in _variants(config, lab.paths()):
+                    yield WorkloadItem.from_parent(
+                        self,
+                        name=config.name + suffix,
+                        workload=_workload(program, variant),
+                    )
+
+    def repr_failure(  # type: ignore[override]
+        self, excinfo: pytest.ExceptionInfo[BaseException]
+    ) -> Any:
+        """One line for a file that can't be read."""
+        if isinstance(excinfo.value, WorkloadSyntaxError):
+            return str(excinfo.value)
+        if isinstance(excinfo.value, OSError | UnicodeDecodeError):
+            return f"{self.path}: not a readable workload file: {excinfo.value}"
+        return super().repr_failure(excinfo)
+
+
+def _workload(program: Program, config: Config) -> Workload:
+    return Workload(program.name, config, program.ops, program.shows)
+
+
+def _variants(config: Config, paths: tuple[str, ...]) -> Iterator[tuple[str, Config]]:
+    """The configuration on each path, with what that adds to an item's name."""
+    if paths != PATHS or any(option.endswith("buffered_iomap") for option in config.options):
+        yield "", config
+        return
+    yield "", config
+    yield "+iomap", config.with_options("buffered_iomap")
+
+
+class WorkloadItem(pytest.Item):
+    """A workload on one configuration and path.
+
+    Its set-up runs both subjects, so that machinery that fails is an error of the set-up;
+    the call judges what they saw.
+    """
+
+    def __init__(self, *, workload: Workload, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.workload = workload
+        self.compared: Compared | None = None
+        self.kept_in: Path | None = None
+        self.seconds = 0.0
+
+    def setup(self) -> None:
+        """Run both subjects. Raises `Told` if the machinery or the workload is at fault."""
+        lab = self.config.stash[LAB]
+        began = time.monotonic()
+        try:
+            self.compared = lab.run(self.workload)
+        finally:
+            self.seconds = time.monotonic() - began
+        verdict = self.compared.verdict
+        self.user_properties += [
+            ("outcome", str(verdict.outcome)),
+            ("config", verdict.workload.config.name),
+            ("path", verdict.workload.config.path),
+            ("kernel", verdict.kernel or "unknown"),
+        ]
+        if verdict.outcome in (Outcome.BROKEN, Outcome.UNUSABLE):
+            if not lab.pair.usable():
+                self.session.shouldstop = f"no guest comes up: {verdict.broken}"
+            raise Told(explain(self.compared))
+
+    def runtest(self) -> None:
+        """Judge. Raises `Told` with the explanation of a mismatch."""
+        if self.compared is None:
+            raise RuntimeError("the set-up has not run")
+        verdict = self.compared.verdict
+        if verdict.outcome is Outcome.NOT_MODELLED:
+            pytest.skip(f"not modelled: {verdict.refused}")
+        if verdict.outcome is Outcome.MISMATCH:
+            note = self._keep()
+            colour = self.config.get_terminal_writer().hasmarkup
+            raise Told(explain(self.compared, colour=colour, kept_in=self.kept_in) + note)
+
+    def _keep(self) -> str:
+        """Keep the mismatch; what to add to the report if that fails."""
+        lab = self.config.stash[LAB]
+        directory = lab.results / folder_name(self.nodeid)
+        try:
+            keep(self.compared, lab.pair, directory, explain(self.compared))  # type: ignore[arg-type]
+        except (OSError, Ext4diffError) as error:
+            return f"\n\nNot everything could be kept in {directory}: {error}"
+        self.kept_in = directory
+        return ""
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any) -> Any:
+        """What was found, in words; a traceback only for faults of this program."""
+        if isinstance(excinfo.value, Told):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, *args)
+
+    @staticmethod
+    def unforeseen(error: BaseException) -> bool:
+        """Whether `error`, raised by an item, is a fault of this program."""
+        return not isinstance(error, Told | pytest.skip.Exception)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """Where the workload is written, and its name."""
+        return self.path, None, self.name
+
+    def digest(self, error: str | None = None) -> Digest:
+        """This item's part of the summary; `error` is a fault of this program."""
+        if self.compared is not None and error is None:
+            verdict = self.compared.verdict
+        else:
+            verdict = Verdict(self.workload, ("expected", "actual"), broken=error or "not run")
+        kept = str(self.kept_in) if self.kept_in else None
+        return digest(verdict, self.nodeid, self.seconds, kept)

@@ -1,0 +1,59 @@
+"""What the items of one process share: the pair of sides, the runner, the selection."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from harness.errors import MachineryError
+from harness.runner import Runner
+from harness.sides import PATHS, Pair
+from harness.verdict import Compared
+from workloads.workload import Workload
+
+__all__ = ["LAB", "Lab"]
+
+
+class Lab:
+    """A pair of sides at work.
+
+    `only` holds patterns of configurations (`4k@*`); none selects all. `results` is the
+    folder of this run.
+    """
+
+    def __init__(self, pair: Pair, results: Path, only: Sequence[str] = ()) -> None:
+        self.pair = pair
+        self.results = results
+        self.only = tuple(only)
+        self.prepared = False
+        self._runner = Runner(pair.expected, pair.actual)
+
+    def prepare(self) -> None:
+        """Fetch, build and probe what the sides need. Raises `Ext4diffError`."""
+        self.pair.prepare()
+        self.prepared = True
+
+    def selected(self, config: str) -> bool:
+        """Whether the configuration called `config` is to be run."""
+        return not self.only or any(fnmatch.fnmatchcase(config, only) for only in self.only)
+
+    def paths(self) -> tuple[str, ...]:
+        """The paths to run each workload on; without a prepared kernel, the first."""
+        return self.pair.paths() if self.prepared else PATHS[:1]
+
+    def run(self, workload: Workload) -> Compared:
+        """Run both sides and compare. Raises `MachineryError` if no guest comes up any more."""
+        if not self.prepared:
+            raise MachineryError("the sides were not prepared")
+        return self._runner.run(workload)
+
+    def close(self) -> None:
+        """End both sides."""
+        self.pair.close()
+
+
+LAB = pytest.StashKey[Lab]()
+"""Where pytest's configuration holds it."""

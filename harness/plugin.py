@@ -1,0 +1,135 @@
+"""The pytest plugin: pytest is the engine that selects, runs, repeats and reports.
+
+`pytest -p harness.plugin workloads/catalogue` and `ext4diff differential` are the same.
+Each process (each worker of pytest-xdist, too) has a pair of sides of its own, so that
+there is one guest per worker.
+"""
+
+from __future__ import annotations
+
+import datetime
+import signal
+from collections.abc import Generator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import msgspec
+import pytest
+
+from harness.errors import Ext4diffError
+from harness.items import WorkloadFile, WorkloadItem
+from harness.lab import LAB, Lab
+from harness.reporter import ATTACHED, Reporter
+from harness.sides import Choice, make_pair
+from workloads.files import CATALOGUE
+from workloads.syntax import SUFFIX
+
+FOLDER = "ext4diff-results"
+"""Where results go, below the current directory, unless `--results` says otherwise."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of a differential run."""
+    group = parser.getgroup("ext4diff", "ext4 model and kernels, compared")
+    group.addoption("--kernel", metavar="PATH", help="bzImage or vmlinux (default: Debian's)")
+    group.addoption(
+        "--accel", choices=("auto", "kvm", "tcg"), default="auto", help="how QEMU runs the guest"
+    )
+    group.addoption(
+        "--pair", metavar="EXPECTED:ACTUAL", default="model:guest",
+        help="sides: model, guest[=KERNEL], bh[=KERNEL], iomap[=KERNEL], recording=FILE",
+    )  # fmt: skip
+    group.addoption(
+        "--on", metavar="CONFIG", action="append", default=[],
+        help="run only this configuration (image@mount; * and ? match), may be repeated",
+    )  # fmt: skip
+    group.addoption("--results", metavar="DIR", help=f"where to keep results ({FOLDER}/TIME)")
+    group.addoption("--catalogue", action="store_true", help="without paths, run the catalogue")
+
+
+# --- set-up and end ---------------------------------------------------------------------
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def _results_folder(config: pytest.Config) -> Path:
+    worker: dict[str, str] | None = getattr(config, "workerinput", None)
+    if worker is not None:
+        return Path(worker["ext4diff_results"])
+    given = config.getoption("results")
+    if given:
+        return Path(given).absolute()
+    moment = datetime.datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+    return Path(FOLDER).absolute() / moment
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the sides and, where workloads will run, prepare them."""
+    if config.option.help or config.option.version:
+        return
+    if config.getoption("catalogue") and config.args_source is not config.ArgsSource.ARGS:
+        config.args[:] = [str(CATALOGUE)]
+    choice = Choice(config.getoption("kernel"), config.getoption("accel"))
+    folder = _results_folder(config)
+    if not _is_worker(config):
+        config.pluginmanager.register(Reporter(config, folder), "ext4diff-reporter")
+        signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        lab = Lab(make_pair(config.getoption("pair"), choice), folder, config.getoption("on"))
+        config.stash[LAB] = lab
+        if not config.option.collectonly:
+            lab.prepare()
+    except Ext4diffError as error:
+        pytest.exit(str(error), error.exit_status)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """A termination signal ends a run as Ctrl-C does: with the results so far."""
+    raise KeyboardInterrupt
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the guests."""
+    lab = config.stash.get(LAB, None)
+    if lab is not None:
+        lab.close()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist where results go."""
+    node.workerinput["ext4diff_results"] = str(node.config.stash[LAB].results)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """What runs where, before anything does."""
+    lab = config.stash.get(LAB, None)
+    return lab.pair.header() if lab is not None and lab.prepared else []
+
+
+# --- items ------------------------------------------------------------------------------
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> WorkloadFile | None:
+    """Collect workload files."""
+    if file_path.suffix == SUFFIX and LAB in parent.config.stash:
+        return WorkloadFile.from_parent(parent, path=file_path)
+    return None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Attach the digest to the report that decides the item: a failed set-up, or the call."""
+    report = yield
+    if isinstance(item, WorkloadItem) and (call.when == "call" or report.failed):
+        error = None
+        if call.excinfo is not None and item.unforeseen(call.excinfo.value):
+            error = f"a fault of ext4diff itself, {call.excinfo.typename}: {call.excinfo.value}"
+        vars(report)[ATTACHED] = msgspec.to_builtins(item.digest(error))
+    return report

@@ -1,0 +1,102 @@
+"""Collects results while pytest runs, sums them up at the end, and sets the exit status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.errors import MACHINERY
+from harness.lab import LAB
+from harness.session import Results, exit_status
+from harness.verdict import Outcome
+from reports.summary import Digest
+
+__all__ = ["ATTACHED", "Reporter"]
+
+ATTACHED = "ext4diff"
+"""The attribute of pytest's reports that holds a digest; it travels between processes."""
+
+STATUS = {
+    Outcome.AGREE: ("passed", ".", "AGREE", "green"),
+    Outcome.KNOWN: ("known", "k", "KNOWN", "yellow"),
+    Outcome.NOT_MODELLED: ("not modelled", "n", "NOT MODELLED", "yellow"),
+    Outcome.MISMATCH: ("failed", "F", "MISMATCH", "red"),
+    Outcome.UNUSABLE: ("error", "E", "UNUSABLE", "red"),
+    Outcome.BROKEN: ("error", "E", "BROKEN", "red"),
+}
+"""How the progress shows each outcome: pytest's category, letter, word, colour."""
+
+
+def _digest(report: pytest.CollectReport | pytest.TestReport) -> Digest | None:
+    raw = vars(report).get(ATTACHED)
+    return None if raw is None else msgspec.convert(raw, Digest)
+
+
+class Reporter:
+    """A plugin for the process that talks to the user; workers have none."""
+
+    def __init__(self, config: pytest.Config, folder: Path) -> None:
+        self.config = config
+        self.results = Results(folder)
+        self.interrupted = False
+        self.unusable = False
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(
+        self, report: pytest.CollectReport | pytest.TestReport
+    ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+        """Show our outcomes, not pytest's."""
+        found = _digest(report)
+        if found is None:
+            return None
+        category, letter, word, colour = STATUS[found.outcome]
+        return category, letter, (word, {colour: True})
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep each result as it comes in; a failure without one is broken machinery."""
+        found = _digest(report)
+        if found is not None:
+            self.results.add(found)
+        elif report.failed:
+            self.results.trouble.append(f"{report.nodeid}: {_last_line(report.longreprtext)}")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A workload file that can't be read."""
+        self.unusable = self.unusable or report.failed
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Ctrl-C or a termination signal, but not pytest's own reasons to stop."""
+        self.interrupted = self.interrupted or excinfo.type is KeyboardInterrupt
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Turn pytest's exit status into ours."""
+        if session.config.option.collectonly:
+            return
+        nothing = exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED
+        if exitstatus == pytest.ExitCode.INTERNAL_ERROR:
+            self.results.trouble.append("ext4diff itself failed; see above")
+        status = exit_status(
+            self.results.digests,
+            interrupted=self.interrupted,
+            unusable=self.unusable or nothing,
+        )
+        session.exitstatus = status or (MACHINERY if self.results.trouble else status)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """The page at the end."""
+        if self.config.option.collectonly:
+            return
+        terminalreporter.section("ext4diff")
+        lab = self.config.stash[LAB]
+        for line in self.results.finish(lab.pair.header() if lab.prepared else []):
+            terminalreporter.write_line(line)
+        for trouble in self.results.trouble:
+            terminalreporter.write_line(f"trouble: {trouble}", red=True)
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no reason given"])[-1]
