@@ -145,7 +145,7 @@ class ExtentTree:
         stop = min(lblk + length, slot.end)
         if transfer_end(path, slot, lblk, stop):
             return lblk, stop - lblk
-        if slot.end > max(eof, stop):
+        if slot.end > eof:
             zeroout = 0
         if zeroout and stop < slot.end:
             if slot.end - lblk <= zeroout:
@@ -290,7 +290,8 @@ class ExtentTree:
     def _split(self, path: Path, new: Slot, level: int) -> None:
         """Move all that is right of `path` to new nodes below `level` (ext4_ext_split).
 
-        When appending nothing is right of it, and the new leaf is empty.
+        When appending nothing is right of it, and the new leaf is empty. The leaf was full,
+        so the new key is always greater than the one followed (ext4_ext_insert_index).
         """
         right = path.leaf.slots[path.at + 1 :]
         del path.leaf.slots[path.at + 1 :]
@@ -300,8 +301,7 @@ class ExtentTree:
             child = Branch([Index(border, child), *branch.slots[at + 1 :]], self._capacity)
             del branch.slots[at + 1 :]
         branch, at = path.turns[level]
-        place = at + 1 if border > branch.slots[at].first else at
-        branch.slots.insert(place, Index(border, child))
+        branch.slots.insert(at + 1, Index(border, child))
         self._blocks += len(path.turns) - level
 
     def _grow_indepth(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import pairwise
 from pathlib import Path
 
@@ -121,6 +122,23 @@ def test_extents_merge_up_to_the_longest(unwritten: bool, longest: int) -> None:
         tree.insert(100_000, longest + 1, 200_000, unwritten)
 
 
+def test_merging_needs_no_free_entry() -> None:
+    tree = ExtentTree(4096)
+    for lblk in range(0, 3400, 10):
+        tree.insert(lblk, 1, 100 + lblk, unwritten=False)
+    for lblk in (3391, 1009, 1011):
+        tree.insert(lblk, 1, 100 + lblk, unwritten=False)
+    assert (len(tree.extents()), tree.blocks()) == (340, 1)
+    assert tree.lookup(1009) == Extent(1009, 3, 1109, False)
+
+
+def test_four_extents_fold_into_the_inode() -> None:
+    tree = scattered(5)
+    assert tree.blocks() == 1
+    tree.insert(1, 1, 101, unwritten=False)
+    assert (len(tree.extents()), tree.blocks()) == (4, 0)
+
+
 def test_full_leaf_splits_behind_the_nearest_extent() -> None:
     tree = scattered(340)
     tree.insert(11, 1, 9000, unwritten=False)
@@ -217,6 +235,39 @@ def test_write_at_the_edge_of_a_preallocation_moves_the_edge() -> None:
     assert states(tree) == [(0, 6, False), (6, 96, True), (102, 6, False)]
 
 
+def test_write_over_a_whole_preallocation_merges_it() -> None:
+    tree = ExtentTree(4096)
+    tree.insert(0, 4, 100, unwritten=False)
+    tree.insert(4, 4, 104, unwritten=True)
+    assert tree.initialize(4, 4, eof=8, zeroout=8) == (4, 4)
+    assert tree.extents() == [Extent(0, 8, 100, False)]
+
+
+@pytest.mark.parametrize(("length", "blocks"), [(1, 1), (2, 2)])
+def test_edge_does_not_move_if_the_written_extent_gets_as_long_as_can_be(
+    length: int, blocks: int
+) -> None:
+    """Then the extent is split in a full leaf, and that leaf stays split."""
+    tree = scattered(338)
+    tree.insert(1000, MAX_WRITTEN - 2, 100_000, unwritten=False)
+    tree.insert(1000 + MAX_WRITTEN - 2, 10, 100_000 + MAX_WRITTEN - 2, unwritten=True)
+    assert tree.blocks() == 1
+    tree.initialize(1000 + MAX_WRITTEN - 2, length, eof=10**6, zeroout=0)
+    assert tree.blocks() == blocks
+
+
+def test_right_end_is_split_off_first() -> None:
+    """The leaf has one free entry for it; the middle part then splits the leaf before it."""
+    tree = scattered(338)
+    tree.remove(20, 20)
+    tree.insert(1000, 1, 9000, unwritten=False)
+    tree.insert(19, 3, 7000, unwritten=True)
+    assert len(tree.extents()) == 339
+    tree.convert(20, 1)
+    assert isinstance(tree._root, Branch)
+    assert [len(index.child.slots) for index in tree._root.slots] == [12, 329]
+
+
 @pytest.mark.parametrize(
     ("lblk", "eof", "zeroout", "written"),
     [
@@ -227,6 +278,7 @@ def test_write_at_the_edge_of_a_preallocation_moves_the_edge() -> None:
         (12, 20, 4, (10, 3)),
         (16, 20, 4, (16, 2)),
         (12, 20, 3, (12, 1)),
+        (14, 20, 4, (14, 4)),
     ],
 )
 def test_write_into_a_short_preallocation_zeroes_around(
@@ -367,6 +419,8 @@ def test_tree_blocks_are_those_of_a_real_kernel() -> None:
 
 
 SPAN = 120
+Call = tuple[str, int, int, int, bool]
+
 calls = st.lists(
     st.tuples(
         st.sampled_from(
@@ -394,7 +448,30 @@ def move(
 
 @settings(max_examples=150, deadline=None)
 @given(calls)
-def test_any_tree_maps_like_a_plain_dictionary(todo: list[tuple[str, int, int, int, bool]]) -> None:
+def test_any_tree_maps_like_a_plain_dictionary(todo: list[Call]) -> None:
+    check_against_dictionary(todo)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_deep_trees_map_like_a_plain_dictionary(seed: int) -> None:
+    chance = random.Random(seed)
+    names = ["insert"] * 12 + ["convert"] * 3 + ["remove", "remove", "shift", "init"]
+    check_against_dictionary(
+        [
+            (
+                chance.choice(names),
+                chance.randrange(SPAN),
+                chance.randint(1, 3),
+                chance.choice([0, 7, 1000]),
+                chance.random() < 0.5,
+            )
+            for _ in range(600)
+        ]
+    )
+
+
+def check_against_dictionary(todo: list[Call]) -> None:
+    """Make the calls on a tree and on a dictionary; after each the tree must be sound."""
     tree, blocks = ExtentTree(TINY), dict[int, tuple[int, bool]]()
     for step, (name, lblk, length, jump, flag) in enumerate(todo):
         if name == "insert":
