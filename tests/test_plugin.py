@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import fnmatch
 import json
 import os
 import signal
@@ -12,6 +14,17 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from fakes import RELEASE
+
+from harness.artifact import program_of
+from harness.errors import UsageError
+from harness.session import exit_status
+from harness.sides import Choice, make_pair
+from harness.trace import decode
+from harness.verdict import Outcome
+from reports.summary import Digest
+from workloads.files import load
+from workloads.program import workloads
 
 HERE = Path(__file__).parent
 CONFTEST = '''
@@ -72,229 +85,309 @@ fsync a
 """
 
 
-@pytest.fixture
-def bench(pytester, monkeypatch):
-    """A folder with a fake guest and a function that runs the plugin on named workloads."""
-    pytester.makeconftest(CONFTEST)
-    monkeypatch.setenv("CLOSED", str(pytester.path / "closed"))
-    paths = [str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-    return Bench(pytester)
-
-
 class Bench:
-    def __init__(self, pytester):
-        self.pytester = pytester
-        self.results = pytester.path / "results"
+    """A folder with fake sides, in which pytest can be run with the plugin."""
 
-    def write(self, *names, text=WORKLOAD):
+    def __init__(self, path: Path, **env: str) -> None:
+        self.path = path
+        self.results = path / "results"
+        (path / "conftest.py").write_text(CONFTEST)
+        paths = [str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")]
+        self.env = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            "CLOSED": str(path / "closed"),
+            **env,
+        }
+        self.command = [sys.executable, "-m", "pytest", "-p", "harness.plugin"]
+        self.command += ["--results", str(self.results)]
+
+    def write(self, *names: str, text: str = WORKLOAD) -> Path:
+        (self.path / "topic").mkdir(exist_ok=True)
         for name in names:
-            path = self.pytester.path / "topic" / f"{name}.ops"
-            path.parent.mkdir(exist_ok=True)
+            path = self.path / "topic" / f"{name}.ops"
             path.write_text(text)
+        return path
 
-    def run(self, *args, files=(), text=WORKLOAD):
-        self.write(*files, text=text)
-        return self.pytester.runpytest_subprocess(
-            "-p", "harness.plugin", "--results", str(self.results), *args, timeout=60
-        )
+    def run(self, *args: str) -> Run:
+        done = subprocess.run(
+            [*self.command, *args], cwd=self.path, env=self.env, capture_output=True,
+            text=True, check=False, timeout=60,
+        )  # fmt: skip
+        return Run(done.returncode, done.stdout, done.stderr)
 
 
-def test_items_have_readable_names(bench):
-    result = bench.run("--collect-only", "-q", files=["fine"])
-    assert result.ret == 0
-    result.stdout.fnmatch_lines(
-        ["topic/fine.ops::4k@delalloc", "topic/fine.ops::1k@delalloc"], consecutive=True
+@dataclasses.dataclass
+class Run:
+    status: int
+    out: str
+    err: str
+
+    def says(self, *patterns: str) -> bool:
+        """Whether lines match all of `patterns` (fnmatch), in their order."""
+        lines = iter(self.out.splitlines())
+        for pattern in patterns:
+            if not any(fnmatch.fnmatchcase(line, pattern) for line in lines):
+                raise AssertionError(f"no line like {pattern!r} (in order) in:\n{self.out}")
+        return True
+
+
+@pytest.fixture
+def bench(tmp_path) -> Bench:
+    return Bench(tmp_path)
+
+
+MOODS = ("broken", "crash", "fine", "known", "panic", "refused", "small", "wrong")
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory) -> tuple[Bench, Run]:
+    """One run of a program of each mood on two configurations."""
+    bench = Bench(tmp_path_factory.mktemp("everything"))
+    bench.write(*MOODS)
+    return bench, bench.run("-v", f"--junitxml={bench.results}/junit.xml")
+
+
+# --- one run with everything in it ----------------------------------------------------
+
+
+def test_the_head_says_what_runs_and_that_one_path_was_not_tested(everything):
+    assert everything[1].says(
+        "*model : guest; the iomap path was NOT TESTED: this kernel does not know*",
+        "kernel 7.3.4 (fake), tcg, no netconsole: fake",
     )
 
 
-def test_agreement_is_status_0_and_the_summary_counts_it(bench):
-    result = bench.run(files=["fine"])
-    assert result.ret == 0
-    result.stdout.fnmatch_lines([
-        "kernel 7.3.4 (fake), tcg, no netconsole: fake",
-        "*ext4diff*",
-        "*iomap path was NOT TESTED*",
-        "  4k@delalloc * 1",
-        "  1k@delalloc * 1",
-        "  6 steps and * fields compared",
-        "*2 passed*",
-    ])  # fmt: skip
-    assert (bench.pytester.path / "closed").exists()
+def test_progress_shows_items_by_readable_names_with_our_outcomes(everything):
+    assert everything[1].says(
+        "topic/broken.ops::4k@delalloc BROKEN*",
+        "topic/broken.ops::1k@delalloc BROKEN*",
+        "topic/crash.ops::4k@delalloc BROKEN*",
+        "topic/fine.ops::4k@delalloc AGREE*",
+        "topic/known.ops::4k@delalloc KNOWN*",
+        "topic/panic.ops::4k@delalloc MISMATCH*",
+        "topic/refused.ops::4k@delalloc NOT MODELLED*",
+        "topic/small.ops::4k@delalloc UNUSABLE*",
+        "topic/wrong.ops::1k@delalloc MISMATCH*100%*",
+    )
 
 
-def test_both_paths_run_where_the_kernel_has_both(bench, monkeypatch):
-    monkeypatch.setenv("PATHS_KNOWN", "bh iomap")
-    result = bench.run("-v", files=["fine"])
-    result.stdout.fnmatch_lines([
-        "*both paths*",
-        "*fine.ops::4k@delalloc AGREE*",
-        "*fine.ops::4k@delalloc+iomap AGREE*",
-    ])  # fmt: skip
+def test_the_summary_counts_outcomes_by_configuration(everything):
+    assert everything[1].says(
+        "*= ext4diff =*",
+        "*NOT TESTED*",
+        "  configuration *agree*known*mismatch*not modelled*unusable*broken",
+        "  4k@delalloc  *1 *1 *2 *1 *1 *2",
+        "  1k@delalloc  *1 *1 *2 *1 *1 *2",
+        "  all *2 *2 *4 *2 *2 *4",
+        "  18 steps and * fields compared",
+        "Mismatches",
+        "Known issues that showed",
+        "  efault-beyond-eof-moves-size in 2 workloads: i_size moves*",
+        "Not modelled*",
+        "  2 workloads: quota limits",
+        "Unusable workloads",
+        "  2 workloads: image 4k: too small",
+        "Broken machinery*",
+        "*2 workloads: GuestHangError: no answer within 60 s",
+        "*2 workloads: a fault of ext4diff itself, KeyError: 'oops'",
+        "Slowest",
+        "results are in *",
+    )
 
 
-def test_a_mismatch_is_status_1_told_in_words_and_kept(bench):
-    result = bench.run("--on", "4k@*", files=["wrong"])
-    # the known issue explains nothing: the fake model does not follow it here
-    assert result.ret == 1
-    result.stdout.fnmatch_lines([
-        "*model and guest differ at step 2 of 3*",
+def test_a_mismatch_is_told_in_words_without_a_traceback(everything):
+    assert everything[1].says(
+        "wrong@4k@delalloc: model and guest differ at step 2 of 3*",
         " >  2  pwrite_fault a 8k 4k fault=0",
         "*size *4096 *8192*",
-        "Kept in: *",
-    ])  # fmt: skip
-    result.stdout.no_fnmatch_line("*Traceback*")
-    result.stdout.no_fnmatch_line("*items.py*")
-    kept = bench.results / "topic-wrong@4k@delalloc"
+        "Kept in: *topic-wrong@4k@delalloc",
+    )
+    assert "items.py:" not in everything[1].out.split("wrong@4k@delalloc: model and guest")[1]
+
+
+def test_a_panic_is_told_as_a_mismatch(everything):
+    assert everything[1].says("*kernel BUG at fs/ext4/inode.c:1*")
+
+
+def test_a_fault_of_the_harness_shows_its_traceback(everything):
+    assert everything[1].says('>*raise KeyError("oops")*')
+
+
+def test_a_mismatch_leaves_a_directory_that_repeats_it(everything):
+    kept = everything[0].results / "topic-wrong@4k@delalloc"
     assert {path.name for path in kept.iterdir()} == {
         "README.txt", "workload.ops", "workload.json", "expected.json", "actual.json",
         "identity.json", "kernel.log",
     }  # fmt: skip
     assert "differ at step 2" in (kept / "README.txt").read_text()
-    assert json.loads((kept / "actual.json").read_text())["kernel"].startswith("7.3.4")
+    assert decode((kept / "actual.json").read_bytes()).kernel == RELEASE
+    original = load(everything[0].path / "topic" / "wrong.ops")
+    assert load(kept / "workload.ops").ops == original.ops
 
 
-def test_a_kept_workload_is_the_same_workload(bench):
-    from harness.artifact import program_of  # noqa: PLC0415
-    from workloads.files import load  # noqa: PLC0415
-    from workloads.program import workloads  # noqa: PLC0415
-
-    bench.write("wrong", text=WORKLOAD.replace("on:", "size: 20m\non:"))
-    for workload in workloads(load(bench.pytester.path / "topic" / "wrong.ops")):
-        assert workloads(program_of(workload)) == [workload]
-
-
-def test_a_known_issue_is_status_0_and_named(bench):
-    result = bench.run("-v", files=["known"])
-    assert result.ret == 0
-    result.stdout.fnmatch_lines([
-        "*known.ops::4k@delalloc KNOWN*",
-        "Known issues that showed",
-        "  efault-beyond-eof-moves-size in 2 workloads: i_size moves*",
-        "*2 known*",
-    ])  # fmt: skip
+def test_junit_keeps_errors_failures_and_refusals_apart_and_has_properties(everything):
+    suite = ET.parse(everything[0].results / "junit.xml").getroot()[0]
+    counts = {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")}
+    assert counts == {"tests": "16", "failures": "4", "errors": "6", "skipped": "2"}
+    case = suite.find(".//testcase[failure]")
+    properties = {p.get("name"): p.get("value") for p in suite.iter("property")}
+    assert case is not None
+    assert properties["outcome"] == "mismatch"
+    assert properties["config"] == "1k@delalloc"
+    assert properties["kernel"] == RELEASE
 
 
-def test_a_refusal_is_counted_by_name_and_nothing_else_fails(bench):
-    result = bench.run(files=["refused", "fine"])
-    assert result.ret == 0
-    result.stdout.fnmatch_lines(
-        ["Not modelled*", "  2 workloads: quota limits", "*2 not modelled*"]
-    )
+def test_every_result_is_kept_and_the_guests_are_closed(everything):
+    bench, run = everything
+    lines = (bench.results / "results.jsonl").read_text().splitlines()
+    assert len(lines) == 16
+    assert {json.loads(line)["outcome"] for line in lines} == set(map(str, Outcome))
+    assert "fields compared" in (bench.results / "summary.txt").read_text()
+    assert "closed" in (bench.path / "closed").read_text()
+    assert run.status == 1
 
 
-def test_a_run_in_which_everything_is_refused_is_no_agreement(bench):
-    assert bench.run(files=["refused"]).ret == 3
+# --- exit status ----------------------------------------------------------------------
 
 
-def test_a_panic_is_a_mismatch(bench):
-    result = bench.run(files=["panic"])
-    assert result.ret == 1
-    result.stdout.fnmatch_lines(["*kernel BUG at fs/ext4/inode.c:1*"])
+@pytest.mark.parametrize(
+    ("outcomes", "status"),
+    [
+        ("agree known", 0),
+        ("agree not_modelled", 0),
+        ("not_modelled", 3),
+        ("agree mismatch", 1),
+        ("mismatch broken unusable", 1),
+        ("agree broken", 3),
+        ("broken unusable", 3),
+        ("agree unusable", 2),
+    ],
+)
+def test_exit_status(outcomes, status):
+    digests = [
+        Digest(name, "4k@delalloc", "bh", Outcome[name.upper()], 0.0, "")
+        for name in outcomes.split()
+    ]
+    assert exit_status(digests) == status
+    assert exit_status(digests, interrupted=True) == 130
 
 
-def test_a_broken_guest_is_status_3_and_an_error_not_a_failure(bench):
-    result = bench.run(f"--junitxml={bench.results}/junit.xml", files=["broken", "fine"])
-    assert result.ret == 3
-    result.stdout.fnmatch_lines(["Broken machinery*", "*GuestHangError: no answer within 60 s"])
-    suite = ET.parse(bench.results / "junit.xml").getroot()[0]
-    assert (suite.get("errors"), suite.get("failures"), suite.get("tests")) == ("2", "0", "4")
+def test_files_that_can_not_be_read_are_status_2_unless_something_worse_was_found():
+    broken = Digest("x", "4k@delalloc", "bh", Outcome.BROKEN, 0.0, "")
+    assert exit_status([], unusable=True) == 2
+    assert exit_status([broken], unusable=True) == 3
 
 
-def test_a_mismatch_outweighs_a_broken_guest(bench):
-    assert bench.run(files=["broken", "wrong"]).ret == 1
+def test_agreement_and_known_issues_are_status_0(bench):
+    bench.write("fine", "known")
+    assert bench.run().status == 0
 
 
-def test_an_impossible_image_is_status_2(bench):
-    result = bench.run(files=["small"])
-    assert result.ret == 2
-    result.stdout.fnmatch_lines(["*image 4k: too small*"])
+def test_a_harness_that_fails_is_status_3(bench):
+    bench.write("crash")
+    assert bench.run().status == 3
 
 
-def test_a_fault_of_the_harness_is_status_3_with_its_traceback(bench):
-    result = bench.run(files=["crash"])
-    assert result.ret == 3
-    result.stdout.fnmatch_lines(["*KeyError*", "*a fault of ext4diff itself*"])
+def test_missing_qemu_is_status_3_in_one_line(tmp_path):
+    bench = Bench(tmp_path, MOOD="unbootable")
+    bench.write("fine")
+    run = bench.run()
+    assert run.status == 3
+    assert "QEMU is missing; run: apt-get install qemu" in run.err
+    assert "Traceback" not in run.err + run.out
 
 
-def test_missing_qemu_is_status_3_in_one_line(bench, monkeypatch):
-    monkeypatch.setenv("MOOD", "unbootable")
-    result = bench.run(files=["fine"])
-    assert result.ret == 3
-    assert "QEMU is missing; run: apt-get install qemu" in result.stderr.str()
-    assert "Traceback" not in result.stderr.str()
-
-
-def test_a_guest_that_never_comes_up_ends_the_run(bench, monkeypatch):
-    monkeypatch.setenv("MOOD", "dead")
-    result = bench.run(files=["broken", "fine"])
-    assert result.ret == 3
-    result.stdout.fnmatch_lines(["*no guest comes up*"])
+def test_a_guest_that_never_comes_up_ends_the_run(tmp_path):
+    bench = Bench(tmp_path, MOOD="dead")
+    bench.write("broken", "fine")
+    run = bench.run()
+    assert run.status == 3
+    assert run.says("*no guest comes up*")
 
 
 def test_an_unknown_operation_is_status_2_and_names_the_line(bench):
-    result = bench.run(files=["bad"], text="pwrit a 0 4k\n")
-    assert result.ret == 2
-    result.stdout.fnmatch_lines(['*bad.ops:1:1: unknown operation "pwrit"*'])
-    result.stdout.no_fnmatch_line("*Traceback*")
+    bench.write("bad", text="pwrit a 0 4k\n")
+    run = bench.run()
+    assert run.status == 2
+    assert run.says('*bad.ops:1:1: unknown operation "pwrit"*')
+    assert "Traceback" not in run.out
 
 
 def test_nothing_selected_is_status_2(bench):
-    assert bench.run("--on", "nothing@*", files=["fine"]).ret == 2
+    bench.write("fine")
+    assert bench.run("--on", "nothing@*").status == 2
 
 
-@pytest.mark.parametrize("pair", ["model", "model:model", "model:toaster"])
-def test_an_unknown_pair_is_status_2(bench, pair):
-    result = bench.run("--pair", pair, files=["fine"])
-    assert result.ret == 2
-    assert "--pair" in result.stderr.str()
+@pytest.mark.parametrize("pair", ["model", "model:model", "model:toaster", "a:b:c"])
+def test_an_unknown_pair_is_a_usage_error(pair):
+    with pytest.raises(UsageError, match="--pair"):
+        make_pair(pair, Choice())
 
 
-def test_selection_first_failure_last_failed_and_junit_just_work(bench):
+def test_an_unknown_pair_is_status_2_in_one_line(bench):
+    run = bench.run("--pair", "model:toaster")
+    assert run.status == 2
+    assert "no side is called 'toaster'" in run.err
+
+
+# --- pytest's own features ------------------------------------------------------------
+
+
+def test_both_paths_run_where_the_kernel_has_both(tmp_path):
+    bench = Bench(tmp_path, PATHS_KNOWN="bh iomap")
+    bench.write("fine")
+    assert bench.run("-v").says(
+        "*both paths*",
+        "*fine.ops::4k@delalloc AGREE*",
+        "*fine.ops::4k@delalloc+iomap AGREE*",
+    )
+
+
+def test_selection_first_failure_and_last_failed_just_work(bench):
     bench.write("fine", "wrong")
-    assert bench.run("-k", "fine").ret == 0
-    result = bench.run("-x", f"--junitxml={bench.results}/junit.xml")
-    assert result.ret == 1
-    result.stdout.fnmatch_lines(["*1 failed*"])
-    case = ET.parse(bench.results / "junit.xml").getroot().find(".//testcase[failure]")
-    properties = {p.get("name"): p.get("value") for p in case.iter("property")}
-    assert properties["outcome"] == "mismatch"
-    assert properties["config"] == "4k@delalloc"
-    assert properties["kernel"].startswith("7.3.4")
-    result = bench.run("--lf")
-    result.stdout.fnmatch_lines(["*1 failed*"])
+    assert bench.run("-k", "fine").status == 0
+    assert bench.run("-x").says("*1 failed*")
+    run = bench.run("--lf", "--on", "4k@*")
+    assert (run.status, run.says("*1 failed*")) == (1, True)
 
 
 def test_workers_of_xdist_have_a_guest_each_and_results_come_together(bench):
-    result = bench.run("-n", "2", files=["fine", "wrong", "known", "refused"])
-    assert result.ret == 1
-    result.stdout.fnmatch_lines(["  all *2 *2 *2 *2*"])
-    assert (bench.pytester.path / "closed").read_text().count("closed") >= 2
-    lines = (bench.results / "results.jsonl").read_text().splitlines()
-    assert len(lines) == 8
+    bench.write("fine", "wrong", "known", "refused")
+    run = bench.run("-n", "2")
+    assert run.status == 1
+    assert run.says("  all *2 *2 *2 *2")
+    assert (bench.path / "closed").read_text().count("closed") >= 2
+    assert len((bench.results / "results.jsonl").read_text().splitlines()) == 8
     assert (bench.results / "topic-wrong@1k@delalloc" / "README.txt").exists()
+
+
+def test_a_kept_workload_on_a_smaller_image_is_the_same_workload(bench):
+    path = bench.write("wrong", text=WORKLOAD.replace("on:", "size: 20m\non:"))
+    for workload in workloads(load(path)):
+        assert workloads(program_of(workload)) == [workload]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_keeps_the_results_so_far_and_ends_the_guests(bench, number):
     bench.write("fine", "slow")
-    command = [sys.executable, "-m", "pytest", "-p", "harness.plugin", "--results", "results"]
     with subprocess.Popen(
-        command, cwd=bench.pytester.path, stdout=subprocess.PIPE, text=True
+        bench.command, cwd=bench.path, env=bench.env, stdout=subprocess.PIPE, text=True
     ) as process:
         deadline = time.monotonic() + 30
-        while not (bench.pytester.path / "started").exists() and time.monotonic() < deadline:
+        while not (bench.path / "started").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(number)
         output, _ = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "6 steps and" in output
     assert len((bench.results / "results.jsonl").read_text().splitlines()) == 2
-    assert (bench.pytester.path / "closed").exists()
+    assert (bench.path / "closed").exists()
 
 
 def test_a_full_disk_does_not_lose_the_verdict(bench):
     bench.results.write_text("a file where the folder should be")
-    result = bench.run(files=["wrong"])
-    assert result.ret == 1
-    result.stdout.fnmatch_lines(["*Not everything could be kept*", "*trouble: cannot keep*"])
+    bench.write("wrong")
+    run = bench.run()
+    assert run.status == 1
+    assert run.says("*Not everything could be kept*", "*trouble: cannot keep*")
