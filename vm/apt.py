@@ -136,7 +136,8 @@ class Archive:
         done = self._run("apt-cache", ["show", "--", *wanted], self._root, 120)
         found: dict[str, Package] = {}
         for package in parse_stanzas(done.stdout):
-            found.setdefault(package.name, package)
+            if package.name in wanted:  # for a virtual name, apt shows who provides it
+                found.setdefault(package.name, package)
         return found
 
     def search(self, pattern: str) -> list[str]:
