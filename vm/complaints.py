@@ -27,8 +27,7 @@ BLOCKED = re.compile(
 
 _COMPLAINTS = re.compile(
     r"WARNING: |\bBUG: |kernel BUG at|Oops|Kernel panic|EXT4-fs (?:warning|error)"
-    r"|EXT4-fs \([^)]*\): (?:(?!mounted |unmounting |re-mounted|recovery complete)"
-    r".*(?:warning|error|fail|corrupt|invalid|bad |wrong|inconsisten|only|still|remount))"
+    r"|EXT4-fs \([^)]*\): .*(?:warning|error|fail|corrupt|invalid|bad |wrong|inconsisten|lost)"
     r"|JBD2: .*(?:error|fail|corrupt|abort|unexpected|WARN)|Aborting journal"
     r"|reserved data blocks|Buffer I/O error|I/O error, dev|blocked for more than"
     r"|possible (?:circular|recursive) locking|inconsistent lock state|suspicious RCU"
@@ -37,15 +36,29 @@ _COMPLAINTS = re.compile(
     r"|were overwritten before they were read",
     re.IGNORECASE,
 )
-_HARMLESS = re.compile(
-    r"shut down requested|Quota mode|quota mode|Mount option .* (?:deprecated|ignored)"
-    r"|recovery required on readonly|re-mounted|mounted filesystem"
+_SHUTDOWN = "shut down requested"
+_AFTER_SHUTDOWN = re.compile(
+    r"Aborting journal|Detected aborted journal|Remounting filesystem read-only"
+    r"|EXT4-fs error .*(?:[Jj]ournal has aborted|IO failure)|ext4_journal_check_start"
+    r"|failed to convert unwritten|Delayed block allocation failed .*error -5"
+    r"|This should not happen|previous I/O error"
 )
+"""What a shutdown that the workload itself asked for brings about."""
 
 
 def complaints(lines: Iterable[str]) -> tuple[str, ...]:
-    """The lines that complain: WARN, BUG, ext4's and jbd2's errors, I/O errors, lockdep, OOM."""
-    return tuple(line for line in lines if _COMPLAINTS.search(line) and not _HARMLESS.search(line))
+    """The lines that complain: WARN, BUG, ext4's and jbd2's errors, I/O errors, lockdep, OOM.
+
+    After a shutdown that was asked for (EXT4_IOC_SHUTDOWN) its own consequences are none.
+    """
+    found = []
+    shut_down = False
+    for line in lines:
+        shut_down = shut_down or _SHUTDOWN in line
+        expected = shut_down and _AFTER_SHUTDOWN.search(line)
+        if _COMPLAINTS.search(line) and not expected:
+            found.append(line)
+    return tuple(found)
 
 
 def excerpt(text: str, start: int, limit: int = 60) -> str:

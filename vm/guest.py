@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -10,10 +12,12 @@ import msgspec
 
 from harness.trace import Placement, Trace
 from vm import mkfs
+from vm.accel import Accelerator, choose_accelerator
 from vm.channel import PROTOCOL, Channel, Row
 from vm.console import Console
 from vm.disk import Disk
 from vm.errors import (
+    AgentDiedError,
     BootTimeoutError,
     ChannelError,
     GuestHangError,
@@ -24,13 +28,20 @@ from vm.errors import (
     MountRefusedError,
     QemuError,
 )
+from vm.guest_files import Userland
+from vm.initramfs import build_initramfs
+from vm.kernel import Kernel
 from vm.link import Link
+from vm.netlog import NetLog
+from vm.network import Network, NetworkUnavailableError, make_network
+from vm.packages import unpacked_userland
 from vm.qemu import Machine, Qemu, qemu_version
 from vm.transcript import Transcript
+from vm.vmlinux import boot_image
 from workloads.images import Image
-from workloads.workload import Workload
+from workloads.workload import Config, Workload
 
-__all__ = ["Deadlines", "Guest", "Identity"]
+__all__ = ["Deadlines", "Guest", "Identity", "make_machine"]
 
 
 @dataclass(frozen=True)
@@ -56,8 +67,45 @@ class Identity:
 
     release: str
     qemu: str
-    accel: str
+    accel: Accelerator
     netconsole: str
+
+
+def _uses_quota(config: Config) -> bool:
+    return "quota" in config.image.features or "quota" in config.mount
+
+
+def make_machine(kernel: Kernel, disk: Disk, memory: int = 512) -> Machine:
+    """What QEMU runs for `kernel`: its fastest image and its initramfs, from the cache."""
+    initrd = build_initramfs(kernel)
+    zstd = Userland(unpacked_userland()).zstd
+    return Machine(boot_image(kernel.image, kernel.sha256, zstd), initrd, disk.path, memory=memory)
+
+
+class _Network:
+    """The network of a guest that is about to start, or the reason why it has none."""
+
+    def __init__(self, wanted: bool) -> None:
+        self.network: Network | None = None
+        self.reason = "" if wanted else "not asked for"
+        if wanted:
+            try:
+                self.network = make_network()
+            except NetworkUnavailableError as error:
+                self.reason = str(error)
+        self.tap = self.network.tap if self.network is not None else None
+
+    def connect(self, qemu: Qemu) -> Link:
+        """The link to a guest that has this network."""
+        log = NetLog(self.network.socket) if self.network is not None else None
+        console = Console(qemu.console, qemu.log)
+        return Link(Channel(qemu.agent), console, _Process(qemu), log)
+
+    def close_tap(self) -> None:
+        """Close the TAP descriptor of this process; further calls do nothing."""
+        if self.network is not None and self.tap is not None:
+            self.network.close_tap()
+            self.tap = None
 
 
 class _Process:
@@ -85,15 +133,23 @@ class Guest:
     """A running guest. Make one with `start`; it is a context manager.
 
     After an error of `run` other than `MountRefusedError` the guest is `dead`: close it
-    and start another.
+    and start another. It owns `qemu`, `link` and `disk`.
     """
 
-    def __init__(self, qemu: Qemu, link: Link, disk: Disk, accel: str, deadlines: Deadlines):
+    def __init__(
+        self,
+        qemu: Qemu,
+        link: Link,
+        disk: Disk,
+        accel: Accelerator,
+        deadlines: Deadlines | None = None,
+    ) -> None:
         self._qemu = qemu
         self.link = link
         self.disk = disk
         self.accel = accel
-        self.deadlines = deadlines
+        factor = TCG_FACTOR if accel.name == "tcg" else 1.0
+        self.deadlines = deadlines or Deadlines().scaled(factor)
         self.netconsole = "not set up"
         self.dead = False
         self.hello: Row = {}
@@ -102,29 +158,38 @@ class Guest:
 
     @classmethod
     def start(
-        cls, machine: Machine, disk: Disk, deadlines: Deadlines | None = None, poison: bool = True
+        cls,
+        kernel: Kernel,
+        accel: str = "auto",
+        memory: int = 512,
+        network: bool = True,
+        deadlines: Deadlines | None = None,
     ) -> Guest:
-        """Boot `machine` to its agent.
+        """Boot `kernel` to its agent, with `memory` MiB; `accel` is `kvm`, `tcg` or `auto`.
 
-        `poison` fills free memory with 0xAA once. Raises `QemuError`, `BootTimeoutError`,
-        `KernelPanicError` and the like; nothing is left running then.
+        Where the host allows it and `network` is set, the guest's log also comes by
+        netconsole. Raises `QemuError`, `BootTimeoutError`, `KernelError` and the like;
+        nothing is left running then.
         """
-        factor = TCG_FACTOR if machine.accel == "tcg" else 1.0
-        deadlines = deadlines or Deadlines().scaled(factor)
-        qemu = Qemu(machine)
-        link = Link(Channel(qemu.agent), Console(qemu.console, qemu.log), _Process(qemu))
-        guest = cls(qemu, link, disk, machine.accel, deadlines)
-        try:
+        with contextlib.ExitStack() as stack:
+            disk = stack.enter_context(Disk())
+            machine = make_machine(kernel, disk, memory)
+            accelerator = choose_accelerator(accel, machine, kernel.identity)
+            link = _Network(network)
+            stack.callback(link.close_tap)
+            machine = dataclasses.replace(machine, accel=accelerator.name, tap=link.tap)
+            qemu = Qemu(machine)
+            guest = cls(qemu, link.connect(qemu), disk, accelerator, deadlines)
+            stack.callback(guest.close)
             qemu.control.resume()
-            guest._boot()
-            if poison:
-                guest.ask({"cmd": "poison"}, deadlines.boot, "filling memory")
-        except BaseException:
-            guest.close()
-            raise
+            guest.boot()
+            guest.set_up_netconsole(link.network, link.reason)
+            link.close_tap()
+            stack.pop_all()
         return guest
 
-    def _boot(self) -> None:
+    def boot(self) -> None:
+        """Wait for the agent's first words, then fill free memory with 0xAA."""
         try:
             self.hello = self.link.wait(None, self.deadlines.boot, "boot")
         except GuestHangError as error:
@@ -133,6 +198,20 @@ class Guest:
             raise KernelError(f"the kernel does not boot here: {error}") from error
         if self.hello.get("hello") != PROTOCOL:
             raise ChannelError(f"the agent speaks another protocol: {self.hello}")
+        self.ask({"cmd": "poison"}, self.deadlines.boot, "filling memory")
+
+    def set_up_netconsole(self, network: Network | None, reason: str) -> None:
+        """Make the guest send its log by UDP; without `network`, keep the `reason`."""
+        self.netconsole = reason
+        if network is None:
+            return
+        parameters = {"netconsole": network.netconsole}
+        request = {"cmd": "modules", "group": "net", "parameters": parameters}
+        try:
+            self.ask(request, self.deadlines.boot, "setting up netconsole")
+        except AgentDiedError as error:  # a kernel without netconsole still runs workloads
+            self.dead = False
+            self.netconsole = f"no netconsole: {error}"
 
     @property
     def release(self) -> str:
@@ -188,6 +267,7 @@ class Guest:
             "device": "/dev/vda",
             "mount": workload.config.mount,
             "ops": msgspec.to_builtins(workload.ops),
+            "modules": ["quota"] if _uses_quota(workload.config) else [],
         })  # fmt: skip
         try:
             while not transcript.complete:
@@ -238,6 +318,7 @@ class Guest:
         self.dead = True
         self._qemu.close()
         self.link.close()
+        self.disk.close()
 
     def __enter__(self) -> Guest:
         return self

@@ -47,13 +47,15 @@ SYNC_RANGE_WAIT_WRITE_WAIT = 7
 class Context:
     """What operations act on: the open files and the mount.
 
-    `remount` unmounts and mounts again; `device` is the block device's path.
+    `remount` unmounts and mounts again; `device` is the block device's path. `shut_down`
+    tells that the file system was shut down since it was mounted.
     """
 
     def __init__(self, files: Files, device: str, remount: Callable[[], None]) -> None:
         self.files = files
         self.device = device
         self.remount = remount
+        self.shut_down = False
 
 
 def errno_name(error: OSError) -> str:
@@ -237,6 +239,7 @@ def _drop_caches(_context: Context, _op: Operation) -> Outcome:
 
 def _remount(context: Context, _op: Operation) -> Outcome:
     context.remount()
+    context.shut_down = False
     return 0
 
 
@@ -337,6 +340,7 @@ def _shutdown(context: Context, op: Operation) -> Outcome:
         fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, op["flags"].to_bytes(4, "little"))
     finally:
         os.close(fd)
+    context.shut_down = True
     return 0
 
 

@@ -51,7 +51,6 @@ class InodeTable:
         (magic,) = unpack_from("<H", raw, 0x38)
         if magic != MAGIC:
             raise ValueError(f"{device} holds no ext4: magic {magic:#x}")
-        (self._first_block,) = unpack_from("<I", raw, 0x14)
         log_block, log_cluster = unpack_from("<II", raw, 0x18)
         (self._per_group,) = unpack_from("<I", raw, 0x28)
         (self._inode_size,) = unpack_from("<H", raw, 0x58)
@@ -68,7 +67,10 @@ class InodeTable:
     def _table(self, group: int) -> int:
         """The block at which the inode table of `group` begins."""
         if group not in self._tables:
-            start = (self._first_block + 1) * self.block_size + group * self._desc_size
+            # The block after the superblock's, which is not s_first_data_block + 1 in a
+            # bigalloc file system with 1024-byte blocks (descriptor_loc in super.c).
+            first = SUPERBLOCK // self.block_size + 1
+            start = first * self.block_size + group * self._desc_size
             raw = os.pread(self._fd, self._desc_size, start)
             (block,) = unpack_from("<I", raw, 8)
             if self._desc_size >= 64:

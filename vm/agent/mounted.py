@@ -8,7 +8,7 @@ import os
 from . import libc
 from .files import Files
 from .inode import InodeTable
-from .observe import observe
+from .observe import observe, refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,9 +68,13 @@ class Mounted:
         self.umount()
         self.mount()
 
-    def observe(self) -> dict[str, Any]:
-        """What can be seen now."""
+    def observe(self, shut_down: bool = False) -> dict[str, Any]:
+        """What can be seen now; of a file system that was shut down, only that it is so."""
         assert self._table is not None
+        if shut_down:
+            error = refusal(self.files)
+            if error is not None:
+                return {"error": error}
         return observe(self.files, self._table, self.sysfs)
 
     @property

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Row = dict[str, Any]
 
-__all__ = ["content_of", "contents", "names_by_inode", "observe"]
+__all__ = ["content_of", "contents", "names_by_inode", "observe", "refusal"]
 
 PIECE = 4096
 CHUNK = 1 << 20
@@ -40,6 +40,16 @@ def names_by_inode(root: str) -> dict[int, str]:
         return {}
     with entries:
         return {entry.inode(): entry.name for entry in entries if entry.name != "lost+found"}
+
+
+def refusal(files: Files) -> str | None:
+    """The errno's name if the file system refuses to open its first file, as after a shutdown."""
+    for name in _names(files.root)[:1]:
+        try:
+            os.close(os.open(files.path(name), os.O_RDONLY | os.O_NOATIME))
+        except OSError as error:
+            return errno_name(error)
+    return None
 
 
 def observe(files: Files, table: InodeTable, sysfs: str) -> Row:

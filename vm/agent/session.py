@@ -12,6 +12,7 @@ from .execute import Context, errno_name, execute
 from .kernel_log import KernelLog
 from .mounted import Mounted
 from .observe import contents, names_by_inode
+from .setup import load_modules
 from .tracing import Tracer
 
 TYPE_CHECKING = False
@@ -29,22 +30,24 @@ ROOT = "/mnt"
 def run_workload(
     request: Row, tell: Callable[[Row], None], tracer: Tracer, log: KernelLog
 ) -> None:
-    """Run `request` (`device`, `mount`, `ops`) and `tell` what happens.
+    """Run `request` (`device`, `mount`, `ops`, groups of `modules`) and `tell` what happens.
 
     Raises `MountError` if a mount or umount of our own fails.
     """
     log.skip()
+    for group in request.get("modules", ()):
+        load_modules(group)
     mounted = Mounted(request["device"], ROOT, request["mount"])
     mounted.mount()
     tell({"start": mounted.observe()})
-    _run_steps(request["ops"], mounted, tell, tracer)
-    tell({"final": _final(mounted, tell), "log": log.read()})
+    context = Context(mounted.files, mounted.device, mounted.remount)
+    _run_steps(request["ops"], context, mounted, tell, tracer)
+    tell({"final": _final(mounted, tell, context.shut_down), "log": log.read()})
 
 
 def _run_steps(
-    ops: list[Row], mounted: Mounted, tell: Callable[[Row], None], tracer: Tracer
+    ops: list[Row], context: Context, mounted: Mounted, tell: Callable[[Row], None], tracer: Tracer
 ) -> None:
-    context = Context(mounted.files, mounted.device, mounted.remount)
     before = names_by_inode(mounted.root)
     tracer.drain()
     for index, op in enumerate(ops):
@@ -58,19 +61,21 @@ def _run_steps(
         step = {"step": index, "result": result, "events": events}
         if lost:
             step["lost"] = lost
-        step["observation"] = mounted.observe()
+        step["observation"] = mounted.observe(context.shut_down)
         before = after
         tell(step)
 
 
-def _final(mounted: Mounted, tell: Callable[[Row], None]) -> Row:
+def _final(mounted: Mounted, tell: Callable[[Row], None], shut_down: bool) -> Row:
     final: Row = {"trouble": []}
     tell({"phase": "sync"})
     os.sync()
     with open("/proc/sys/vm/drop_caches", "w") as file:
         file.write("3")
     tell({"phase": "read after drop_caches"})
-    final["dropped"] = _contents(mounted.root, "after drop_caches", final)
+    final["dropped"] = None
+    if not shut_down:  # else nothing can be read before the next mount
+        final["dropped"] = _contents(mounted.root, "after drop_caches", final)
     tell({"phase": "umount"})
     mounted.umount()
     tell({"phase": "mount"})

@@ -31,7 +31,6 @@ SYSCTLS = (
     ("vm/dirty_expire_centisecs", "360000"),
     ("vm/dirty_background_ratio", "80"),
     ("vm/dirty_ratio", "90"),
-    ("vm/laptop_mode", "0"),
     ("kernel/panic", "0"),
     ("kernel/hung_task_timeout_secs", "60"),
     ("kernel/hung_task_warnings", "-1"),

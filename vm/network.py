@@ -1,0 +1,111 @@
+"""A network of the guest's own: an anonymous namespace with a TAP device and a UDP socket.
+
+It carries netconsole, the kernel's log by UDP, which arrives even when the console and the
+agent are dead. The namespace lives by the descriptors that were opened in it and has no
+name, so that the kernel removes it with them, also after `kill -9`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import socket
+import struct
+import threading
+from dataclasses import dataclass
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from vm.errors import MachineryError
+
+__all__ = ["GUEST", "HOST", "NetworkUnavailableError", "Network", "make_network"]
+
+HOST, GUEST, PREFIX = "10.0.2.1", "10.0.2.2", 24
+PORT, SOURCE_PORT = 6666, 6665
+_CLONE_NEWNET = 0x40000000
+_TUNSETIFF = 0x400454CA
+_IFF_TAP, _IFF_NO_PI = 0x0002, 0x1000
+_NAME = "tap0"
+
+
+class NetworkUnavailableError(MachineryError):
+    """The host does not allow a network namespace or a TAP device; the message says why."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """`tap` is the descriptor for QEMU, `mac` the host's side, `socket` gets the messages."""
+
+    tap: int
+    mac: str
+    socket: socket.socket
+
+    @property
+    def netconsole(self) -> str:
+        """The module parameter that makes the guest send its log here.
+
+        See Documentation/networking/netconsole.rst.
+        """
+        return f"netconsole={SOURCE_PORT}@{GUEST}/eth0,{PORT}@{HOST}/{self.mac}"
+
+    def close_tap(self) -> None:
+        """Close this process's TAP descriptor, once QEMU has its own."""
+        os.close(self.tap)
+
+
+def make_network() -> Network:
+    """A namespace of its own with everything in it; `NetworkUnavailableError` if not allowed.
+
+    A thread moves into the new namespace and makes the devices; the caller stays where it
+    is.
+    """
+    made: list[Network] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            made.append(_make_in_new_namespace())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="netns")
+    thread.start()
+    thread.join()
+    if not failed:
+        return made[0]
+    error = failed[0]
+    if isinstance(error, OSError | NetlinkError):
+        reason = f"{error.args[-1]}" if isinstance(error, NetlinkError) else str(error)
+        raise NetworkUnavailableError(f"no netconsole: {reason}") from error
+    raise error
+
+
+def _make_in_new_namespace() -> Network:
+    _unshare_network()
+    tap = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        with IPRoute() as route:
+            route.link("add", ifname=_NAME, kind="tuntap", mode="tap")
+            (index,) = route.link_lookup(ifname=_NAME)
+            route.addr("add", index=index, address=HOST, prefixlen=PREFIX)
+            route.link("set", index=index, state="up")
+            (link,) = route.get_links(index)
+            mac = str(link.get_attr("IFLA_ADDRESS"))
+        request = struct.pack("16sH22x", _NAME.encode(), _IFF_TAP | _IFF_NO_PI)
+        fcntl.ioctl(tap, _TUNSETIFF, request)
+        receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        receiver.bind((HOST, PORT))
+    except BaseException:
+        os.close(tap)
+        raise
+    return Network(tap, mac, receiver)
+
+
+def _unshare_network() -> None:
+    """Move the calling thread into a new network namespace (`os.unshare` is new in 3.12)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNET) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"unshare(CLONE_NEWNET): {os.strerror(number)}")
