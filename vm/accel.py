@@ -106,9 +106,7 @@ def probe(machine: Machine, deadline: float = DEADLINE, silence: float = SILENCE
 _probe = probe
 
 
-def _follow(
-    qemu: Qemu, channel: Channel, console: Console, deadline: float, silence: float
-) -> str:
+def _follow(qemu: Qemu, channel: Channel, console: Console, deadline: float, silence: float) -> str:
     began = time.monotonic()
     while time.monotonic() < began + deadline:
         console.follow()

@@ -36,6 +36,7 @@ _COMPLAINTS = re.compile(
     r"|were overwritten before they were read",
     re.IGNORECASE,
 )
+_HARMLESS = re.compile(r"Warning: mounting with data=journal")
 _SHUTDOWN = "shut down requested"
 _AFTER_SHUTDOWN = re.compile(
     r"Aborting journal|Detected aborted journal|Remounting filesystem read-only"
@@ -51,17 +52,17 @@ def complaints(lines: Iterable[str]) -> tuple[str, ...]:
 
     After a shutdown that was asked for (EXT4_IOC_SHUTDOWN) its own consequences are none.
     """
-    found = []
+    found: list[str] = []
     shut_down = False
     for line in lines:
         shut_down = shut_down or _SHUTDOWN in line
-        expected = shut_down and _AFTER_SHUTDOWN.search(line)
+        expected = _HARMLESS.search(line) or (shut_down and _AFTER_SHUTDOWN.search(line))
         if _COMPLAINTS.search(line) and not expected:
             found.append(line)
     return tuple(found)
 
 
 def excerpt(text: str, start: int, limit: int = 60) -> str:
-    """At most `limit` lines of the console's `text` from byte `start`, without time stamps."""
+    """At most `limit` lines of the console's `text` from index `start`, without time stamps."""
     lines = text[start:].replace("\r", "").splitlines()[:limit]
     return "\n".join(re.sub(r"^(?:<\d+>)?\[ *\d+\.\d+\] ?", "", line) for line in lines)

@@ -32,6 +32,7 @@ class Console:
             [FATAL.pattern.encode(), HANG.pattern.encode(), pexpect.TIMEOUT, pexpect.EOF]
         )
         self._log = log
+        self._fd: int = sock.fileno()
         self._open = True
         self.fatal: str | None = None
         """The first line of the report that ended the kernel."""
@@ -40,7 +41,7 @@ class Console:
 
     def fileno(self) -> int:
         """The descriptor to poll for reading."""
-        return int(self._spawn.socket.fileno())
+        return self._fd
 
     @property
     def open(self) -> bool:
@@ -90,9 +91,10 @@ class Console:
         return data.decode(errors="replace")
 
     def report(self, line: str) -> str:
-        """The part of the log that begins with the last occurrence of `line`."""
+        """The part of the log that begins with the first occurrence of `line`."""
         text = self.text
-        return excerpt(text, max(text.rfind(line), 0))
+        at = max(text.find(line), 0)
+        return excerpt(text, text.rfind("\n", 0, at) + 1)
 
     def last_words(self, lines: int = 8) -> str:
         """The last non-empty lines of the log."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import socket
 import threading
@@ -45,7 +46,7 @@ class Control:
         def call() -> None:
             try:
                 done.set_result(function())
-            except BaseException as error:  # noqa: BLE001 - handed to the caller
+            except BaseException as error:
                 done.set_exception(error)
 
         self._loop.call_soon_threadsafe(call)
@@ -108,10 +109,8 @@ class Control:
             return
         if self._client is not None:
             client, self._client = self._client, None
-            try:
+            with contextlib.suppress(QemuError):  # QEMU went first
                 self._await(client.disconnect(), 2.0)
-            except QemuError:
-                pass  # QEMU went first
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(2.0)
         if not self._thread.is_alive():

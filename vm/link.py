@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable
 from typing import Protocol
 
 from vm.channel import Channel, Row

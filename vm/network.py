@@ -20,7 +20,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from vm.errors import MachineryError
 
-__all__ = ["GUEST", "HOST", "NetworkUnavailableError", "Network", "make_network"]
+__all__ = ["GUEST", "HOST", "Network", "NetworkUnavailableError", "make_network"]
 
 HOST, GUEST, PREFIX = "10.0.2.1", "10.0.2.2", 24
 PORT, SOURCE_PORT = 6666, 6665

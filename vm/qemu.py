@@ -152,7 +152,8 @@ class Qemu:
         def start() -> subprocess.Popen[bytes]:
             return subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=self._words, stderr=self._words,
-                pass_fds=inherited, process_group=0, preexec_fn=die_with_parent,
+                pass_fds=inherited, process_group=0,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - only calls prctl and getppid
             )  # fmt: skip
 
         try:

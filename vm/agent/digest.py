@@ -8,6 +8,7 @@ __all__ = ["Sha256", "crc32", "md5"]
 
 try:
     from _md5 import md5 as _md5
+
     from _sha2 import sha256 as Sha256
 except ImportError:  # before Python 3.12, or built without them
     from hashlib import md5 as _md5

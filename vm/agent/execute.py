@@ -13,8 +13,8 @@ import os
 import signal
 
 from . import libc
-from .files import Files
 from .content import pattern
+from .files import Files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Operation = dict[str, Any]
     Outcome = int | str | list[list[int]]
 
-__all__ = ["OPERATIONS", "Context", "errno_name", "execute", "file_operation"]
+__all__ = ["OPERATIONS", "Context", "data_ranges", "errno_name", "execute"]
 
 PAGE = 4096
 PIECE = 65536
@@ -322,7 +322,8 @@ def _seek(context: Context, op: Operation) -> Outcome:
 
 def data_ranges(fd: int) -> list[list[int]]:
     """The `[start, end]` of each data range of `fd` by SEEK_DATA and SEEK_HOLE, in bytes."""
-    ranges, at = [], 0
+    ranges: list[list[int]] = []
+    at = 0
     while True:
         try:
             start = os.lseek(fd, at, os.SEEK_DATA)

@@ -58,9 +58,9 @@ class InodeTable:
         (desc_size,) = unpack_from("<H", raw, 0xFE)
         if incompat & INCOMPAT_META_BG:
             raise ValueError("file systems with meta_bg are not supported")
-        self.block_size = 1024 << log_block
+        self.block_size: int = 1024 << log_block
         bigalloc = ro_compat & RO_COMPAT_BIGALLOC
-        self.cluster_size = 1024 << log_cluster if bigalloc else self.block_size
+        self.cluster_size: int = 1024 << log_cluster if bigalloc else self.block_size
         self._desc_size = desc_size if incompat & INCOMPAT_64BIT else 32
         self._tables: dict[int, int] = {}
 

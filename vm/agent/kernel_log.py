@@ -20,7 +20,7 @@ class KernelLog:
 
     def read(self) -> list[str]:
         """Messages since the last `skip` or `read`, without time; a gap is told as such."""
-        lines = []
+        lines: list[str] = []
         while True:
             try:
                 record = os.read(self._fd, 8192)

@@ -8,6 +8,10 @@ from __future__ import annotations
 import ctypes
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 __all__ = [
     "MADV_HUGEPAGE", "MADV_POPULATE_WRITE", "MS_NOATIME", "MS_REMOUNT", "Buffer",
     "delete_module", "fallocate", "finit_module", "fsconfig_flag", "fsopen", "memset",
@@ -49,11 +53,11 @@ _libc.quotactl.argtypes = (_int, _string, _int, _pointer)
 _libc.syscall.restype = ctypes.c_long
 
 
-def _checked(result: int) -> int:
+def _checked(result: Any) -> int:
     if result == -1:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-    return result
+    return int(result)
 
 
 class Buffer:
@@ -132,9 +136,7 @@ def sync_file_range(fd: int, offset: int, length: int, flags: int) -> int:
 
 def mount(source: str, target: str, kind: str, flags: int, options: str) -> None:
     """`mount(2)`."""
-    _checked(
-        _libc.mount(source.encode(), target.encode(), kind.encode(), flags, options.encode())
-    )
+    _checked(_libc.mount(source.encode(), target.encode(), kind.encode(), flags, options.encode()))
 
 
 def umount(target: str) -> None:
@@ -165,7 +167,7 @@ def delete_module(name: str) -> None:
 
 def fsopen(kind: str) -> int:
     """`fsopen(2)`: a context to configure a mount of file system `kind`."""
-    return int(_checked(_libc.syscall(_long(_FSOPEN), _string(kind.encode()), _long(0))))
+    return _checked(_libc.syscall(_long(_FSOPEN), _string(kind.encode()), _long(0)))
 
 
 def fsconfig_flag(context: int, option: str) -> None:

@@ -77,12 +77,6 @@ class Mounted:
                 return {"error": error}
         return observe(self.files, self._table, self.sysfs)
 
-    @property
-    def cluster_size(self) -> int:
-        """Bytes of a cluster."""
-        assert self._table is not None
-        return self._table.cluster_size
-
     def _forget_device_cache(self) -> None:
         fd = os.open(self.device, os.O_RDONLY | os.O_CLOEXEC)
         try:

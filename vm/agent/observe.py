@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 
-from .execute import data_ranges, errno_name
 from .digest import Sha256, crc32
+from .execute import data_ranges, errno_name
 from .fiemap import fiemap
 from .files import Files
 from .inode import InodeTable

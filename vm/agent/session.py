@@ -27,9 +27,7 @@ __all__ = ["run_workload"]
 ROOT = "/mnt"
 
 
-def run_workload(
-    request: Row, tell: Callable[[Row], None], tracer: Tracer, log: KernelLog
-) -> None:
+def run_workload(request: Row, tell: Callable[[Row], None], tracer: Tracer, log: KernelLog) -> None:
     """Run `request` (`device`, `mount`, `ops`, groups of `modules`) and `tell` what happens.
 
     Raises `MountError` if a mount or umount of our own fails.
@@ -55,10 +53,10 @@ def _run_steps(
         events, lost = tracer.drain()
         after = names_by_inode(mounted.root)
         for event in events:
-            ino = event.pop("ino")
+            ino = int(event.pop("ino") or 0)
             # An inode that the step removed has only its old name; a new one only the new.
             event["file"] = before.get(ino) or after.get(ino) or f"ino {ino}"
-        step = {"step": index, "result": result, "events": events}
+        step: Row = {"step": index, "result": result, "events": events}
         if lost:
             step["lost"] = lost
         step["observation"] = mounted.observe(context.shut_down)
