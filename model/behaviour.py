@@ -85,7 +85,7 @@ class Behaviour(msgspec.Struct, frozen=True):
     """sysfs extent_max_zeroout_kb: unwritten extents up to this size are zeroed rather
     than split (`ext4_ext_convert_to_initialized`)."""
 
-    readahead: int = 128 * 1024
+    readahead: int = MIB
     """The device's read_ahead_kb in bytes (`do_sync_mmap_readahead`)."""
 
     quirks: frozenset[str] = frozenset()

@@ -13,6 +13,7 @@ from model.units import (
     HOLE,
     PAGE,
     UNWRITTEN,
+    UNWRITTEN_MAX_LEN,
     WRITTEN,
     ceil_div,
     round_down,
@@ -52,10 +53,10 @@ def alloc_file_blocks(inode: Inode, first: int, end: int, new_size: int) -> None
     0; on ENOSPC as far as the blocks reach (ext4_alloc_file_blocks)."""
     if new_size > inode.size:
         block_zero_eof(inode, inode.size)
-    at = first
+    at, big = first, end - first > UNWRITTEN_MAX_LEN
     try:
         while at < end:
-            at = map_blocks(inode, at, end - at, unwritten=True).end
+            at = map_blocks(inode, at, end - at, unwritten=True, normalize=big).end
     except OpError:
         if new_size and at > first:
             _grow(inode, min(new_size, at * inode.sb.block_size))
@@ -98,13 +99,14 @@ def zero_range(inode: Inode, off: int, length: int, keep_size: bool) -> None:
 def _convert_unwritten(inode: Inode, low: int, high: int) -> None:
     """Written, delayed and missing blocks become unwritten
     (EXT4_EX_CONVERT_UNWRITTEN in ext4_map_blocks)."""
+    big = high - low > UNWRITTEN_MAX_LEN
     while low < high:
         run = inode.es.lookup(low)
         if run.state == WRITTEN:
             end = min(run.end, high)
             inode.convert(low, end, UNWRITTEN)
         else:
-            end = map_blocks(inode, low, high - low, unwritten=True).end
+            end = map_blocks(inode, low, high - low, unwritten=True, normalize=big).end
         low = end
 
 
@@ -149,6 +151,7 @@ def punch_hole(inode: Inode, off: int, length: int) -> None:
     if high > low:
         inode.remove_status(low, high)
         inode.remove_mapped(low, high)
+        inode.prealloc.discard()
     inode.sb.rule("punch: ext4_punch_hole")
 
 
@@ -161,7 +164,11 @@ def collapse_range(inode: Inode, off: int, length: int) -> None:
     size = inode.sb.block_size
     low, high = off // size, (off + length) // size
     inode.sb.placer.moved(inode.name, low, high - low, low - high)
-    _flush_tail(inode, off)
+    start = round_down(off, PAGE)
+    inode.sb.flush_range(inode, start, off + 1)
+    inode.sb.flush_range(inode, off + length, None)
+    inode.cache.truncate(start)
+    inode.prealloc.discard()
     inode.remove_status(low, EOF_BLOCK)
     inode.remove_mapped(low, high)
     inode.es.shift(high, low - high)
@@ -185,9 +192,12 @@ def insert_range(inode: Inode, off: int, length: int) -> None:
     size = inode.sb.block_size
     low, count = off // size, length // size
     inode.sb.placer.moved(inode.name, low, 0, count)
-    _flush_tail(inode, off)
+    start = round_down(off, PAGE)
+    inode.sb.flush_range(inode, start, None)
+    inode.cache.truncate(start)
     inode.size += length
     inode.disksize += length
+    inode.prealloc.discard()
     inode.remove_status(low, EOF_BLOCK)
     inode.es.shift(low, count)
     if inode.tree_unknown is None:
@@ -204,9 +214,3 @@ def _check_shift(inode: Inode, off: int, length: int) -> None:
     if off % cluster or length % cluster:
         raise OpError("EINVAL")
 
-
-def _flush_tail(inode: Inode, off: int) -> None:
-    """Write back from the page of `off` to EOF and drop the cache there."""
-    start = round_down(off, PAGE)
-    inode.sb.flush_range(inode, start, None)
-    inode.cache.truncate(start)

@@ -13,6 +13,7 @@ from model.extent_status import ExtentStatus, Run
 from model.extent_tree import ExtentTree
 from model.indirect_tree import IndirectTree
 from model.page_cache import PageCache
+from model.prealloc import Preallocations
 from model.superblock import Superblock
 from model.units import DELAYED, EOF_BLOCK, HOLE, SECTOR, UNWRITTEN, ceil_div
 
@@ -37,6 +38,8 @@ class Inode:
         self.tree_unknown: str | None = None
         self.content = Content()
         self.cache = PageCache(sb.block_size, sb.max_folio)
+        self.prealloc = Preallocations()
+        self.writers = 0
         self.alloc_on_close = False
         self.flags = 0
 

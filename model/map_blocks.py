@@ -25,12 +25,18 @@ __all__ = ["da_reserve_blocks", "map_blocks"]
 
 
 def map_blocks(
-    inode: Inode, lblk: int, count: int, unwritten: bool, use_reserved: bool = False
+    inode: Inode,
+    lblk: int,
+    count: int,
+    unwritten: bool,
+    use_reserved: bool = False,
+    normalize: bool = True,
 ) -> Run:
     """Map up to `count` blocks from `lblk`, allocating what is missing (ext4_map_blocks).
 
     New blocks are unwritten with `unwritten` (EXT4_GET_BLOCKS_UNWRIT_EXT), else written,
-    and then unwritten ones that are found become written. Returns the run that is mapped
+    and then unwritten ones that are found become written. Without `normalize` no space is
+    set aside beyond the request (EXT4_GET_BLOCKS_NO_NORMALIZE). Returns the run that is mapped
     now, which begins at `lblk` and can be shorter than asked for. Raises `OpError`.
     """
     found = inode.es.lookup(lblk)
@@ -45,12 +51,14 @@ def map_blocks(
     length, clusters = _implied_cluster(inode, lblk, min(end - lblk, limit))
     if clusters:
         length = _charge(inode, lblk, length, delayed, use_reserved)
+        charged = _clusters(inode, lblk, lblk + length)
+        length = inode.prealloc.request(inode, lblk, length, normalize)
     run = _place(inode, lblk, length, state)
     if clusters:
         taken = _clusters(inode, run.start, run.end)
         inode.sb.free.add(-taken)
         if not delayed:
-            inode.sb.dirty.add(-_clusters(inode, lblk, lblk + length))
+            inode.sb.dirty.add(-charged)
     inode.insert_mapped(run, claim=delayed)
     inode.sb.rule("allocate: ext4_map_blocks")
     return run
@@ -96,7 +104,11 @@ def _charge(inode: Inode, lblk: int, length: int, delayed: bool, use_reserved: b
 
 def _place(inode: Inode, lblk: int, length: int, state: int) -> Run:
     """The physical blocks, as far as they are contiguous."""
-    found = inode.sb.placer.lookup(inode.name, lblk)
+    before = inode.es.lookup(lblk - 1) if lblk else None
+    guess = None
+    if before is not None and before.pblk is not None:
+        guess = before.pblk + lblk - before.start
+    found = inode.sb.placer.lookup(inode.name, lblk, guess)
     if found is None:
         return Run(lblk, lblk + length, state)
     pblk, contiguous = found

@@ -36,13 +36,18 @@ class Mount:
         if inode is None:
             inode = self.files[name] = Inode(self.sb, name)
         self.open.add(name)
+        inode.writers = 1
         return inode
 
     def close(self, name: str) -> None:
         """Close the file's descriptors if it has any (ext4_release_file)."""
         if name in self.open:
             self.open.discard(name)
-            self.release(self.files[name])
+            inode = self.files[name]
+            self.release(inode)
+            if not inode.reserved:
+                inode.prealloc.discard()
+            inode.writers = 0
 
     def release(self, inode: Inode) -> None:
         """A descriptor is closed: after a truncation to 0 the file is written back."""
@@ -105,6 +110,7 @@ def clear_inode(inode: Inode) -> None:
     if any(run.state == DELAYED for run in inode.es):
         inode.sb.rule("release at eviction: ext4_clear_inode")
     inode.remove_status(0, EOF_BLOCK)
+    inode.prealloc.discard()
     inode.alloc_on_close = False
     if inode.size != inode.disksize:
         inode.size = inode.disksize

@@ -21,11 +21,14 @@ class Placer:
         self._step: dict[str, tuple[Extent, ...]] = {}
         self._alias: dict[str, str] = {}
         self._moved: dict[str, tuple[int, int, int]] = {}
+        self._known = False
+        self._nowhere = 1 << 62
 
     def begin(self, step: int) -> None:
         """Blocks are looked up in the state after `step` from now on."""
-        known = self._placement is not None and step < len(self._placement)
-        self._step = self._placement[step] if self._placement and known else {}
+        placement = self._placement
+        self._known = placement is not None and step < len(placement)
+        self._step = placement[step] if placement is not None and self._known else {}
         self._alias.clear()
         self._moved.clear()
 
@@ -38,18 +41,47 @@ class Placer:
         the `gone` blocks from `first` on are freed in it."""
         self._moved[name] = (first, gone, delta)
 
-    def lookup(self, name: str, lblk: int) -> tuple[int, int] | None:
-        """Device block of `lblk` and the number of blocks that follow it contiguously."""
-        limit = None
-        if name in self._moved:
-            first, gone, delta = self._moved[name]
-            if lblk >= first + gone:
-                lblk += delta
-            elif lblk >= first:
+    def lookup(self, name: str, lblk: int, near: int | None) -> tuple[int, int] | None:
+        """Device block of `lblk` and the number of blocks that follow it contiguously.
+
+        None without a placement. A block that is not there although the step's placement
+        is known was freed in the same step: it is taken to have been at `near`, behind
+        the block before it, or where nothing is adjacent to it.
+        """
+        if not self._known:
+            return None
+        name = self._alias.get(name, name)
+        found = self._moved_lookup(name, lblk) if name in self._moved else self._at(name, lblk)
+        if found is not None:
+            return found
+        if near is not None:
+            return near, 1 << 31
+        self._nowhere += 1 << 32
+        return self._nowhere, 1 << 31
+
+    def _moved_lookup(self, name: str, lblk: int) -> tuple[int, int] | None:
+        """`_at` for a file of which a part moves in this step; what is gone is taken to
+        have been contiguous with what followed it."""
+        first, gone, delta = self._moved[name]
+        behind = first + gone
+        after = self._at(name, behind + delta)
+        if lblk >= behind:
+            return self._at(name, lblk + delta)
+        if lblk >= first:
+            if after is None:
                 return None
-            else:
-                limit = first - lblk
-        extents = self._step.get(self._alias.get(name, name), ())
+            return after[0] - (behind - lblk), after[1] + behind - lblk
+        found = self._at(name, lblk)
+        if found is None or found[1] < first - lblk:
+            return found
+        if after is None:
+            return found[0], first - lblk + gone
+        if after[0] == found[0] + behind - lblk:
+            return found[0], behind - lblk + after[1]
+        return found[0], first - lblk
+
+    def _at(self, name: str, lblk: int) -> tuple[int, int] | None:
+        extents = self._step.get(name, ())
         pos = lblk * self._block_size
         at = bisect_right(extents, pos, key=lambda extent: extent.start) - 1
         if at < 0:
@@ -58,5 +90,11 @@ class Placer:
         skip = pos - extent.start
         if skip >= extent.length or extent.physical is None:
             return None
-        length = (extent.length - skip) // self._block_size
-        return (extent.physical + skip) // self._block_size, min(length, limit or length)
+        physical, end = extent.physical + skip, extent.start + extent.length
+        length = extent.length - skip
+        for following in extents[at + 1 :]:
+            if following.start != end or following.physical != physical + length:
+                break
+            end += following.length
+            length += following.length
+        return physical // self._block_size, length // self._block_size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from model.inode import Inode
-from model.units import DELAYED, EOF_BLOCK, UNWRITTEN, WRITTEN, ceil_div, round_up
+from model.units import EOF_BLOCK, PAGE, WRITTEN, ceil_div, round_up
 
 __all__ = ["block_zero_eof", "evict", "setattr_size", "truncate", "truncate_failed_write",
            "zero_partial"]  # fmt: skip
@@ -11,27 +11,24 @@ __all__ = ["block_zero_eof", "evict", "setattr_size", "truncate", "truncate_fail
 
 def zero_partial(inode: Inode, start: int, end: int) -> bool:
     """Zero bytes `[start, end)` within one block in the page cache and let it be written
-    (ext4_block_zero_range). Returns False where there is nothing to zero: a hole, or
-    unwritten or delayed without cached data."""
+    (ext4_block_zero_range, ext4_load_tail_bh).
+
+    Returns False where there is nothing to zero: a hole, or unwritten or delayed without
+    a buffer that was mapped before. The folio is there afterwards in any case.
+    """
+    cache = inode.cache
     block = start // inode.sb.block_size
+    folio = cache.get(start // PAGE) or cache.add(start // PAGE, 0)
+    bit = cache.bits(folio, start, end)
     state = inode.es.lookup(block).state
-    folio = inode.cache.get(start // 4096)
-    bit = inode.cache.bits(folio, start, end) if folio else 0
-    if inode.iomap:
-        cached = bool(folio and folio.dirty & bit)
-    else:
-        cached = bool(folio and folio.mapped & bit)
-    if state == WRITTEN or (state in (DELAYED, UNWRITTEN) and cached):
-        inode.content.zero(start, end)
-        if folio is None:
-            folio = inode.cache.add(start // 4096, 0)
-            bit = inode.cache.bits(folio, start, end)
-        folio.buffers = True
-        folio.mapped |= bit
-        folio.uptodate |= bit
-        inode.cache.mark_dirty(folio, bit)
-        return True
-    return False
+    folio.buffers = True
+    if state != WRITTEN and not folio.mapped & bit:
+        return False
+    inode.content.zero(start, end)
+    folio.mapped |= bit
+    folio.uptodate |= bit
+    cache.mark_dirty(folio, bit)
+    return True
 
 
 def block_zero_eof(inode: Inode, start: int, end: int | None = None) -> None:
@@ -61,6 +58,7 @@ def truncate(inode: Inode) -> None:
     block_zero_eof(inode, inode.size)
     if inode.iomap and inode.size % sb.block_size:
         sb.flush_range(inode, inode.size, round_up(inode.size, sb.block_size))
+    inode.prealloc.discard()
     inode.disksize = inode.size
     first = ceil_div(inode.size, sb.block_size)
     inode.remove_status(first, EOF_BLOCK)

@@ -21,7 +21,7 @@ MAX_WRITEPAGES_EXTENT_LEN = 2048
 
 def writepages(inode: Inode, start: int = 0, end: int | None = None) -> None:
     """Write the dirty folios that bytes `[start, end)` touch (ext4_do_writepages)."""
-    folios = inode.cache.dirty_folios(start, end)
+    folios = [folio for folio in inode.cache.dirty_folios(start, end) if folio.start < inode.size]
     if not folios:
         return
     ended: list[tuple[int, int]] = []
