@@ -13,10 +13,9 @@ from pathlib import Path
 
 from harness.errors import UsageError
 from harness.trace import Placement, Trace
-from workloads.images import Geometry
 from workloads.workload import Workload
 
-__all__ = ["MAKERS", "Choice", "Pair", "Side", "make_pair"]
+__all__ = ["MAKERS", "Choice", "Pair", "Side", "make_pair", "on_path"]
 
 PATHS = ("bh", "iomap")
 """The two paths of buffered I/O: buffer_head and iomap."""
@@ -53,10 +52,8 @@ class Side:
         """As `Subject.run`; only the model follows `quirks`."""
         raise NotImplementedError
 
-    def geometry(self, workload: Workload) -> Geometry | None:  # noqa: ARG002
-        """What the superblock of the workload's image says, where this side knows better
-        than the image that mke2fs makes here."""
-        return None
+    def meet(self, other: Side) -> None:
+        """Learn what side this one is compared with."""
 
     def header(self) -> list[str]:
         """Lines for the head of every report."""
@@ -69,6 +66,10 @@ class Side:
     def paths(self) -> tuple[str, ...]:
         """The paths (of `PATHS`) on which it can run a workload."""
         return PATHS
+
+    def knows_iomap(self) -> bool:
+        """Whether its kernel knows the mount option `buffered_iomap`."""
+        return True
 
     def usable(self) -> bool:
         """False once it has failed to come up so often that trying again is of no use."""
@@ -98,9 +99,9 @@ def _model(argument: str, choice: Choice) -> Side:  # noqa: ARG001
 
 
 def _recording(argument: str, choice: Choice) -> Side:  # noqa: ARG001
-    from harness.machine import RecordingSide  # noqa: PLC0415
+    from harness.machine import TraceSide  # noqa: PLC0415
 
-    return RecordingSide(Path(argument))
+    return TraceSide(Path(argument))
 
 
 MAKERS: dict[str, Maker] = {
@@ -180,7 +181,17 @@ def make_pair(text: str, choice: Choice) -> Pair:
         raise UsageError("--pair model:model compares the model with itself")
     if expected.name == actual.name:
         expected.name, actual.name = f"{expected.name} A", f"{actual.name} B"
+    expected.meet(actual)
     return Pair(expected, actual)
+
+
+def on_path(workload: Workload, path: str | None) -> Workload:
+    """`workload` with the mount option that chooses `path` (of `PATHS`), if any."""
+    if path is None:
+        return workload
+    option = "buffered_iomap" if path == "iomap" else "nobuffered_iomap"
+    config = workload.config.with_options(option)
+    return Workload(workload.program, config, workload.ops, workload.shows)
 
 
 def _make_side(text: str, choice: Choice) -> Side:

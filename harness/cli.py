@@ -1,0 +1,67 @@
+"""The command line: `ext4diff COMMAND ...`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from harness.commands import differential, doctor, lint, run
+from harness.errors import INTERRUPTED, MACHINERY, Ext4diffError
+
+__all__ = ["main"]
+
+COMMANDS: dict[str, ModuleType] = {
+    "differential": differential,
+    "run": run,
+    "lint": lint,
+    "doctor": doctor,
+}
+STATUS = """\
+exit status: 0 all agree, or differ by known issues only; 1 a mismatch; 2 the command or
+a workload is wrong; 3 the machinery failed; 130 interrupted
+"""
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("ext4diff")
+    except importlib.metadata.PackageNotFoundError:
+        return "of a source tree that is not installed"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ext4diff",
+        description="Differential tests of ext4's buffered I/O: an executable model against"
+        " real kernels in QEMU, compared after every operation.",
+        epilog=STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"ext4diff {_version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, module in COMMANDS.items():
+        added = commands.add_parser(name, help=module.HELP, description=module.HELP)
+        module.add(added)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["differential"]:  # pytest has its own parser for all the rest
+        words.insert(1, "--") if "--" not in words[1:2] else None
+    options = _parser().parse_args(words)
+    try:
+        return int(COMMANDS[options.command].run(options))
+    except Ext4diffError as error:
+        print(f"ext4diff: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("ext4diff: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # nobody reads any more; say nothing on the way out
+        return MACHINERY

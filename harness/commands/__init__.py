@@ -1,0 +1,1 @@
+"""The commands of `ext4diff`, one module each: `add` declares its options, `run` does it."""

@@ -1,0 +1,95 @@
+"""`ext4diff doctor`: what is there, what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from collections.abc import Callable, Iterator
+
+from harness.errors import AGREE, Ext4diffError
+from harness.machine import GuestSide
+from harness.sides import Choice
+from vm import cache, host_tools
+from vm.qemu import qemu_version
+
+__all__ = ["add", "run"]
+
+HELP = "say what is there, what is missing and how to get it"
+NEEDED_MIB = 400
+"""Disk space for packages, kernel and images."""
+
+Finding = tuple[bool, str]
+"""Whether it is fine, and what was found."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("--kernel", metavar="PATH", help="bzImage or vmlinux")
+    parser.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Look at everything, even after something is missing; 3 if something needed is."""
+    worst = AGREE
+    choice = Choice(options.kernel, options.accel)
+    for title, look in CHECKS.items():
+        try:
+            for fine, text in look(choice):
+                print(f"{'ok' if fine else '--':4}{title}: {text}")
+        except Ext4diffError as error:
+            print(f"BAD {title}: {error}")
+            worst = max(worst, error.exit_status)
+    return worst
+
+
+def _tools(_choice: Choice) -> Iterator[Finding]:
+    for program in host_tools.PROGRAMS:
+        yield True, host_tools.find_program(program)
+    yield True, f"QEMU {qemu_version()}"
+
+
+def _cache(_choice: Choice) -> Iterator[Finding]:
+    root = cache.cache_root()
+    free = shutil.disk_usage(root).free >> 20
+    used = sum(file.stat().st_size for file in root.rglob("*") if file.is_file()) >> 20
+    enough = free >= NEEDED_MIB or used >= NEEDED_MIB
+    yield (
+        enough,
+        f"{root}: {used} MiB used, {free} MiB free"
+        + ("" if enough else f"; {NEEDED_MIB} MiB are needed, XDG_CACHE_HOME moves it elsewhere"),
+    )
+
+
+def _memory(_choice: Choice) -> Iterator[Finding]:
+    pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    yield pages >= 600, f"{pages} MiB free, a guest takes 600; {os.cpu_count()} CPUs"
+
+
+def _guest(choice: Choice) -> Iterator[Finding]:
+    """Bring a guest up, as a run would."""
+    side = GuestSide(choice)
+    try:
+        side.prepare()
+        for line in side.header():
+            yield True, line
+        known = side.knows_iomap()
+        yield (
+            known,
+            "the kernel "
+            + (
+                "knows buffered_iomap: both paths can be tested"
+                if known
+                else "does not know buffered_iomap: the iomap path can't be tested with it"
+            ),
+        )
+    finally:
+        side.close()
+
+
+CHECKS: dict[str, Callable[[Choice], Iterator[Finding]]] = {
+    "host tools": _tools,
+    "cache": _cache,
+    "memory": _memory,
+    "guest": _guest,
+}

@@ -1,0 +1,101 @@
+"""`ext4diff run`: one workload, shown step by step."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+
+from harness.errors import UsageError
+from harness.runner import Runner
+from harness.session import exit_status
+from harness.sides import Choice, Pair, make_pair
+from harness.verdict import Outcome
+from reports.steps import step_table
+from reports.summary import Digest, digest
+from reports.terminal import explain, headline, paint
+from workloads.files import load
+from workloads.program import DEFAULT, Program, config_of
+from workloads.syntax import WorkloadSyntaxError, parse_line
+from workloads.workload import Config, Workload
+
+__all__ = ["add", "run"]
+
+HELP = "run one workload file, or one line of operations, and show every step"
+FIRST_CONFIG = "4k@delalloc"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("workload", metavar="FILE|LINE", help="as in 'pwrite a 0 4k; fsync a'")
+    parser.add_argument(
+        "--on", action="append", default=[], metavar="CONFIG",
+        help=f"image@mount (default: the file's own; for a line, {FIRST_CONFIG})",
+    )  # fmt: skip
+    parser.add_argument("--kernel", metavar="PATH", help="bzImage or vmlinux")
+    parser.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto")
+    parser.add_argument("--pair", metavar="EXPECTED:ACTUAL", default="model:guest")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run it on each configuration; the status of the worst."""
+    workloads = _workloads(options.workload, options.on)
+    pair = make_pair(options.pair, Choice(options.kernel, options.accel))
+    with contextlib.closing(pair):
+        pair.prepare()
+        for line in pair.header():
+            print(line)
+        digests = []
+        for workload in workloads:
+            print()
+            digests.append(_run_one(pair, workload))
+    return exit_status(digests)
+
+
+def _run_one(pair: Pair, workload: Workload) -> Digest:
+    compared = Runner(pair.expected, pair.actual).run(workload)
+    colour = sys.stdout.isatty()
+    verdict = compared.verdict
+    if compared.actual is not None:
+        print("\n".join(step_table(compared, colour=colour)))
+        print()
+    if verdict.outcome is Outcome.MISMATCH:
+        print(explain(compared, colour=colour))
+    else:
+        print(paint(headline(verdict), "1", colour))
+    return digest(verdict, workload.name, 0.0)
+
+
+def _program(text: str) -> Program:
+    path = Path(text)
+    try:
+        if path.suffix == ".ops" or path.is_file():
+            return load(path)
+        program = parse_line(text)
+    except WorkloadSyntaxError as error:
+        raise UsageError(str(error)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {text}: {error}") from error
+    return program
+
+
+def _workloads(text: str, on: list[str]) -> list[Workload]:
+    program = _program(text)
+    configs = [_config(name, program.size) for name in on] or _own_configs(program)
+    return [Workload(program.name, config, program.ops, program.shows) for config in configs]
+
+
+def _own_configs(program: Program) -> list[Config]:
+    """A file's own configurations; a line that names none gets the first default."""
+    if program.on == (DEFAULT,) and program.name == "line":
+        return [config_of(FIRST_CONFIG, program.size)]
+    return list(program.configs)
+
+
+def _config(name: str, size: int | None) -> Config:
+    image, at, mount = name.partition("@")
+    try:
+        return config_of(f"{image}@{mount}" if at else f"{image}@delalloc", size)
+    except KeyError:
+        raise UsageError(f"--on {name}: no image is called {image!r}") from None

@@ -1,0 +1,258 @@
+"""The sides that are real: the model, a kernel in a guest, a kept trace."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gzip
+import os
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from harness.errors import MachineryError, UsageError
+from harness.sides import PATHS, Choice, Side, on_path
+from harness.trace import Placement, Trace, decode
+from model import Behaviour, Model
+from vm import cache, mkfs
+from vm.errors import KernelPanicError, MountRefusedError
+from vm.guest import Guest
+from vm.host_tools import ensure_host_tools
+from vm.kernel import Kernel, resolve_kernel
+from vm.qemu import qemu_version
+from workloads.images import Geometry, Image
+from workloads.workload import Workload
+
+__all__ = ["GuestSide", "ModelSide", "TraceSide"]
+
+
+@functools.cache
+def _geometry(image: Image) -> Geometry:
+    return mkfs.read_geometry(mkfs.image_file(image))
+
+
+class ModelSide(Side):
+    """The model; it takes the kernel's paths from the side that it is compared with."""
+
+    name = "model"
+    is_model = True
+
+    def __init__(self) -> None:
+        self._other: Side | None = None
+
+    def meet(self, other: Side) -> None:
+        """Stand for the kernel of `other`."""
+        self._other = other
+
+    def run(
+        self,
+        workload: Workload,
+        placement: Placement | None = None,
+        quirks: frozenset[str] = frozenset(),
+    ) -> Trace:
+        """What should be seen. Raises `NotModelledError`."""
+        iomap = self._other is None or self._other.knows_iomap()
+        path = self._other.forced_path if self._other is not None else None
+        model = Model(Behaviour(iomap=iomap, quirks=quirks), _geometry)
+        return model.run(on_path(workload, path), placement)
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What is known of a kernel here only after it has booted."""
+
+    release: str
+    qemu: str
+    accel: str
+    accel_reason: str
+    netconsole: str
+    buffered_iomap: bool
+
+
+class GuestSide(Side):
+    """A kernel in a guest, which is replaced when it is dead.
+
+    `path` forces one of the two paths on every workload.
+    """
+
+    FAILED_STARTS = 2
+    """Starts that may fail in a row before the side is given up."""
+
+    def __init__(self, choice: Choice, path: str | None = None) -> None:
+        self.name = path or "guest"
+        self.forced_path = path
+        self._choice = choice
+        self._kernel: Kernel | None = None
+        self._facts: Facts | None = None
+        self._guest: Guest | None = None
+        self._failed_starts = 0
+        self._report = ""
+
+    # --- coming up --------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Get QEMU, kernel, initramfs and, unless remembered, a first boot's facts."""
+        ensure_host_tools()
+        self._kernel = resolve_kernel(self._choice.kernel)
+        path = self._facts_path(self._kernel)
+        self._facts = _remembered(path)
+        if self._facts is None:
+            self._facts = _facts(self._alive())
+            with cache.disk_errors(path.parent):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(msgspec.json.encode(self._facts))
+        if self.forced_path is not None and not self._facts.buffered_iomap:
+            raise UsageError(
+                f"kernel {self._facts.release} has one path only:"
+                " it does not know the mount option buffered_iomap"
+            )
+
+    def _facts_path(self, kernel: Kernel) -> Path:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        user = str(os.geteuid())
+        key = cache.key_of(kernel.identity, qemu_version(), self._choice.accel, boot, user)
+        return cache.cache_root() / "facts" / f"{key}.json"
+
+    def _alive(self) -> Guest:
+        """The guest, a new one if there is none or if it is dead."""
+        if self._guest is not None and not self._guest.dead:
+            return self._guest
+        self.close()
+        if self._kernel is None:
+            raise MachineryError("the guest was not prepared")
+        try:
+            self._guest = Guest.start(self._kernel, self._choice.accel)
+        except Exception:
+            self._failed_starts += 1
+            raise
+        self._failed_starts = 0
+        return self._guest
+
+    def usable(self) -> bool:
+        """False once two starts in a row have failed."""
+        return self._failed_starts < self.FAILED_STARTS
+
+    def close(self) -> None:
+        """End the guest."""
+        if self._guest is not None:
+            self._guest.close()
+            self._guest = None
+
+    # --- running ----------------------------------------------------------------------
+
+    def run(
+        self,
+        workload: Workload,
+        placement: Placement | None = None,
+        quirks: frozenset[str] = frozenset(),  # noqa: ARG002
+    ) -> Trace:
+        """What the kernel does. Raises `KernelPanicError` and other `MachineryError`s."""
+        guest = self._alive()
+        self._report = ""
+        try:
+            return guest.run(on_path(workload, self.forced_path), placement)
+        except KernelPanicError as error:
+            guest.dead = True
+            self._report = error.report
+            raise
+        except MountRefusedError:
+            raise
+        except BaseException:  # Ctrl-C too: what the guest is at is not known any more
+            guest.dead = True
+            raise
+
+    def save_evidence(self, directory: Path) -> None:
+        """The disk's image (gzip), the console's and netconsole's text, a panic's report."""
+        guest = self._guest
+        if guest is None:
+            return
+        image = directory / f"{self.name}.img.gz"
+        with Path(guest.disk.path).open("rb") as disk, _gzip(image) as out:
+            shutil.copyfileobj(disk, out, 1 << 20)
+        netlog = guest.link.netlog.text if guest.link.netlog is not None else ""
+        for name, text in (
+            ("kernel.log", guest.link.console.text),
+            ("netconsole.log", netlog),
+            ("panic.txt", self._report),
+        ):
+            if text:
+                (directory / f"{self.name}.{name}").write_text(text.replace("\r", ""), "utf-8")
+
+    # --- what it is -------------------------------------------------------------------
+
+    def knows_iomap(self) -> bool:
+        """Whether the kernel knows the mount option `buffered_iomap`."""
+        return self._facts is not None and self._facts.buffered_iomap
+
+    def paths(self) -> tuple[str, ...]:
+        """Both paths if the kernel has them; a forced one is not chosen by the workload."""
+        return PATHS if self.knows_iomap() and self.forced_path is None else PATHS[:1]
+
+    def header(self) -> list[str]:
+        """Kernel, QEMU, accelerator, netconsole."""
+        if self._facts is None or self._kernel is None:
+            return []
+        facts = self._facts
+        return [
+            f"kernel {facts.release} ({self._kernel.source})",
+            f"QEMU {facts.qemu}, {facts.accel} ({facts.accel_reason}), "
+            + (facts.netconsole or "netconsole carries the kernel's log"),
+        ]
+
+    def identity(self) -> dict[str, str]:
+        """The same, for programs, with the kernel's checksum."""
+        if self._facts is None or self._kernel is None:
+            return {}
+        facts = {name: str(value) for name, value in msgspec.to_builtins(self._facts).items()}
+        return {**facts, "kernel": self._kernel.source, "sha256": self._kernel.sha256}
+
+
+def _gzip(path: Path) -> gzip.GzipFile:
+    return gzip.open(path, "wb", compresslevel=1)
+
+
+def _facts(guest: Guest) -> Facts:
+    identity = guest.identity
+    return Facts(
+        release=identity.release,
+        qemu=identity.qemu,
+        accel=identity.accel.name,
+        accel_reason=identity.accel.reason,
+        netconsole=identity.netconsole,
+        buffered_iomap=guest.knows_buffered_iomap,
+    )
+
+
+def _remembered(path: Path) -> Facts | None:
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        return msgspec.json.decode(path.read_bytes(), type=Facts)
+    return None
+
+
+class TraceSide(Side):
+    """A trace that a mismatch left behind (`actual.json`): the kernel of another day."""
+
+    name = "recording"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._trace = decode(path.read_bytes())
+        except (OSError, msgspec.MsgspecError) as error:
+            raise UsageError(f"{path} is no trace: {error}") from error
+
+    def run(
+        self,
+        workload: Workload,
+        placement: Placement | None = None,  # noqa: ARG002
+        quirks: frozenset[str] = frozenset(),  # noqa: ARG002
+    ) -> Trace:
+        """The trace; `UsageError` if it is of another workload."""
+        kept = self._trace.workload
+        if (kept.ops, kept.config) != (workload.ops, workload.config):
+            raise UsageError(f"{self._path} is a trace of {kept.name}, not of {workload.name}")
+        return self._trace
+
+    def header(self) -> list[str]:
+        """Which trace."""
+        return [f"recording {self._path}, kernel {self._trace.kernel or 'unknown'}"]

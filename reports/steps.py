@@ -1,0 +1,69 @@
+"""A table of every step: what it returned, what was seen, and whether both sides agree."""
+
+from __future__ import annotations
+
+from harness.trace import FileObservation, Observation, Step
+from harness.verdict import Compared
+from reports.terminal import paint
+from reports.words import columns, extents_text
+from workloads.syntax import format_op
+
+__all__ = ["step_table"]
+
+RED, GREEN = "31", "32"
+HEAD = ("", "step", "operation", "result", "file", "size", "blocks", "resv", "extents")
+
+
+def step_table(compared: Compared, *, colour: bool = False) -> list[str]:
+    """Lines for each step of the actual side: a row per file that the step changed.
+
+    `=` marks a step in which both sides agree, `x` one in which they differ, `?` one that
+    was not compared. `blocks` are 512-byte sectors, `resv` reserved clusters.
+    """
+    actual = compared.actual
+    if actual is None:
+        return []
+    differing = {mismatch.place for mismatch in compared.verdict.mismatches}
+    rows: list[tuple[str, ...]] = [HEAD]
+    before = actual.start
+    for index, step in enumerate(actual.steps):
+        judged = index < compared.verdict.steps
+        mark = "x" if index in differing else "=" if judged else "?"
+        operation = format_op(compared.verdict.workload.ops[index], index)
+        rows += _rows(mark, index, operation, step, before)
+        before = step.observation
+    final = "x" if "final" in differing else "=" if compared.expected else "?"
+    rows.append((final, "end", "sync, drop_caches, umount, mount, e2fsck", *[""] * 6))
+    head, *lines = columns(rows, indent=" ")
+    return [head, *(_coloured(line, colour) for line in lines)]
+
+
+def _rows(
+    mark: str, index: int, operation: str, step: Step, before: Observation
+) -> list[tuple[str, ...]]:
+    result = step.result if isinstance(step.result, int | str) else str(step.result)
+    first = (mark, str(index + 1), operation, str(result))
+    if step.observation.error:
+        return [(*first, step.observation.error, *[""] * 4)]
+    changed = [
+        (name, *_seen(file))
+        for name, file in sorted(step.observation.files.items())
+        if before.files.get(name) != file
+    ]
+    seen = changed or [("", "", "", "", "(no file changed)")]
+    return [
+        (*(first if number == 0 else ("", "", "", "")), *row) for number, row in enumerate(seen)
+    ]
+
+
+def _seen(file: FileObservation) -> tuple[str, str, str, str]:
+    numbers = (file.size, file.blocks, file.reserved)
+    size, blocks, reserved = ("?" if number is None else str(number) for number in numbers)
+    return size, blocks, reserved, file.extents_error or extents_text(file.extents)
+
+
+def _coloured(line: str, colour: bool) -> str:
+    mark = line.strip()[:1]
+    if mark == "x":
+        return paint(line, RED, colour)
+    return paint(line, GREEN, colour) if line.startswith(" =") else line
