@@ -259,8 +259,24 @@ def test_the_default_kernel_is_the_newest_with_all_its_parts(apt: FakeApt) -> No
 def test_a_filled_cache_needs_neither_network_nor_apt(
     apt: FakeApt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert packages.cached("kernel") is None
     first = packages.unpacked_kernel()
     monkeypatch.setenv("PATH", "/nonexistent")
+    assert packages.unpacked_kernel() == packages.cached("kernel") == first
+    assert packages.cached("userland") is None
+
+
+def test_another_mirror_is_asked_anew(apt: FakeApt, monkeypatch: pytest.MonkeyPatch) -> None:
+    packages.unpacked_kernel()
+    assert packages.cached("kernel", "http://other.example/debian") is None
+    monkeypatch.setenv("EXT4DIFF_DEBIAN_MIRROR", "http://other.example/debian")
+    assert packages.cached("kernel") is None
+
+
+def test_a_damaged_note_is_asked_anew(apt: FakeApt, tmp_path: Path) -> None:
+    first = packages.unpacked_kernel()
+    for note in (tmp_path / "cache/ext4diff/resolved").glob("*.json"):
+        note.write_text("{half")
     assert packages.unpacked_kernel() == first
 
 

@@ -51,6 +51,12 @@ def test_what_is_no_kernel_is_refused_in_one_line(tmp_path: Path, data: bytes) -
     assert str(file) in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_vmlinux_that_qemu_can_not_start_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "vmlinux").write_bytes(make_vmlinux(pvh=False))
+    with pytest.raises(KernelError, match=r"without CONFIG_PVH; give the bzImage"):
+        resolve_kernel(str(tmp_path / "vmlinux"))
+
+
 def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path) -> None:
     with pytest.raises(KernelError, match="No such file"):
         resolve_kernel(str(tmp_path / "none"))

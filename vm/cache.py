@@ -22,7 +22,7 @@ from vm.errors import CacheError
 
 __all__ = ["cache_root", "disk_errors", "entry", "full_error", "key_of", "locked", "prune"]
 
-_NEEDED_MB = 400
+_NEEDED_MB = 500
 
 
 def cache_root() -> Path:

@@ -1,55 +1,77 @@
-"""The little of ELF that is needed: a file's sections, and the libraries it wants."""
+"""The little of ELF that is needed: a file's sections, notes and libraries."""
 
 from __future__ import annotations
 
+import mmap
 import struct
+from collections.abc import Iterator
 
-__all__ = ["is_elf", "modinfo", "needed", "sections"]
+__all__ = ["has_note", "is_elf", "modinfo", "needed", "section"]
 
 _DT_NEEDED = 1
 _SHT_NOBITS = 8
 
+Data = bytes | mmap.mmap
+"""A file's content; a large one is mapped."""
 
-def is_elf(data: bytes) -> bool:
+
+def is_elf(data: Data) -> bool:
     """Whether `data` starts like a 64-bit little-endian ELF file."""
     return data[:6] == b"\x7fELF\x02\x01"
 
 
-def sections(data: bytes) -> dict[str, bytes]:
-    """Contents of the sections by name; {} if `data` is not ELF or has none."""
+def _headers(data: Data) -> Iterator[tuple[str, int, int, int]]:
+    """Name, type, offset and size of each section; nothing if `data` is not ELF."""
     if not is_elf(data) or len(data) < 64:
-        return {}
+        return
     (table,) = struct.unpack_from("<Q", data, 0x28)
     size, count, names_index = struct.unpack_from("<HHH", data, 0x3A)
     if not table or size < 64 or table + size * count > len(data) or names_index >= count:
-        return {}
+        return
     headers = [struct.unpack_from("<IIQQQQ", data, table + size * i) for i in range(count)]
-
-    def content(header: tuple[int, ...]) -> bytes:
-        _, kind, _, _, offset, length = header
-        return b"" if kind == _SHT_NOBITS else data[offset : offset + length]
-
-    names = content(headers[names_index])
-    return {_string(names, header[0]): content(header) for header in headers}
+    _, _, _, _, offset, length = headers[names_index]
+    names = data[offset : offset + length]
+    for name, kind, _, _, offset, length in headers:
+        yield _string(names, name), kind, offset, length
 
 
 def _string(table: bytes, offset: int) -> str:
     return table[offset : table.find(b"\0", offset)].decode("utf-8", "replace")
 
 
-def needed(data: bytes) -> list[str]:
+def section(data: Data, name: str) -> bytes:
+    """The content of section `name`; empty if there is none or `data` is not ELF."""
+    for found, kind, offset, length in _headers(data):
+        if found == name and kind != _SHT_NOBITS:
+            return data[offset : offset + length]
+    return b""
+
+
+def needed(data: Data) -> list[str]:
     """Names of the shared libraries (DT_NEEDED) that an ELF file is linked with."""
-    parts = sections(data)
-    dynamic, strings = parts.get(".dynamic", b""), parts.get(".dynstr", b"")
+    dynamic, strings = section(data, ".dynamic"), section(data, ".dynstr")
     pairs = struct.iter_unpack("<qQ", dynamic[: len(dynamic) // 16 * 16])
     return [_string(strings, value) for tag, value in pairs if tag == _DT_NEEDED]
 
 
-def modinfo(data: bytes) -> dict[str, list[str]]:
+def modinfo(data: Data) -> dict[str, list[str]]:
     """A kernel module's `.modinfo`: the values of each key (`depends`, `name`, ...)."""
     fields: dict[str, list[str]] = {}
-    for part in sections(data).get(".modinfo", b"").split(b"\0"):
+    for part in section(data, ".modinfo").split(b"\0"):
         key, mark, value = part.decode("utf-8", "replace").partition("=")
         if mark:
             fields.setdefault(key, []).append(value)
     return fields
+
+
+def has_note(data: Data, owner: bytes, kind: int) -> bool:
+    """Whether section `.notes` has a note of this owner and type."""
+    notes = section(data, ".notes")
+    offset = 0
+    while offset + 12 <= len(notes):
+        name_size, size, found = struct.unpack_from("<III", notes, offset)
+        name = notes[offset + 12 : offset + 12 + name_size].rstrip(b"\0")
+        if found == kind and name == owner:
+            return True
+        offset += 12 + (name_size + 3) // 4 * 4 + (size + 3) // 4 * 4
+    return False

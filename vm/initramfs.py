@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,8 +59,10 @@ def build_initramfs(
             entries[folder] = cpio.directory()
         if kernel.modules is not None:
             entries |= module_entries(ModuleTree(kernel.modules, userland.zstd))
-        with tempfile.TemporaryDirectory() as scratch:
-            entries |= agent_entries(userland, agent, Path(scratch))
+        scratch = into / "scratch"
+        scratch.mkdir()
+        entries |= agent_entries(userland, agent, scratch)
+        shutil.rmtree(scratch)
         with (into / "initramfs.cpio").open("wb") as out:
             cpio.write_cpio(out, entries)
 

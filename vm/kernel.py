@@ -12,6 +12,7 @@ from pathlib import Path
 from vm import elf
 from vm.errors import KernelError
 from vm.packages import unpacked_kernel
+from vm.vmlinux import has_pvh_entry
 
 __all__ = ["Kernel", "find_modules", "read_release", "resolve_kernel"]
 
@@ -47,12 +48,12 @@ def read_release(image: Path) -> str:
     try:
         with image.open("rb") as file:
             head = file.read(1 << 16)
-            if head[_MAGIC_OFFSET : _MAGIC_OFFSET + 4] == _MAGIC:
-                release = _release_of_bzimage(head)
-            elif elf.is_elf(head):
-                release = _release_of_vmlinux(file.fileno())
-            else:
-                release = ""
+        if head[_MAGIC_OFFSET : _MAGIC_OFFSET + 4] == _MAGIC:
+            release = _release_of_bzimage(head)
+        elif elf.is_elf(head):
+            release = _release_of_vmlinux(image)
+        else:
+            release = ""
     except OSError as error:
         raise KernelError(f"cannot read the kernel {image}: {error.strerror}") from error
     if not release:
@@ -67,9 +68,13 @@ def _release_of_bzimage(head: bytes) -> str:
     return words[0] if words else ""
 
 
-def _release_of_vmlinux(descriptor: int) -> str:
-    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
+def _release_of_vmlinux(image: Path) -> str:
+    with image.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         match = _BANNER.search(data)
+        if match is not None and not has_pvh_entry(data):
+            raise KernelError(
+                f"QEMU can't start {image}: it is a vmlinux without CONFIG_PVH; give the bzImage"
+            )
         return match[1].decode("ascii", "replace") if match else ""
 
 

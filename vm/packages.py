@@ -21,6 +21,7 @@ from vm.errors import DownloadError, HostToolError, SuiteMissingError
 
 __all__ = [
     "Unpacked",
+    "cached",
     "closure",
     "kernel_packages",
     "unpack",
@@ -115,22 +116,36 @@ def unpack(archive: Archive, packages: list[Package], into: Path) -> None:
     shutil.rmtree(debs)
 
 
+def _note(request: str, mirror: str | None) -> Path:
+    """The file that remembers the answer to `request`."""
+    key = cache.key_of(chosen_mirror(mirror))
+    return cache.cache_root() / "resolved" / f"{request}-{key}.json"
+
+
+def _recall(note: Path) -> Unpacked | None:
+    try:
+        unpacked = msgspec.json.decode(note.read_bytes(), type=Unpacked)
+    except (OSError, msgspec.DecodeError):  # none, or an old or damaged one
+        return None
+    return unpacked if unpacked.path.is_dir() else None
+
+
+def cached(request: str, mirror: str | None = None) -> Unpacked | None:
+    """What the cache holds for `kernel` or `userland`; None if it would have to be fetched."""
+    return _recall(_note(request, mirror))
+
+
 def _remembered(
     request: str, refresh: bool, mirror: str | None, resolve: Callable[[Distribution], Unpacked]
 ) -> Unpacked:
     """The answer to `request` from the cache, or `resolve` it and remember."""
-    root = cache.cache_root()
-    note = root / "resolved" / f"{request}-{cache.key_of(chosen_mirror(mirror))}.json"
+    note = _note(request, mirror)
     with cache.locked(note.with_suffix(".lock")):
-        if not refresh and note.is_file():
-            try:
-                unpacked = msgspec.json.decode(note.read_bytes(), type=Unpacked)
-                if unpacked.path.is_dir():
-                    return unpacked
-            except msgspec.DecodeError:
-                pass  # an old or damaged note: resolve again
+        unpacked = None if refresh else _recall(note)
+        if unpacked is not None:
+            return unpacked
         unpacked = resolve(find_distribution(mirror))
-        with cache.disk_errors(root):
+        with cache.disk_errors(note.parent):
             temporary = note.with_suffix(".new")
             temporary.write_bytes(msgspec.json.encode(unpacked))
             temporary.replace(note)

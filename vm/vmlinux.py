@@ -15,12 +15,17 @@ from vm import cache, elf
 from vm.decompress import decompress
 from vm.errors import KernelError
 
-__all__ = ["boot_image", "extract"]
+__all__ = ["boot_image", "extract", "has_pvh_entry"]
 
 _SETUP_SECTORS = 0x1F1
 _MAGIC = (0x202, b"HdrS")
 _PAYLOAD = 0x248
 _PHYS32_ENTRY = 18
+
+
+def has_pvh_entry(data: elf.Data) -> bool:
+    """Whether QEMU can start the vmlinux `data` directly."""
+    return elf.has_note(data, b"Xen", _PHYS32_ENTRY)
 
 
 def extract(image: bytes, zstd: Sequence[str] = ("zstd",)) -> bytes | None:
@@ -35,18 +40,7 @@ def extract(image: bytes, zstd: Sequence[str] = ("zstd",)) -> bytes | None:
         data = decompress(image[start : start + length - 4], zstd)
     except KernelError:
         return None
-    return data if elf.is_elf(data) and _has_pvh_entry(data) else None
-
-
-def _has_pvh_entry(data: bytes) -> bool:
-    notes = elf.sections(data).get(".notes", b"")
-    offset = 0
-    while offset + 12 <= len(notes):
-        name_size, size, kind = struct.unpack_from("<III", notes, offset)
-        if kind == _PHYS32_ENTRY and notes[offset + 12 : offset + 15] == b"Xen":
-            return True
-        offset += 12 + (name_size + 3) // 4 * 4 + (size + 3) // 4 * 4
-    return False
+    return data if has_pvh_entry(data) else None
 
 
 def boot_image(image: Path, sha256: str, zstd: Sequence[str] = ("zstd",)) -> Path:
