@@ -83,6 +83,11 @@ class Channel:
         """The beginning of a line whose end has not come."""
         return bytes(self._pending)
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether an answer has arrived that `next` has not given yet."""
+        return bool(self._rows)
+
     def next(self, number: int | None) -> Row | None:
         """The next answer to request `number`, None if none has arrived.
 

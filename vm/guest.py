@@ -152,6 +152,7 @@ class Guest:
         self.deadlines = deadlines or Deadlines().scaled(factor)
         self.netconsole = "not set up"
         self.dead = False
+        self._closed = False
         self.hello: Row = {}
         self._number = 0
         self._images: dict[Image, Path] = {}
@@ -314,8 +315,11 @@ class Guest:
         return msgspec.structs.replace(trace, final=final)
 
     def close(self) -> None:
-        """End QEMU and free everything."""
+        """End QEMU and free everything; further calls do nothing."""
         self.dead = True
+        if self._closed:
+            return
+        self._closed = True
         self._qemu.close()
         self.link.close()
         self.disk.close()

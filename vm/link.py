@@ -27,6 +27,8 @@ __all__ = ["Link", "Process"]
 
 _SLICE = 0.5
 """Seconds after which the process is looked at, even if nothing arrives."""
+_SETTLE = 2.0
+"""Seconds in which the kernel lists its blocked tasks."""
 
 
 class Process(Protocol):
@@ -81,11 +83,8 @@ class Link:
             if row is not None:
                 return row
             self._look(deadline)
-            if time.monotonic() > deadline and not self._arrived():
+            if time.monotonic() > deadline and not self.channel.has_rows:
                 self._hung(seconds, what)
-
-    def _arrived(self) -> bool:
-        return bool(self._poll.poll(0))
 
     def _look(self, until: float) -> None:
         """Take what arrives, and raise what has ended the guest."""
@@ -93,11 +92,12 @@ class Link:
         ready = {fd for fd, _ in self._poll.poll(wait * 1000)}
         if self.console.fileno() in ready:
             self.console.follow()
+        alive = self.channel.receive()
+        if self.channel.has_rows:  # what was told before the end still counts
+            return
         if self.console.fatal:
             self._panicked()
-        if self.channel.fileno() in ready and not self.channel.receive():
-            self._ended()
-        if not ready and not self.process.running:
+        if not alive or (not ready and not self.process.running):
             self._ended()
 
     def _panicked(self) -> None:
@@ -130,8 +130,9 @@ class Link:
             text = self.console.text_from(start)
             message = f"the kernel hangs in {what}: {reason}"
             raise KernelHangError(message, report=text.replace("\r", ""))
+        half = ", half a line has come" if self.channel.pending else ""
         raise GuestHangError(
-            f"no answer from the guest within {seconds:g} s in {what} (QEMU: {state}); "
+            f"no answer from the guest within {seconds:g} s in {what} (QEMU: {state}{half}); "
             f"last on its console: {self.console.last_words(2) or 'nothing'}"
         )
 
@@ -141,7 +142,7 @@ class Link:
             self.process.show_blocked_tasks()
         except QemuError as error:
             return str(error)
-        time.sleep(2)
+        time.sleep(_SETTLE)
         return state
 
     def close(self) -> None:

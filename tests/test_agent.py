@@ -1,0 +1,260 @@
+"""The agent's operations and observers, run here as far as they need no ext4."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import subprocess
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vm.agent import libc
+from vm.agent.execute import OPERATIONS, Context, errno_name, execute
+from vm.agent.fiemap import parse_extents
+from vm.agent.files import Files
+from vm.agent.inode import InodeTable
+from vm.agent.observe import content_of, contents, names_by_inode
+from vm.agent.tracing import parse_events
+from vm.host_tools import find_program
+from vm.mkfs import make_image
+from workloads import ops
+from workloads.content import pattern
+from workloads.images import IMAGES
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Iterator[Context]:
+    files = Files(str(tmp_path))
+    yield Context(files, "/dev/null", lambda: None)
+    files.close_all()
+
+
+def run(context: Context, kind: str, file: str = "a", **fields: Any) -> Any:
+    return execute(context, {"op": kind, "file": file, **fields})
+
+
+def test_every_operation_of_both_tables_is_known() -> None:
+    kinds = {cls.__struct_config__.tag for cls in ops.FIRST_TABLE + ops.SECOND_TABLE}
+    assert set(OPERATIONS) == kinds
+
+
+def test_an_unknown_operation_is_not_taken_for_an_errno(context: Context) -> None:
+    with pytest.raises(KeyError):
+        run(context, "defragment")
+
+
+def test_write_puts_the_pattern_at_its_place(context: Context, tmp_path: Path) -> None:
+    assert run(context, "write", off=5000, len=3000, tag=7) == 3000
+    assert (tmp_path / "a").read_bytes() == bytes(5000) + pattern(7, 5000, 3000)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
+
+
+def test_append_continues_the_pattern_at_the_end(context: Context, tmp_path: Path) -> None:
+    run(context, "write", off=0, len=100, tag=1)
+    assert run(context, "append", len=50, tag=2) == 50
+    assert (tmp_path / "a").read_bytes() == pattern(1, 0, 100) + pattern(2, 100, 50)
+
+
+@pytest.mark.parametrize(("fault", "done"), [(0, "EFAULT"), (4095, "EFAULT"), (8192, 8192)])
+def test_a_write_stops_at_the_unreadable_pages(context: Context, fault: int, done: object) -> None:
+    assert run(context, "write_fault", off=0, len=20000, fault=fault, tag=1) == done
+
+
+def test_a_vector_stops_in_the_segment_that_faults(context: Context, tmp_path: Path) -> None:
+    segs = [[4096, None], [8192, 4096], [4096, None]]
+    assert run(context, "pwritev", off=0, segs=segs, tag=3) == 8192
+    assert (tmp_path / "a").read_bytes()[:8192] == pattern(3, 0, 8192)
+    assert run(context, "pwritev", "b", off=0, segs=[[10, 0]], tag=3) == "EFAULT"
+
+
+def test_read_returns_the_md5_of_what_came_back(context: Context) -> None:
+    run(context, "write", off=0, len=100, tag=1)
+    expected = hashlib.md5(pattern(1, 0, 100)[10:]).hexdigest()
+    assert run(context, "read", off=10, len=1000) == expected
+
+
+def test_a_store_lands_in_the_file_and_never_passes_its_end(
+    context: Context, tmp_path: Path
+) -> None:
+    run(context, "truncate", size=10000)
+    assert run(context, "mmap_write", off=4000, len=5000, tag=2) == 5000
+    assert run(context, "mmap_write", off=9000, len=1001, tag=2) == "SKIP"
+    assert (tmp_path / "a").read_bytes() == bytes(4000) + pattern(2, 4000, 5000) + bytes(1000)
+    assert run(context, "msync_write", off=0, len=3, tag=9) == 3
+    assert (tmp_path / "a").read_bytes()[:3] == pattern(9, 0, 3)
+
+
+def test_mmap_in_is_cut_to_the_size(context: Context) -> None:
+    assert run(context, "mmap_in", p=0.5, len=100, tag=1) == 0
+    run(context, "truncate", size=1000)
+    assert run(context, "mmap_in", p=0.95, len=100, tag=1) == 50
+
+
+def test_copies_between_files(context: Context, tmp_path: Path) -> None:
+    run(context, "write", off=0, len=200000, tag=1)
+    whole = pattern(1, 0, 200000)
+    for kind in ("copy_range", "sendfile", "splice"):
+        assert run(context, kind, off=5000, len=150000, to=kind, dst=3) == 150000
+        assert (tmp_path / kind).read_bytes() == bytes(3) + whole[5000:155000]
+
+
+def test_a_write_is_cut_by_the_size_limit_and_the_limit_is_gone_afterwards(
+    context: Context,
+) -> None:
+    assert run(context, "rlimit_write", limit=10000, off=0, len=65536, tag=1) == 10000
+    assert run(context, "rlimit_write", limit=10000, off=10000, len=5, tag=1) == "EFBIG"
+    assert run(context, "write", off=0, len=65536, tag=1) == 65536
+
+
+def test_descriptors_stay_open_until_closed(context: Context) -> None:
+    run(context, "write", off=0, len=10, tag=1)
+    run(context, "sync_write", off=0, len=10, tag=1)
+    run(context, "dsync_write", off=0, len=10, tag=1)
+    fd = context.files.opened("a")
+    assert fd == context.files.main("a")
+    before = len(os.listdir("/proc/self/fd"))
+    assert run(context, "close") == 0
+    assert len(os.listdir("/proc/self/fd")) == before - 3
+    assert context.files.opened("a") is None
+
+
+def test_names_are_removed_and_moved(context: Context, tmp_path: Path) -> None:
+    assert run(context, "unlink") == "ENOENT"
+    assert run(context, "otrunc") == "ENOENT"
+    assert run(context, "rename", to="b") == "ENOENT"
+    run(context, "write", off=0, len=10, tag=1)
+    assert run(context, "rename", to="b") == 0
+    assert names_by_inode(str(tmp_path)) == {(tmp_path / "b").stat().st_ino: "b"}
+    assert run(context, "otrunc", "b") == 0
+    assert (tmp_path / "b").stat().st_size == 0
+    assert run(context, "unlink", "b") == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_open_leaves_no_descriptor_behind(context: Context, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    assert run(context, "write", "d", off=0, len=1, tag=1) == "EISDIR"
+    assert context.files.opened("d") is None
+
+
+def test_one_errno_has_one_name() -> None:
+    assert errno_name(OSError(95, "")) == "ENOTSUP"
+    assert errno_name(OSError(11, "")) == "EAGAIN"
+    assert errno_name(OSError(4711, "")) == "E4711"
+
+
+def test_forbidden_pages_start_on_a_page(tmp_path: Path) -> None:
+    fd = os.open(tmp_path / "a", os.O_RDWR | os.O_CREAT)
+    with libc.Buffer(3 * 4096) as buffer:
+        buffer.store(b"x" * (3 * 4096))
+        buffer.forbid(8000)
+        assert libc.pwrite_at(fd, buffer.address, 4096, 0) == 4096
+        with pytest.raises(OSError, match="Bad address"):
+            libc.pwrite_at(fd, buffer.address + 4096, 1, 0)
+    os.close(fd)
+
+
+# --- observers ------------------------------------------------------------------------
+
+
+def _fiemap(*extents: tuple[int, int, int, int]) -> bytes:
+    header = struct.pack("=QQLLLL", 0, 2**64 - 1, 0, len(extents), 256, 0)
+    rows = [struct.pack("=QQQQQLLLL", *row[:3], 0, 0, row[3], 0, 0, 0) for row in extents]
+    return header + b"".join(rows)
+
+
+def test_extents_have_a_state_and_a_place_if_they_have_one() -> None:
+    raw = _fiemap((0, 8425472, 4096, 0), (4096, 0, 8192, 6), (65536, 99, 4096, 0x801))
+    rows, last = parse_extents(raw)
+    assert last
+    assert rows == [
+        {"start": 0, "length": 4096, "state": "written", "physical": 8425472},
+        {"start": 4096, "length": 8192, "state": "delayed", "physical": None},
+        {"start": 65536, "length": 4096, "state": "unwritten", "physical": 99},
+    ]
+    inline, last = parse_extents(_fiemap((0, 77, 100, 0x200)))
+    assert not last
+    assert inline[0]["state"] == "inline"
+
+
+def test_tracepoints_are_parsed_in_spite_of_the_missing_space() -> None:
+    text = (
+        "ext4_da_reserve_space: dev 254,0 ino 12 mode 0100644 i_blocks 0 "
+        "reserve_blocks 1reserved_data_blocks 4\n"
+        "ext4_da_release_space: dev 254,0 ino 13 mode 0100644 i_blocks 8 "
+        "freed_blocks 3 reserved_data_blocks 5\n"
+        "ext4_da_update_reserve_space: dev 254,0 ino 12 mode 0100644 i_blocks 0 "
+        "used_blocks 2 reserved_data_blocks 2 quota_claim 1\n"
+    )
+    rows, lost = parse_events(text)
+    assert lost == 0
+    assert rows == [
+        {"kind": "reserve", "ino": 12, "count": 1, "reserved": 4, "claim": None},
+        {"kind": "release", "ino": 13, "count": 3, "reserved": 5, "claim": None},
+        {"kind": "update_reserve", "ino": 12, "count": 2, "reserved": 2, "claim": True},
+    ]
+
+
+def test_lost_events_are_counted_and_other_text_is_refused() -> None:
+    assert parse_events("CPU:0 [LOST 123 EVENTS]\n") == ([], 123)
+    with pytest.raises(ValueError, match="not a trace line"):
+        parse_events("something else\n")
+
+
+def test_content_is_located_by_piece(tmp_path: Path) -> None:
+    data = bytes(4096) + b"x" * 4096 + bytes(8192) + b"tail"
+    (tmp_path / "a").write_bytes(data)
+    found = contents(str(tmp_path))["a"]
+    assert found == {
+        "size": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "blocks": {"1": zlib.crc32(b"x" * 4096), "4": zlib.crc32(b"tail")},
+    }
+
+
+def test_of_a_huge_file_only_the_data_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "a").open("wb") as file:
+        file.seek(40 << 20)
+        file.write(b"y" * 5000)
+        file.truncate(1 << 40)
+        file.flush()
+        found = content_of(os.open(file.name, os.O_RDONLY), limit=1 << 20)
+    at = (40 << 20) // 4096
+    tail = b"y" * 904 + bytes(4096 - 904)
+    assert found["size"] == 1 << 40
+    assert found["sha256"] is None
+    assert found["blocks"] == {
+        str(at): zlib.crc32(b"y" * 4096),
+        str(at + 1): zlib.crc32(tail),
+    }
+
+
+@pytest.mark.parametrize("name", ["4k", "1k", "1kbigalloc8k", "ext3ish"])
+def test_raw_inodes_are_found_where_debugfs_finds_them(tmp_path: Path, name: str) -> None:
+    image, source = tmp_path / "image", tmp_path / "source"
+    source.write_bytes(b"z" * 50000)
+    make_image(IMAGES[name], image)
+    request = f"write {source} a\nmkdir d\nwrite {source} d/b\n"
+    debugfs = [find_program("debugfs"), "-w", "-f", "-", str(image)]
+    subprocess.run(debugfs, check=True, capture_output=True, input=request.encode())
+    table = InodeTable(str(image))
+    for name in ("a", "d/b"):
+        stat = [find_program("debugfs"), "-R", f"stat /{name}", str(image)]
+        said = subprocess.run(stat, check=True, capture_output=True, text=True).stdout
+        number = int(said.split("Inode:")[1].split()[0])
+        raw = table.read(number)
+        assert raw.size == 50000
+        assert raw.sectors == int(said.split("Blockcount:")[1].split()[0])
+        assert not raw.inline
+    table.close()
+
+
+def test_a_device_without_ext4_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(bytes(1 << 20))
+    with pytest.raises(ValueError, match="no ext4"):
+        InodeTable(str(tmp_path / "image"))

@@ -1,0 +1,380 @@
+"""The guest as a subject, with a fake in QEMU's place: every way in which it can end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import make_workload
+
+from harness.trace import EventKind, State
+from vm import mkfs
+from vm.accel import Accelerator
+from vm.channel import Channel
+from vm.console import Console
+from vm.disk import Disk
+from vm.errors import (
+    AgentDiedError,
+    BootTimeoutError,
+    ChannelError,
+    GuestHangError,
+    KernelError,
+    KernelHangError,
+    KernelPanicError,
+    MountLostError,
+    MountRefusedError,
+    QemuError,
+)
+from vm.guest import Deadlines, Guest
+from vm.link import Link
+
+HELLO = {"hello": 1, "release": "7.3.4-fake", "buffered_iomap": False}
+FILE = {
+    "size": 4096, "blocks": 8, "disk_blocks": 0, "disksize": 0, "reserved": 1,
+    "extents": [{"start": 0, "length": 4096, "state": "delayed", "physical": None}],
+}  # fmt: skip
+OBSERVATION = {"files": {"a": FILE}, "delalloc": 1, "bfree": 999, "bavail": 999}
+EMPTY = {"files": {}, "delalloc": 0, "bfree": 1000, "bavail": 1000}
+EVENT = {"kind": "reserve", "file": "a", "count": 1, "reserved": 1, "claim": None}
+CONTENT = {"a": {"size": 4096, "sha256": "00", "blocks": {"0": 17}}}
+PANIC = (
+    "[    9.1] BUG: kernel NULL pointer dereference, address: 0000000000000008\r\n"
+    "[    9.2] RIP: 0010:ext4_da_write_end+0x12/0x340\r\n"
+    "[    9.3] ---[ end Kernel panic - not syncing: Fatal exception ]---\r\n"
+)
+
+
+class FakeQemu:
+    """QEMU with a guest in it: `script` gets each request and what it needs to answer."""
+
+    def __init__(self, script: Callable[[FakeQemu, dict[str, Any]], None]) -> None:
+        self.agent, self.agent_here = socket.socketpair()
+        self.console, self.console_here = socket.socketpair()
+        self.log = os.memfd_create("console")
+        self._log_here = os.dup(self.log)
+        self.running = True
+        self.blocked = ""
+        self.state = "running"
+        self._script = script
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError), self.agent_here.makefile("rb") as lines:
+            for line in lines:
+                request = json.loads(line)
+                if request["cmd"] == "poison":
+                    self.tell({"id": request["id"], "done": 1})
+                else:
+                    self._script(self, request)
+
+    def tell(self, row: dict[str, Any]) -> None:
+        self.raw(json.dumps(row).encode() + b"\n")
+
+    def raw(self, data: bytes) -> None:
+        self.agent_here.sendall(data)
+
+    def say(self, text: str) -> None:
+        os.write(self._log_here, text.encode())
+        self.console_here.sendall(text.encode())
+
+    def die(self) -> None:
+        self.running = False
+        self.agent_here.shutdown(socket.SHUT_RDWR)
+        self.console_here.close()
+
+    def last_words(self) -> str:
+        return "" if self.running else "terminating on signal 11"
+
+    def status(self) -> str:
+        return self.state
+
+    def show_blocked_tasks(self) -> None:
+        self.say(self.blocked)
+
+    def close(self) -> None:
+        self.running = False
+        self.agent_here.close()
+        self.console_here.close()
+        os.close(self._log_here)
+
+
+Script = Callable[[FakeQemu, dict[str, Any]], None]
+
+
+def step(number: int, **changes: Any) -> dict[str, Any]:
+    return {"step": number, "result": 0, "events": [], "observation": OBSERVATION, **changes}
+
+
+def final(**changes: Any) -> dict[str, Any]:
+    parts = {"observation": OBSERVATION, "dropped": CONTENT, "content": CONTENT, "trouble": []}
+    return {"final": {**parts, **changes}, "log": []}
+
+
+def answers(*rows: dict[str, Any]) -> Script:
+    def script(qemu: FakeQemu, request: dict[str, Any]) -> None:
+        for row in rows:
+            qemu.tell({"id": request["id"], **row})
+
+    return script
+
+
+def whole(*changed: dict[str, Any]) -> Script:
+    steps = [step(number) for number in range(3)]
+    return answers({"start": EMPTY}, *(changed or steps), {"phase": "sync"}, final())
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Guest]]:
+    image = tmp_path / "image"
+    image.write_bytes(bytes(4096))
+    monkeypatch.setattr(mkfs, "image_file", lambda _image: image)
+    monkeypatch.setattr(mkfs, "fsck", lambda _path: "")
+    monkeypatch.setattr(mkfs, "disk_blocks", lambda _path, names: dict.fromkeys(names, 8))
+    monkeypatch.setattr("vm.link._SETTLE", 0.2)
+    guests: list[Guest] = []
+
+    def make(script: Script, hello: dict[str, Any] | None = HELLO, boot: bool = True) -> Guest:
+        qemu = FakeQemu(script)
+        console = Console(qemu.console, qemu.log)
+        link = Link(Channel(qemu.agent), console, qemu)
+        deadlines = Deadlines(boot=0.4, step=0.4, end=0.4)
+        guest = Guest(qemu, link, Disk(8192), Accelerator("tcg", "fake"), deadlines)
+        guests.append(guest)
+        if hello is not None:
+            qemu.tell(hello)
+        if boot:
+            guest.boot()
+        return guest
+
+    yield make
+    for guest in guests:
+        guest.close()
+
+
+def test_a_workload_becomes_a_trace(start: Callable[..., Guest]) -> None:
+    first = step(0, result=4096, events=[EVENT])
+    guest = start(whole(first, step(1, result="EFAULT"), step(2)))
+    trace = guest.run(make_workload())
+    assert trace.kernel == "7.3.4-fake"
+    assert trace.start.bfree == 1000
+    assert [step.result for step in trace.steps] == [4096, "EFAULT", 0]
+    events = trace.steps[0].events
+    assert events is not None
+    assert events[0].kind is EventKind.RESERVE
+    extents = trace.steps[0].observation.files["a"].extents
+    assert extents is not None
+    assert extents[0].state is State.DELAYED
+    assert trace.final is not None
+    assert trace.final.content is not None
+    assert trace.final.content["a"].blocks == {0: 17}
+    assert trace.final.disk_blocks == {"a": 8}
+    assert trace.final.fsck == ""
+    assert not guest.dead
+
+
+def test_one_guest_runs_many_workloads(start: Callable[..., Guest]) -> None:
+    guest = start(whole())
+    traces = [guest.run(make_workload()) for _ in range(5)]
+    assert all(trace == traces[0] for trace in traces)
+
+
+def test_lost_events_are_named_and_not_compared(start: Callable[..., Guest]) -> None:
+    guest = start(whole(step(0, lost=12), step(1), step(2)))
+    lossy = guest.run(make_workload()).steps[0]
+    assert lossy.events is None
+    assert lossy.unpredicted == {"events": "the kernel dropped 12 trace events"}
+
+
+def test_the_kernels_complaints_reach_the_trace(start: Callable[..., Guest]) -> None:
+    log = [
+        "EXT4-fs (vda): mounted filesystem 1234 r/w with ordered data mode. Quota mode: none.",
+        "EXT4-fs warning (device vda): ext4_da_update_reserve_space:373: ino 12, used 1 with "
+        "only 0 reserved data blocks",
+        "EXT4-fs (vda): unmounting filesystem 1234.",
+    ]
+    end = {**final(trouble=["reading the files after mount: EIO"]), "log": log}
+    steps = [step(number) for number in range(3)]
+    guest = start(answers({"start": EMPTY}, *steps, {"phase": "sync"}, end))
+    trace = guest.run(make_workload())
+    assert trace.final is not None
+    assert trace.final.log == (log[1], "reading the files after mount: EIO")
+
+
+def panics(qemu: FakeQemu, request: dict[str, Any]) -> None:
+    qemu.tell({"id": request["id"], "start": EMPTY})
+    qemu.tell({"id": request["id"], **step(0)})
+    qemu.say(PANIC)
+
+
+def test_a_panic_keeps_what_was_seen_before_it(start: Callable[..., Guest]) -> None:
+    guest = start(panics)
+    with pytest.raises(KernelPanicError, match=r"step 1 \(pwrite_fault\).*NULL pointer") as caught:
+        guest.run(make_workload())
+    error = caught.value
+    assert error.trace is not None
+    assert len(error.trace.steps) == 1
+    assert error.trace.final is None
+    assert "ext4_da_write_end" in error.report
+    assert guest.dead
+    with pytest.raises(QemuError, match="dead"):
+        guest.run(make_workload())
+
+
+def test_a_panic_that_ends_qemu_is_still_a_panic(start: Callable[..., Guest]) -> None:
+    def script(qemu: FakeQemu, request: dict[str, Any]) -> None:
+        panics(qemu, request)
+        qemu.die()
+
+    with pytest.raises(KernelPanicError):
+        start(script).run(make_workload())
+
+
+def test_a_silent_guest_is_broken_machinery(start: Callable[..., Guest]) -> None:
+    guest = start(answers({"start": EMPTY}))
+    with pytest.raises(GuestHangError, match=r"step 0 \(pwrite\)") as caught:
+        guest.run(make_workload())
+    assert not isinstance(caught.value, KernelPanicError)
+    assert guest.dead
+
+
+def test_a_task_blocked_in_ext4_is_a_finding(start: Callable[..., Guest]) -> None:
+    def script(qemu: FakeQemu, request: dict[str, Any]) -> None:
+        qemu.blocked = (
+            "[   99.1] task:python3  state:D stack:0 pid:1 tgid:1 ppid:0\r\n"
+            "[   99.2] Call Trace:\r\n"
+            "[   99.3]  __schedule+0x1/0x2\r\n"
+            "[   99.4]  jbd2_log_wait_commit+0xd1/0x160 [jbd2]\r\n"
+        )
+        qemu.tell({"id": request["id"], "start": EMPTY})
+
+    with pytest.raises(KernelHangError, match="jbd2_log_wait_commit") as caught:
+        start(script).run(make_workload())
+    assert caught.value.trace is not None
+
+
+def test_a_kernel_that_says_it_hangs_is_a_finding(start: Callable[..., Guest]) -> None:
+    def script(qemu: FakeQemu, request: dict[str, Any]) -> None:
+        qemu.tell({"id": request["id"], "start": EMPTY})
+        qemu.say("[ 50.0] INFO: task kworker/u2:1:20 blocked for more than 30 seconds.\r\n")
+
+    with pytest.raises(KernelHangError, match="blocked for more than 30 seconds"):
+        start(script).run(make_workload())
+
+
+def test_garbage_on_the_channel_is_broken_machinery(start: Callable[..., Guest]) -> None:
+    def script(qemu: FakeQemu, request: dict[str, Any]) -> None:
+        qemu.raw(b"\x00\x01garbage\n")
+
+    with pytest.raises(ChannelError, match="no JSON"):
+        start(script).run(make_workload())
+
+
+def test_half_a_line_and_then_nothing_is_a_hang(start: Callable[..., Guest]) -> None:
+    def script(qemu: FakeQemu, request: dict[str, Any]) -> None:
+        qemu.raw(b'{"id":2,"sta')
+
+    with pytest.raises(GuestHangError, match="half a line"):
+        start(script).run(make_workload())
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"start": EMPTY}, step(1)],
+        [step(0)],
+        [{"start": EMPTY}, {"start": EMPTY}],
+        [{"start": EMPTY}, final()],
+        [{"start": {"files": 7}}],
+        [{"start": EMPTY}, step(0, events=[{"kind": "explode"}])],
+        [{"start": EMPTY}, {"step": 0, "result": 0}],
+        [{"what": 1}],
+    ],
+)
+def test_answers_out_of_order_or_of_another_shape(start: Callable[..., Guest], rows: Any) -> None:
+    guest = start(answers(*rows))
+    with pytest.raises(ChannelError):
+        guest.run(make_workload())
+    assert guest.dead
+
+
+def test_a_dead_qemu_is_broken_machinery(start: Callable[..., Guest]) -> None:
+    def script(qemu: FakeQemu, request: dict[str, Any]) -> None:
+        qemu.tell({"id": request["id"], "start": EMPTY})
+        qemu.die()
+
+    with pytest.raises(QemuError, match="signal 11"):
+        start(script).run(make_workload())
+
+
+def test_an_agent_that_fails_is_broken_machinery(start: Callable[..., Guest]) -> None:
+    guest = start(answers({"start": EMPTY}, {"error": "KeyError: 'off'", "traceback": ""}))
+    with pytest.raises(AgentDiedError, match="KeyError"):
+        guest.run(make_workload())
+    assert guest.dead
+
+
+def test_an_agent_that_ends_is_no_finding_about_ext4(start: Callable[..., Guest]) -> None:
+    def script(qemu: FakeQemu, request: dict[str, Any]) -> None:
+        qemu.say("Traceback (most recent call last):\r\nMemoryError\r\n")
+        qemu.say(
+            "[ 9.0] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100\r\n"
+        )
+        qemu.say("[ 9.0] ---[ end Kernel panic - not syncing: Attempted to kill init! ]---\r\n")
+
+    with pytest.raises(AgentDiedError, match="MemoryError"):
+        start(script).run(make_workload())
+
+
+def test_a_refused_mount_leaves_the_guest_usable(start: Callable[..., Guest]) -> None:
+    replies = [
+        answers({"error": "mount: EINVAL", "phase": "mount", "log": ["EXT4-fs (vda): no option"]}),
+        whole(),
+    ]
+    guest = start(lambda qemu, request: replies.pop(0)(qemu, request))
+    with pytest.raises(MountRefusedError, match=r"4k@delalloc.*no option"):
+        guest.run(make_workload())
+    assert guest.run(make_workload()).final is not None
+
+
+def test_a_mount_lost_on_the_way_is_a_finding(start: Callable[..., Guest]) -> None:
+    lost = {"error": "mount: EUCLEAN", "phase": "mount", "log": []}
+    guest = start(answers({"start": EMPTY}, step(0), lost))
+    with pytest.raises(MountLostError, match="EUCLEAN") as caught:
+        guest.run(make_workload())
+    assert caught.value.trace is not None
+    assert guest.dead
+
+
+def test_a_guest_that_does_not_boot(start: Callable[..., Guest]) -> None:
+    with pytest.raises(BootTimeoutError):
+        start(whole(), hello=None)
+
+
+def test_a_kernel_that_panics_at_boot_is_the_wrong_kernel(start: Callable[..., Guest]) -> None:
+    guest = start(whole(), hello=None, boot=False)
+    guest.link.process.say("[ 0.5] Kernel panic - not syncing: VFS: Unable to mount root\r\n")
+    guest.link.process.say("---[ end Kernel panic - not syncing: VFS ]---\r\n")
+    with pytest.raises(KernelError, match="VFS"):
+        guest.boot()
+
+
+def test_an_agent_of_another_version_is_refused(start: Callable[..., Guest]) -> None:
+    with pytest.raises(ChannelError, match="protocol"):
+        start(whole(), hello={**HELLO, "hello": 99})
+
+
+def test_close_is_final_and_leaves_no_descriptor(start: Callable[..., Guest]) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    guest = start(whole())
+    guest.run(make_workload())
+    guest.close()
+    guest.close()
+    assert set(os.listdir("/proc/self/fd")) == before
