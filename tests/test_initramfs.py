@@ -8,15 +8,17 @@ import stat
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from binaries import make_elf, make_module
 
-from vm import cpio, guest_files
+from vm import cpio, guest_files, initramfs
 from vm.errors import KernelError, MachineryError
 from vm.guest_files import Userland, agent_entries
 from vm.initramfs import module_entries
+from vm.kernel import Kernel
 from vm.modules import ModuleTree
 from vm.packages import Unpacked
 
@@ -184,3 +186,76 @@ def test_the_quota_watch_is_all_of_pyroute2_that_goes_in(tmp_path: Path) -> None
     code += "print(pyroute2.__file__, pyroute2.DQuotSocket.__name__, 'sqlite3' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == [str(tmp_path / "pyroute2/__init__.py"), "DQuotSocket", "False"]
+
+
+# --- the whole ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Kernel:
+    """A kernel with one module, virtio_blk."""
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "virtio_blk.ko").write_bytes(make_module("virtio_blk"))
+    (modules / "modules.builtin").write_text("k/ext4.ko\nk/virtio_pci.ko\nk/virtio_console.ko\n")
+    return Kernel(tmp_path / "bzImage", "7.3.4", modules, "test", "0" * 64)
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Path:
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent/init").write_text("#!/usr/bin/python3\n")
+    return tmp_path / "agent"
+
+
+@pytest.fixture
+def build(
+    userland: Userland, kernel: Kernel, agent: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], Path]:
+    """Build the initramfs of the kernel and agent above."""
+    monkeypatch.setattr(initramfs, "unpacked_userland", lambda mirror, refresh: userland.packages)
+    return lambda: initramfs.build_initramfs(kernel, agent)
+
+
+def test_the_whole_archive(build: Callable[[], Path]) -> None:
+    found = read_cpio(build().read_bytes())
+    assert found["init"][:2] == (stat.S_IFREG | 0o755, b"#!/usr/bin/python3\n")
+    assert found["dev/console"][2:] == (5, 1) and found["dev/null"][2:] == (1, 3)
+    assert found["lib"][1] == b"usr/lib"
+    assert {"proc", "sys", "tmp", "mnt", "usr/lib/modules/virtio_blk.ko"} <= set(found)
+
+
+def test_an_initramfs_is_built_once(
+    build: Callable[[], Path], userland: Userland, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = build()
+    monkeypatch.setattr(Userland, "entries", lambda self: pytest.fail("built twice"))
+    assert build() == first
+
+
+def test_a_changed_module_or_agent_makes_another(
+    build: Callable[[], Path], kernel: Kernel, agent: Path
+) -> None:
+    found = {build()}
+    assert kernel.modules is not None
+    (kernel.modules / "virtio_blk.ko").write_bytes(make_module("virtio_blk") + b"changed")
+    found.add(build())
+    (agent / "new.py").touch()
+    found.add(build())
+    (agent / "__pycache__").mkdir()
+    (agent / "__pycache__/new.cpython-311.pyc").touch()
+    found.add(build())
+    assert len(found) == 3
+
+
+def test_an_interrupted_build_leaves_nothing(
+    build: Callable[[], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cpio, "write_cpio", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        build()
+    left = [path.name for path in (tmp_path / "cache/ext4diff/initramfs").iterdir()]
+    assert all(name.endswith(".lock") for name in left)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +32,11 @@ def module_entries(tree: ModuleTree) -> dict[str, cpio.Entry]:
     return {**found, "usr/lib/modules/order": cpio.file("".join(lines).encode())}
 
 
-def _key(kernel: Kernel, userland: Userland, agent: Path) -> str:
-    parts: list[str | bytes] = [str(userland.library()), str(kernel.modules), kernel.identity]
+def _key(userland: Userland, modules: Mapping[str, cpio.Entry], agent: Path) -> str:
+    """A key of all that goes in, wherever on the host it lies."""
+    parts: list[str | bytes] = [userland.library().name, *userland.packages.packages]
+    for name, entry in sorted(modules.items()):
+        parts += [name, entry.data]
     sources = [Path(module.__file__ or "") for module in (cpio, guest_files)]
     sources += [Path(__file__), *sorted(path for path in agent.rglob("*") if path.is_file())]
     for source in sources:
@@ -50,15 +54,16 @@ def build_initramfs(
     `CacheError`, or `KernelError` if the kernel lacks a driver.
     """
     userland = Userland(unpacked_userland(mirror, refresh))
+    modules: dict[str, cpio.Entry] = {}
+    if kernel.modules is not None:
+        modules = module_entries(ModuleTree(kernel.modules, userland.zstd))
 
     def fill(into: Path) -> None:
-        entries = userland.entries()
+        entries = {**userland.entries(), **modules}
         entries["dev/console"] = cpio.device(5, 1)
         entries["dev/null"] = cpio.device(1, 3, 0o666)
         for folder in ("proc", "sys", "tmp", "mnt", "run"):
             entries[folder] = cpio.directory()
-        if kernel.modules is not None:
-            entries |= module_entries(ModuleTree(kernel.modules, userland.zstd))
         scratch = into / "scratch"
         scratch.mkdir()
         entries |= agent_entries(userland, agent, scratch)
@@ -66,7 +71,7 @@ def build_initramfs(
         with (into / "initramfs.cpio").open("wb") as out:
             cpio.write_cpio(out, entries)
 
-    path = cache.entry("initramfs", _key(kernel, userland, agent), fill)
+    path = cache.entry("initramfs", _key(userland, modules, agent), fill)
     cache.prune("initramfs", keep=4, days=1)
     return path / "initramfs.cpio"
 
