@@ -21,6 +21,8 @@ __all__ = ["folder_name", "keep", "program_of"]
 README = """\
 {explanation}
 
+{header}
+
 Files
   workload.ops    the workload; "ext4diff run workload.ops" runs it again
   workload.json   the same, for programs
@@ -57,7 +59,8 @@ def keep(compared: Compared, pair: Pair, directory: Path, explanation: str) -> N
     verdict = compared.verdict
     directory.mkdir(parents=True, exist_ok=True)
     expecting, seeing = verdict.subjects
-    text = README.format(explanation=explanation, expecting=expecting, seeing=seeing)
+    header = "\n".join(pair.header())
+    text = README.format(explanation=explanation, header=header, expecting=expecting, seeing=seeing)
     (directory / "README.txt").write_text(text, "utf-8")
     (directory / "workload.ops").write_text(format_program(program_of(verdict.workload)), "utf-8")
     (directory / "workload.json").write_bytes(_pretty(msgspec.json.encode(verdict.workload)))

@@ -48,14 +48,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _dispatch(words: list[str]) -> int:
+    if words[:1] == ["differential"]:  # what follows is for pytest's parser
+        return differential.main_job(words[1:])
+    options = _parser().parse_args(words)
+    return int(COMMANDS[options.command].run(options))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] == ["differential"]:  # pytest has its own parser for all the rest
-        words.insert(1, "--") if "--" not in words[1:2] else None
-    options = _parser().parse_args(words)
     try:
-        return int(COMMANDS[options.command].run(options))
+        return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
     except Ext4diffError as error:
         print(f"ext4diff: {error}", file=sys.stderr)
         return error.exit_status

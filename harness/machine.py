@@ -7,6 +7,7 @@ import functools
 import gzip
 import os
 import shutil
+import textwrap
 from pathlib import Path
 
 import msgspec
@@ -193,10 +194,11 @@ class GuestSide(Side):
         if self._facts is None or self._kernel is None:
             return []
         facts = self._facts
+        reason = textwrap.shorten(facts.accel_reason, 90, placeholder=" ...")
         return [
             f"kernel {facts.release} ({self._kernel.source})",
-            f"QEMU {facts.qemu}, {facts.accel} ({facts.accel_reason}), "
-            + (facts.netconsole or "netconsole carries the kernel's log"),
+            f"QEMU {facts.qemu}, {facts.accel} ({reason})",
+            facts.netconsole or "netconsole carries the kernel's log",
         ]
 
     def identity(self) -> dict[str, str]:

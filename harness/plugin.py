@@ -55,6 +55,10 @@ def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
+def _has_workers(config: pytest.Config) -> bool:
+    return not _is_worker(config) and config.getoption("dist", "no") != "no"
+
+
 def _results_folder(config: pytest.Config) -> Path:
     worker: dict[str, str] | None = getattr(config, "workerinput", None)
     if worker is not None:
@@ -83,6 +87,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[LAB] = lab
         if not config.option.collectonly:
             lab.prepare()
+        if _has_workers(config):
+            lab.close()  # the workers have guests of their own
     except Ext4diffError as error:
         pytest.exit(str(error), error.exit_status)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -93,8 +94,13 @@ def _mismatches(digests: Iterable[Digest]) -> list[str]:
     for found in digests:
         if found.outcome is Outcome.MISMATCH:
             lines.append(f"  {found.said}")
-            lines += [f"    kept in {found.kept_in}"] if found.kept_in else []
+            lines += [f"    kept in {_short(found.kept_in)}"] if found.kept_in else []
     return ["", "Mismatches", *lines] if lines else []
+
+
+def _short(path: str) -> str:
+    """`path` from the current directory, if it is below it."""
+    return path.removeprefix(f"{Path.cwd()}/")
 
 
 def _known(digests: Sequence[Digest]) -> list[str]:

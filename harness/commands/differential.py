@@ -8,30 +8,46 @@ import sys
 
 import pytest
 
-from harness.errors import MACHINERY, USAGE
+from harness.errors import AGREE, MACHINERY, USAGE
 from vm import cache
+from workloads.files import CATALOGUE
 
-__all__ = ["add", "main_job", "run"]
+__all__ = ["add", "main_job"]
 
 HELP = "run the catalogue (or PATHs) on the model and a real kernel, compared after every operation"
+
+USAGE_TEXT = """\
+usage: ext4diff differential [OPTION ...] [PATH ...]
+
+Run workload files (default: the whole catalogue) on two subjects, and compare what they
+saw after every operation.
+
+  --kernel PATH           bzImage or vmlinux with its modules beside it (default: Debian's
+                          newest kernel, fetched once into the cache)
+  --accel auto|kvm|tcg    how QEMU runs the guest (default: KVM if a probe boot succeeds)
+  --pair EXPECTED:ACTUAL  sides: model, guest[=KERNEL], bh[=KERNEL], iomap[=KERNEL],
+                          recording=FILE (default: model:guest)
+  --on CONFIG             only this configuration, as in 4k@delalloc or 'bigalloc*'
+  --results DIR           where to keep results (default: ext4diff-results/TIME)
+
+The engine is pytest, and its options work as ever:
+  -k EXPRESSION  select by name    --lf  only what failed last time    -n 2  two guests
+  -x             stop at the first mismatch    --junitxml FILE    -v  a line per item"""
 
 _OF_PYTEST = {pytest.ExitCode.INTERNAL_ERROR: MACHINERY, pytest.ExitCode.USAGE_ERROR: USAGE}
 """Statuses that pytest may leave before our reporter has its say (2 and 130 are ours)."""
 
 
-def add(parser: argparse.ArgumentParser) -> None:
-    """All words after the command are pytest's, with the options of `harness.plugin`."""
-    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="OPTION|PATH")
-
-
-def run(options: argparse.Namespace) -> int:
-    """Run the engine."""
-    return main_job(options.words)
+def add(_parser: argparse.ArgumentParser) -> None:
+    """Nothing: all words after the command are pytest's, see `main_job`."""
 
 
 def main_job(words: list[str]) -> int:
     """Run pytest on `words`; without a path, on the catalogue. Returns our exit status."""
-    own = ["-p", "harness.plugin", "--catalogue", "-c", os.devnull, "--rootdir", "."]
+    if words[:1] in (["-h"], ["--help"]):
+        print(USAGE_TEXT)
+        return AGREE
+    own = ["-p", "harness.plugin", "--catalogue", "-c", os.devnull, "--rootdir", str(CATALOGUE)]
     own += ["-o", f"cache_dir={cache.cache_root() / 'pytest'}"]
     status = pytest.main([*own, *words])
     sys.stdout.flush()

@@ -1,0 +1,88 @@
+"""Data goes one way: who may import whom (docs/architecture.md)."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parent.parent
+PACKAGES = ("harness", "model", "reports", "vm", "workloads")
+SHARED = ("harness.trace", "harness.errors")
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "workloads": ("workloads",),
+    "model": ("model", "workloads", *SHARED),
+    "vm": ("vm", "workloads", *SHARED),
+    "reports": (
+        "reports", "workloads", "harness.verdict", "harness.compare", "harness.known", *SHARED,
+    ),
+    "harness": PACKAGES,
+}  # fmt: skip
+JUDGES = ("harness.trace", "harness.errors", "harness.verdict", "harness.compare", "harness.known")
+"""What others import of harness; it may import nothing but workloads and itself."""
+
+
+def imports(path: Path) -> set[str]:
+    """The project's modules that the file imports, with full names."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module)
+            if node.module in PACKAGES:  # from harness import sides
+                found.discard(node.module)
+                found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] in PACKAGES}
+
+
+def below(name: str, allowed: tuple[str, ...]) -> bool:
+    return any(name == prefix or name.startswith(f"{prefix}.") for prefix in allowed)
+
+
+def files(package: str) -> list[Path]:
+    return sorted((TOP / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_only_what_is_left_of_it(package):
+    assert files(package)
+    wrong = {
+        f"{path.relative_to(TOP)} imports {name}"
+        for path in files(package)
+        for name in imports(path)
+        if not below(name, ALLOWED[package])
+    }
+    assert not wrong
+
+
+def test_what_others_import_of_the_harness_stays_free_of_the_rest():
+    wrong = {
+        f"{module} imports {name}"
+        for module in JUDGES
+        for name in imports(TOP / (module.replace(".", "/") + ".py"))
+        if not below(name, ("workloads", *JUDGES))
+    }
+    assert not wrong
+
+
+def test_relative_imports_stay_inside_the_agent():
+    """The agent runs in the guest without the project, so it imports only itself."""
+    relative = {
+        path.parent.relative_to(TOP).as_posix()
+        for package in PACKAGES
+        for path in files(package)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.level
+    }
+    assert relative <= {"vm/agent"}
+    for path in files("vm/agent"):
+        assert not imports(path), path
+
+
+def test_the_check_sees_a_wrong_import(tmp_path):
+    path = tmp_path / "wrong.py"
+    path.write_text("import vm.guest\nfrom harness import runner\nfrom model.run import Model\n")
+    assert imports(path) == {"vm.guest", "harness.runner", "model.run"}
+    assert not below("harness.runner", ALLOWED["vm"])

@@ -1,0 +1,191 @@
+"""The command line: its words, its one-line errors and its exit status."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import RELEASE, FakeSubject, make_trace, seen
+
+from harness import sides
+from harness.cli import main
+from harness.commands import doctor
+from harness.commands.run import FIRST_CONFIG
+from harness.errors import MachineryError, NotModelledError
+from harness.trace import Step
+from vm.errors import GuestHangError, HostToolError, ImageError
+
+WRONG = Step("EFAULT", (), seen(size=8192))
+LINE = "pwrite a 0 4k; pwrite_fault a 8k 4k fault=0; fsync a"
+
+
+def agree(workload):
+    return make_trace(workload, "guest", RELEASE)
+
+
+@pytest.fixture
+def pair(monkeypatch):
+    """Fake sides; set `actual.answers` to choose what the kernel does."""
+
+    class Fakes:
+        expected = FakeSubject("model", [make_trace])
+        actual = FakeSubject("guest", [agree])
+
+        def answer(self, *answers) -> None:
+            self.actual = FakeSubject("guest", answers)
+
+    fakes = Fakes()
+    monkeypatch.setitem(sides.MAKERS, "model", lambda argument, choice: fakes.expected)
+    monkeypatch.setitem(sides.MAKERS, "guest", lambda argument, choice: fakes.actual)
+    return fakes
+
+
+def test_no_command_and_unknown_options_are_status_2(capsys):
+    for words in ([], ["nonsense"], ["run"], ["run", "--accel", "magic", "sync"]):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 2
+        assert "usage:" in capsys.readouterr().err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("ext4diff ")
+
+
+# --- run ------------------------------------------------------------------------------
+
+
+def test_a_line_runs_on_the_first_configuration_and_shows_every_step(pair, capsys):
+    assert main(["run", LINE]) == 0
+    out = capsys.readouterr().out
+    assert " =  2     pwrite_fault a 8k 4k fault=0" in out
+    assert " =  end " in out
+    assert "line@4k@delalloc: agree, 3 steps" in out
+    assert pair.actual.runs[0][0].config.name == FIRST_CONFIG
+    assert pair.actual.closed == 1
+
+
+def test_a_mismatch_is_status_1_and_its_step_is_marked(pair, capsys):
+    pair.answer(lambda workload: make_trace(workload, "guest", None, {1: WRONG}))
+    assert main(["run", LINE]) == 1
+    out = capsys.readouterr().out
+    assert " x  2     pwrite_fault a 8k 4k fault=0" in out
+    assert "What differs: step 2 of 3" in out
+
+
+def test_a_file_runs_on_its_own_configurations_or_on_those_asked_for(pair, tmp_path):
+    path = tmp_path / "example.ops"
+    path.write_text(f"on: 1k@delalloc 4k@nodelalloc\n\n{LINE}\n")
+    assert main(["run", str(path)]) == 0
+    assert [run[0].config.name for run in pair.actual.runs] == ["1k@delalloc", "4k@nodelalloc"]
+    assert main(["run", str(path), "--on", "2k"]) == 0
+    assert pair.actual.runs[-1][0].config.name == "2k@delalloc"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["pwrit a 0 4k"], 'unknown operation "pwrit"'),
+        (["missing.ops"], "cannot read missing.ops"),
+        ([LINE, "--on", "9k@delalloc"], "no image is called '9k'"),
+        ([LINE, "--pair", "model"], "--pair takes two sides"),
+    ],
+)
+def test_bad_input_is_status_2_in_one_line(pair, capsys, words, said):
+    assert main(["run", *words]) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.err.count("\n") == 1
+    assert not pair.actual.runs
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (GuestHangError("no answer"), 3),
+        (ImageError("image 4k: too small"), 2),
+    ],
+)
+def test_failures_of_a_run_have_their_status(pair, capsys, error, status):
+    pair.answer(error)
+    assert main(["run", LINE]) == status
+    assert str(error) in capsys.readouterr().out
+
+
+def test_what_the_model_refuses_is_shown_but_not_judged(pair, capsys):
+    pair.expected = FakeSubject("model", [NotModelledError("no quota")])
+    assert main(["run", LINE]) == 3
+    out = capsys.readouterr().out
+    assert " ?  1     pwrite a 0 4k" in out
+    assert "not modelled: no quota" in out
+
+
+def test_missing_tools_are_status_3_in_one_line(pair, capsys, monkeypatch):
+    def missing():
+        raise HostToolError("qemu-system-x86 missing; run: apt-get install qemu-system-x86")
+
+    monkeypatch.setattr(pair.actual, "prepare", missing)
+    assert main(["run", LINE]) == 3
+    assert capsys.readouterr().err == (
+        "ext4diff: qemu-system-x86 missing; run: apt-get install qemu-system-x86\n"
+    )
+    assert pair.actual.closed == 1
+
+
+def test_an_interrupt_is_status_130_and_ends_the_guest(pair, capsys):
+    pair.answer(KeyboardInterrupt())
+    assert main(["run", LINE]) == 130
+    assert pair.actual.closed == 1
+
+
+# --- lint -----------------------------------------------------------------------------
+
+
+def test_lint_accepts_good_files_and_names_the_line_of_bad_ones(tmp_path, capsys):
+    (tmp_path / "good.ops").write_text("pwrite a 0 4k\n")
+    assert main(["lint", str(tmp_path)]) == 0
+    (tmp_path / "bad.ops").write_text("\npwrit a 0 4k\n")
+    assert main(["lint", str(tmp_path)]) == 2
+    captured = capsys.readouterr()
+    assert 'bad.ops:2:1: unknown operation "pwrit"' in captured.err
+    assert "1 of 2 workload files are good" in captured.out
+    assert main(["lint", str(tmp_path / "none.ops")]) == 2
+
+
+def test_lint_fix_writes_the_canonical_form(tmp_path):
+    path = tmp_path / "good.ops"
+    path.write_text("pwrite a 0 4096 tag=1\n")
+    assert main(["lint", "--fix", str(path)]) == 0
+    assert path.read_text() == "on: default\n\npwrite a 0 4k\n"
+
+
+# --- doctor ---------------------------------------------------------------------------
+
+
+def test_doctor_looks_at_everything_and_says_what_is_missing(monkeypatch, capsys):
+    def broken(choice):
+        raise MachineryError("QEMU is missing; run: apt-get install qemu-system-x86")
+        yield
+
+    def fine(choice):
+        yield True, "all right"
+        yield False, "could be better"
+
+    monkeypatch.setattr(doctor, "CHECKS", {"tools": broken, "cache": fine})
+    assert main(["doctor"]) == 3
+    assert capsys.readouterr().out.splitlines() == [
+        "BAD tools: QEMU is missing; run: apt-get install qemu-system-x86",
+        "ok  cache: all right",
+        "--  cache: could be better",
+    ]
+
+
+def test_doctor_is_status_0_where_nothing_needed_is_missing(monkeypatch):
+    monkeypatch.setattr(doctor, "CHECKS", {"cache": lambda choice: iter([(True, "fine")])})
+    assert main(["doctor"]) == 0
+
+
+def test_differential_has_a_help_of_its_own(capsys):
+    assert main(["differential", "--help"]) == 0
+    assert "--pair EXPECTED:ACTUAL" in capsys.readouterr().out
