@@ -126,10 +126,14 @@ def zero_edges(inode: Inode, start: int, end: int) -> None:
 
 
 def update_disksize_before_punch(inode: Inode, off: int, length: int) -> None:
-    """i_disksize must not wait for blocks that go (ext4_update_disksize_before_punch)."""
-    if inode.disksize >= inode.size or off > inode.size or off + length < inode.size:
+    """i_disksize must not wait for blocks that go (ext4_update_disksize_before_punch).
+
+    It moves up to the end of the range, `off + length` bytes, or to i_size before that.
+    """
+    size = min(inode.size, off + length)
+    if off > inode.size or inode.disksize >= size:
         return
-    inode.disksize = inode.size
+    inode.disksize = size
 
 
 def punch_hole(inode: Inode, off: int, length: int) -> None:
