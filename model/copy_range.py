@@ -4,15 +4,10 @@
 from __future__ import annotations
 
 from model.errors import OpError
-from model.file_write import buffered_write
 from model.inode import Inode
-from model.source import Source
-from model.units import PAGE
+from model.splice import splice_pieces
 
 __all__ = ["copy_file_range"]
-
-PIPE_BUFFERS = 16
-"""Pages that the internal pipe holds."""
 
 
 def copy_file_range(source: Inode, off: int, target: Inode, dst: int, count: int) -> int:
@@ -22,18 +17,4 @@ def copy_file_range(source: Inode, off: int, target: Inode, dst: int, count: int
     count = max(min(count, source.size - off), 0)
     if source is target and off < dst + count and dst < off + count:
         raise OpError("EINVAL")
-    done = 0
-    while done < count:
-        step = min(count - done, PIPE_BUFFERS * PAGE - (off + done) % PAGE)
-        source.cache.read(off + done, off + done + step)
-        data = source.content.read(off + done, step)
-        try:
-            wrote = buffered_write(target, dst + done, Source(data))
-        except OpError:
-            if done:
-                return done
-            raise
-        done += wrote
-        if wrote < step:
-            break
-    return done
+    return splice_pieces(source, off, target, dst, count)

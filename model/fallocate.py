@@ -41,7 +41,7 @@ def allocate(inode: Inode, off: int, length: int, keep_size: bool) -> None:
     (ext4_do_fallocate, ext4_alloc_file_blocks)."""
     check_range(inode, off, length)
     if not inode.extents:
-        raise OpError("EOPNOTSUPP")
+        raise OpError("ENOTSUP")
     end = off + length
     grow = not keep_size and (end > inode.size or end > inode.disksize)
     size = inode.sb.block_size
@@ -76,7 +76,7 @@ def zero_range(inode: Inode, off: int, length: int, keep_size: bool) -> None:
     """ZERO_RANGE: whole blocks become unwritten, edges are zeroed (ext4_zero_range)."""
     check_range(inode, off, length)
     if not inode.extents:
-        raise OpError("EOPNOTSUPP")
+        raise OpError("ENOTSUP")
     end, size = off + length, inode.sb.block_size
     grow = not keep_size and (end > inode.size or end > inode.disksize)
     new_size = end if grow else 0
@@ -213,7 +213,7 @@ def insert_range(inode: Inode, off: int, length: int) -> None:
 
 def _check_shift(inode: Inode, off: int, length: int) -> None:
     if not inode.extents:
-        raise OpError("EOPNOTSUPP")
+        raise OpError("ENOTSUP")
     cluster = inode.sb.block_size * inode.sb.ratio
     if off % cluster or length % cluster:
         raise OpError("EINVAL")

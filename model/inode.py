@@ -41,7 +41,10 @@ class Inode:
         self.prealloc = Preallocations()
         self.writers = 0
         self.alloc_on_close = False
-        self.flags = 0
+        self.uid = self.flags = 0
+        self.delalloc = sb.delalloc
+        self.inline = False
+        self.undefined: list[tuple[int, int]] = []
 
     # --- size ----------------------------------------------------------------------------
 

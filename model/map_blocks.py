@@ -56,9 +56,10 @@ def map_blocks(
     run = _place(inode, lblk, length, state)
     if clusters:
         taken = _clusters(inode, run.start, run.end)
-        inode.sb.free.add(-taken)
         if not delayed:
             inode.sb.dirty.add(-charged)
+            inode.sb.quota.allocate_tree(inode, run, taken)
+        inode.sb.free.add(-taken)
     inode.insert_mapped(run, claim=delayed)
     inode.sb.rule("allocate: ext4_map_blocks")
     return run
@@ -98,6 +99,7 @@ def _charge(inode: Inode, lblk: int, length: int, delayed: bool, use_reserved: b
     if not want:
         sb.rule("allocate/no-space: ext4_mb_new_blocks")
         raise OpError("ENOSPC")
+    want = sb.quota.allocate(inode, want)
     sb.dirty.add(want)
     return min(length, want * sb.ratio - lblk % sb.ratio)
 
@@ -141,6 +143,7 @@ def da_reserve_blocks(inode: Inode, lblk: int, end: int) -> None:
     (ext4_insert_delayed_blocks). Raises `OpError`."""
     clusters = new_clusters(inode, lblk, end)
     if clusters:
+        inode.sb.quota.reserve(inode, clusters)
         claim_free_clusters(inode.sb, clusters)
         inode.da_reserve_space(clusters)
     inode.insert_delayed(lblk, end)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from model.behaviour import Behaviour
 from model.inode import Inode
 from model.placement import Placer
+from model.quota import Quota
 from model.superblock import PerCpuCounter, Superblock
 from model.truncate import evict
 from model.units import DELAYED, EOF_BLOCK
@@ -12,6 +15,9 @@ from model.writeback_bh import writepages
 from model.writeback_iomap import iomap_writepages
 from workloads.images import Geometry
 from workloads.workload import Config
+
+if TYPE_CHECKING:
+    from model.shutdown import Durable
 
 __all__ = ["Mount"]
 
@@ -27,6 +33,9 @@ class Mount:
         self.sb.flush_range = self.flush_range
         self.files: dict[str, Inode] = {}
         self.open: set[str] = set()
+        self.beside: dict[str, set[str]] = {}
+        self.durable: Durable | None = None
+        self.sb.quota = Quota(self.sb, self.files)
 
     # --- names and descriptors ---------------------------------------------------------------
 
@@ -41,6 +50,7 @@ class Mount:
 
     def close(self, name: str) -> None:
         """Close the file's descriptors if it has any (ext4_release_file)."""
+        self.beside.pop(name, None)
         if name in self.open:
             self.open.discard(name)
             inode = self.files[name]
@@ -65,6 +75,10 @@ class Mount:
 
     def flush_range(self, inode: Inode, start: int, end: int | None) -> None:
         """Write back bytes `[start, end)` and wait (filemap_write_and_wait_range)."""
+        if self.sb.shut_down:
+            return
+        if self.durable is not None:
+            self.durable.flushed(inode)
         if inode.iomap:
             iomap_writepages(inode, start, end)
         else:
@@ -78,7 +92,23 @@ class Mount:
     def sync(self) -> None:
         """sync(2): write back, then commit."""
         self.writeback()
+        self.commit()
+
+    def commit(self) -> None:
+        """Commit the running transaction (jbd2_journal_force_commit)."""
+        if self.sb.shut_down:
+            return
         self.sb.free_pending = 0
+        if self.durable is not None:
+            self.durable.commit()
+
+    def fsync(self, inode: Inode, start: int, end: int | None, datasync: bool) -> None:
+        """Write back bytes `[start, end)`, then commit what the inode waits for
+        (ext4_sync_file)."""
+        self.flush_range(inode, start, end)
+        self.sb.free_pending = 0
+        if self.durable is not None:
+            self.durable.sync(inode, datasync)
 
     def drop_caches(self) -> None:
         """Drop clean folios, and inodes that nobody uses (drop_caches_sysctl_handler)."""
@@ -95,6 +125,11 @@ class Mount:
         for inode in self.files.values():
             clear_inode(inode)
             inode.cache.truncate(0)
+        self.sb.options, self.sb.read_only = set(self.sb.config.options), False
+        if self.sb.shut_down:
+            assert self.durable is not None
+            self.durable.recover()
+            self.sb.shut_down = False
         self.sb.free = PerCpuCounter(self.sb.free.sum())
         self.sb.dirty = PerCpuCounter(0)
 

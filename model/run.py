@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.errors import NotModelledError
-from harness.trace import Final, Placement, Result, Step, Trace
+from harness.trace import Final, Observation, Placement, Result, Step, Trace
 from model import fallocate
+from model.access import check_access
 from model.behaviour import Behaviour
 from model.copy_range import copy_file_range
 from model.direct_io import dio_write
@@ -18,6 +19,8 @@ from model.mmap import tagged_store
 from model.mount import Mount
 from model.observe import content_of, observe
 from model.placement import Placer
+from model.second_table import HANDLERS as SECOND_TABLE
+from model.shutdown import Durable
 from model.source import Source
 from model.truncate import setattr_size
 from workloads import ops
@@ -51,6 +54,8 @@ class Model:
         geometry = self.geometry(config.image)
         placer = Placer(placement, geometry.block_size)
         mount = Mount(config, geometry, self.behaviour, placer)
+        if any(isinstance(op, ops.Shutdown) for op in workload.ops):
+            mount.durable = Durable(mount)
         start = observe(mount.sb, mount.files)[0]
         steps = []
         for index, op in enumerate(workload.ops):
@@ -77,19 +82,26 @@ def _step(mount: Mount, op: ops.AnyOp) -> Step:
     sb = mount.sb
     sb.events, sb.because, sb.quirks = [], {}, {}
     try:
+        check_access(mount, op)
+        if mount.durable is not None:
+            mount.durable.note(op)
         result: Result = HANDLERS[type(op)](mount, op)
     except OpError as error:
         result = error.name
     observation, unpredicted = observe(sb, mount.files)
+    if sb.shut_down:
+        observation, unpredicted = Observation(error="EIO"), {}
     return Step(
         result, tuple(sb.events), observation, tuple(sb.because), tuple(sb.quirks), unpredicted
     )
 
 
 def _final(mount: Mount) -> Final:
-    mount.sync()
-    mount.drop_caches()
-    dropped = {name: content_of(inode) for name, inode in mount.files.items()}
+    dropped = None
+    if not mount.sb.shut_down:
+        mount.sync()
+        mount.drop_caches()
+        dropped = {name: content_of(inode) for name, inode in mount.files.items()}
     mount.remount()
     mount.sb.events = []
     observation, _ = observe(mount.sb, mount.files)
@@ -208,14 +220,13 @@ def _truncate(mount: Mount, op: ops.Truncate) -> Result:
 
 
 def _fsync(mount: Mount, op: ops.Fsync | ops.Fdatasync) -> Result:
-    mount.flush_range(mount.file(op.file), 0, None)
-    mount.sb.free_pending = 0
+    mount.fsync(mount.file(op.file), 0, None, datasync=isinstance(op, ops.Fdatasync))
     return 0
 
 
 def _sync_range(mount: Mount, op: ops.SyncRange) -> Result:
     inode = mount.file(op.file)
-    if op.off < 0 or op.len < 0:
+    if op.off < 0 or op.len < 0 or op.off + op.len > MAX_OFFSET:
         raise OpError("EINVAL")
     mount.flush_range(inode, op.off, op.off + op.len if op.len else None)
     return 0
@@ -279,8 +290,12 @@ def _rename(mount: Mount, op: ops.Rename) -> Result:
     return 0
 
 
-UNCOVERED_IMAGES = frozenset({"ext3ish", "inline", "quota4k"})
-COVERED_OPTIONS = frozenset({"delalloc", "nodelalloc", "dioread_lock", "dioread_nolock"})
+UNCOVERED_IMAGES = frozenset({"ext3ish", "inline"})
+COVERED_OPTIONS = frozenset(
+    {"delalloc", "nodelalloc", "dioread_lock", "dioread_nolock", "usrquota"}
+)
+MAX_OFFSET = (1 << 63) - 1
+"""The largest offset in a file, in bytes."""
 
 HANDLERS: dict[type[Any], Callable[[Mount, Any], Result]] = {
     ops.Write: _write,
@@ -309,6 +324,7 @@ HANDLERS: dict[type[Any], Callable[[Mount, Any], Result]] = {
     ops.Otrunc: _otrunc,
     ops.Unlink: _unlink,
     ops.Rename: _rename,
+    **SECOND_TABLE,
 }
 """What carries out each operation."""
 

@@ -18,6 +18,7 @@ from workloads.workload import Config
 
 if TYPE_CHECKING:
     from model.inode import Inode
+    from model.quota import Quota
 
 __all__ = ["PerCpuCounter", "Superblock"]
 
@@ -78,6 +79,8 @@ class Superblock:
         self.free_pending = 0
         self.space_unknown: str | None = None
         self.root = True
+        self.read_only = self.shut_down = False
+        self.quota: Quota
         self.placer = placer
         self.events: list[Event] = []
         self.because: dict[str, None] = {}
