@@ -1,0 +1,151 @@
+"""Whether an operation may begin: append-only and immutable files, a file system that was
+shut down or is read-only (fs/namei.c `may_open`, fs/open.c, fs/ext4/file.c).
+
+Descriptors matter: an append-only file that is open already still takes pwrite(2) anywhere.
+"""
+
+from __future__ import annotations
+
+from model.errors import OpError
+from model.inode import Inode
+from model.mount import Mount
+from workloads import ops
+
+__all__ = ["APPEND_ONLY", "IMMUTABLE", "check_access"]
+
+IMMUTABLE = 0x10
+"""EXT4_IMMUTABLE_FL."""
+APPEND_ONLY = 0x20
+"""EXT4_APPEND_FL."""
+
+_BESIDE: dict[type[ops.Op], str] = {
+    ops.Append: "O_APPEND",
+    ops.DioWrite: "O_DIRECT",
+    ops.SyncWrite: "O_SYNC",
+    ops.DsyncWrite: "O_DSYNC",
+}
+"""Operations that use a second descriptor, and its flag."""
+
+_ALLOCATE = (ops.Falloc, ops.FallocKeep)
+_FALLOCATE = (
+    *_ALLOCATE, ops.Punch, ops.Zero, ops.ZeroKeep, ops.Collapse, ops.Insert, ops.WriteZeroes,
+)  # fmt: skip
+_STORE = (ops.MmapWrite, ops.MmapIn, ops.MsyncWrite)
+_WRITE = (
+    ops.Write, ops.Append, ops.WriteFault, ops.DioWrite, ops.Pwritev, ops.RlimitWrite,
+    ops.UserWrite, ops.SyncWrite, ops.DsyncWrite,
+)  # fmt: skip
+_COPY = (ops.CopyRange, ops.Sendfile, ops.Splice)
+_BY_NAME = (ops.Otrunc, ops.Unlink, ops.Rename)
+
+
+def check_access(mount: Mount, op: ops.AnyOp) -> None:
+    """Raise `OpError` if `op` fails before it does anything; note the descriptors it opens."""
+    if mount.sb.shut_down:
+        _check_shut_down(mount, op)
+    if isinstance(op, _BY_NAME):
+        _check_names(mount, op)
+    elif isinstance(op, ops.FileOp) and not isinstance(op, ops.Close):
+        for name in [op.file, op.to] if isinstance(op, _COPY) else [op.file]:
+            _open(mount, name)
+        beside = _BESIDE.get(type(op))
+        if beside is not None:
+            _open_beside(mount, op.file, beside)
+        _check_flags(mount, op)
+
+
+def _check_shut_down(mount: Mount, op: ops.AnyOp) -> None:
+    """Everything that opens or changes a file fails (ext4_emergency_state); closing and
+    lseek(2) on an open descriptor do not."""
+    harmless = isinstance(op, ops.Seek) and op.file in mount.open
+    if isinstance(op, ops.QuotaSet) or (
+        isinstance(op, ops.FileOp) and not isinstance(op, ops.Close) and not harmless
+    ):
+        mount.sb.rule("shut down: ext4_emergency_state")
+        raise OpError("EIO")
+
+
+def _flags(mount: Mount, name: str) -> int:
+    inode = mount.files.get(name)
+    return 0 if inode is None else inode.flags
+
+
+def _open(mount: Mount, name: str) -> None:
+    """open(O_RDWR|O_CREAT) of a file that is not open yet."""
+    if name in mount.open:
+        return
+    if mount.sb.read_only:
+        raise OpError("EROFS")
+    if _flags(mount, name) & (APPEND_ONLY | IMMUTABLE):
+        mount.sb.rule("protected file: may_open")
+        raise OpError("EPERM")
+
+
+def _open_beside(mount: Mount, name: str, flag: str) -> None:
+    """open(O_RDWR) once more, with `flag`."""
+    opened = mount.beside.setdefault(name, set())
+    if flag in opened:
+        return
+    flags = _flags(mount, name)
+    if flags & IMMUTABLE or (flags & APPEND_ONLY and flag != "O_APPEND"):
+        mount.sb.rule("protected file: may_open")
+        mount.file(name)
+        raise OpError("EPERM")
+    opened.add(flag)
+
+
+def _check_names(mount: Mount, op: ops.Otrunc | ops.Unlink | ops.Rename) -> None:
+    """open(O_TRUNC), unlink(2) and rename(2) close the descriptors, then go by name."""
+    names = [op.file, op.to] if isinstance(op, ops.Rename) else [op.file]
+    for name in names:
+        mount.close(name)
+    if op.file not in mount.files:
+        raise OpError(
+            "EROFS" if mount.sb.read_only and not isinstance(op, ops.Otrunc) else "ENOENT"
+        )
+    if mount.sb.read_only:
+        raise OpError("EROFS")
+    if len(set(names)) == len(names) and any(
+        _flags(mount, name) & (APPEND_ONLY | IMMUTABLE) for name in names
+    ):
+        mount.sb.rule("protected file: may_delete")
+        raise OpError("EPERM")
+
+
+def _check_flags(mount: Mount, op: ops.FileOp) -> None:
+    """What an open descriptor of a protected file still may do."""
+    inode = mount.files.get(op.to if isinstance(op, _COPY) else op.file)
+    if inode is None or not inode.flags & (APPEND_ONLY | IMMUTABLE):
+        return
+    error = _refusal(inode, op)
+    if error:
+        inode.sb.rule("protected file: IS_APPEND, IS_IMMUTABLE")
+        raise OpError(error)
+
+
+def _refusal(inode: Inode, op: ops.FileOp) -> str:
+    """The errno's name, empty if the operation may go on."""
+    immutable = bool(inode.flags & IMMUTABLE)
+    if isinstance(op, _FALLOCATE):
+        wrong = op.off < 0 or op.len <= 0
+        return "EPERM" if not wrong and (immutable or not isinstance(op, _ALLOCATE)) else ""
+    if isinstance(op, _STORE):
+        return _store_refusal(inode, op, immutable)
+    if isinstance(op, ops.Truncate):
+        return "EPERM" if op.size >= 0 else ""
+    if isinstance(op, ops.Chown):
+        return "EPERM"
+    return "EPERM" if immutable and isinstance(op, (*_WRITE, *_COPY)) else ""
+
+
+def _store_refusal(inode: Inode, op: ops.FileOp, immutable: bool) -> str:
+    """A shared writable mapping of an append-only file is refused (do_mmap), a store to an
+    immutable one gets SIGBUS (ext4_page_mkwrite)."""
+    if isinstance(op, ops.MmapIn):
+        empty = not inode.size or not op.len
+    else:
+        assert isinstance(op, ops.RangeOp)
+        empty = not op.len or op.off + op.len > inode.size
+    if empty:
+        return ""
+    return "EACCES" if inode.flags & APPEND_ONLY else "SIGBUS" if immutable else ""

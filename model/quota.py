@@ -1,0 +1,131 @@
+"""User quota: what each owner's files use, and the hard limit on it (fs/quota/dquot.c).
+
+Usage and reservations of an owner are what st_blocks of its files adds up to, so nothing
+is counted twice here. Limits bind whoever lacks CAP_SYS_RESOURCE; the writer's
+capability decides, the file's owner is charged.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from harness.errors import NotModelledError
+from model.errors import OpError
+from model.units import SECTOR, UNWRITTEN
+
+if TYPE_CHECKING:
+    from model.extent_status import Run
+    from model.inode import Inode
+    from model.superblock import Superblock
+
+__all__ = ["Quota"]
+
+KIB = 1024
+MAX_LIMIT = (1 << 63) - 1
+"""Bytes of the largest limit (dqi_max_spc_limit of the v2r1 format)."""
+DIRECT_BLOCKS = 12
+LOST_FOUND = 16384
+"""Bytes of lost+found, unless that takes more blocks than have direct pointers."""
+TREE_DEPTH = 5
+
+
+class Quota:
+    """Hard block limits by uid; `files` are all files of the file system."""
+
+    def __init__(self, sb: Superblock, files: dict[str, Inode]) -> None:
+        self.sb, self.files = sb, files
+        self.tracked = "quota" in sb.config.image.features
+        self.limits: dict[int, int] = {}
+
+    @property
+    def enforced(self) -> bool:
+        """Usage is tracked with the feature alone, limits need the mount option
+        (ext4_enable_quotas)."""
+        return self.tracked and bool({"usrquota", "quota"} & self.sb.options)
+
+    def set_limit(self, uid: int, hard: int) -> None:
+        """Hard limit of `uid` in KiB, 0 for none (do_set_dqblk). Raises `OpError`."""
+        if not self.tracked:
+            raise OpError("ESRCH")
+        if not 0 <= hard * KIB <= MAX_LIMIT:
+            raise OpError("ERANGE")
+        self.limits[uid] = hard * KIB
+
+    def usage(self, uid: int) -> int:
+        """Bytes that the files of `uid` have, reserved ones included."""
+        used = sum(inode.sectors for inode in self.files.values() if inode.uid == uid) * SECTOR
+        if uid == 0:
+            size = self.sb.block_size
+            used += size + min(LOST_FOUND, DIRECT_BLOCKS * size)
+        return used
+
+    def room(self, inode: Inode, want: int) -> int | None:
+        """Clusters that the owner of `inode` may still get, None if no limit binds.
+
+        `want` is what is asked for: only an answer that it depends on must be certain.
+        Raises `NotModelledError` where tree blocks of unknown number decide.
+        """
+        hard = self.limits.get(inode.uid)
+        if not hard or self.sb.root or not self.enforced:
+            return None
+        cluster = self.sb.block_size * self.sb.ratio
+        room = max(hard - self.usage(inode.uid), 0) // cluster
+        doubt = sum(_unknown_tree(file) for file in self.files.values() if file.uid == inode.uid)
+        if room >= want > room - doubt:
+            raise NotModelledError(
+                f"the quota of uid {inode.uid} depends on extent tree blocks, "
+                "and where the kernel put the file's blocks is not known"
+            )
+        return room
+
+    def reserve(self, inode: Inode, clusters: int) -> None:
+        """Whether a reservation of `clusters` is within the limit (dquot_reserve_block).
+
+        Raises `OpError`; nothing is noted, st_blocks will tell.
+        """
+        room = self.room(inode, clusters)
+        if room is not None and clusters > room:
+            self.sb.rule("reserve/quota: ext4_da_reserve_space")
+            raise OpError("EDQUOT")
+
+    def allocate(self, inode: Inode, clusters: int) -> int:
+        """How many of `clusters` the limit lets be allocated at once, at least one
+        (ext4_mb_new_blocks asks for one less until it fits). Raises `OpError`."""
+        room = self.room(inode, clusters)
+        if room is None or clusters <= room:
+            return clusters
+        self.sb.rule("allocate/quota: ext4_mb_new_blocks")
+        if not room:
+            raise OpError("EDQUOT")
+        return room
+
+    def allocate_tree(self, inode: Inode, run: Run, taken: int) -> None:
+        """Whether the tree blocks that mapping `run` takes are within the limit, `taken`
+        clusters being charged for its data (ext4_ext_new_meta_block). Raises `OpError`.
+
+        Only where blocks are allocated at once: those that were delayed are written by a
+        worker without limits, and their tree blocks never fail (ext4_new_meta_blocks).
+        """
+        room = self.room(inode, taken)
+        if room is None or room - taken > TREE_DEPTH or run.pblk is None or inode.tree_unknown:
+            return
+        if not inode.extents:
+            indirect = copy.deepcopy(inode.indirect)
+            indirect.insert(run.start, run.end - run.start)
+            blocks = indirect.blocks()
+        else:
+            tree = copy.deepcopy(inode.tree)
+            tree.insert(run.start, run.end - run.start, run.pblk, run.state == UNWRITTEN)
+            blocks = tree.blocks()
+        if taken + blocks - inode.tree_blocks > room:
+            self.sb.rule("tree block/quota: ext4_ext_new_meta_block")
+            raise OpError("EDQUOT")
+
+
+def _unknown_tree(inode: Inode) -> int:
+    """Tree blocks that the file may have beyond those that are known."""
+    if inode.tree_unknown is None or inode.allocated * inode.sb.ratio <= 4:
+        return 0
+    half_full = inode.sb.block_size // 24
+    return inode.allocated * inode.sb.ratio // half_full + TREE_DEPTH

@@ -1,0 +1,82 @@
+"""mount(2) with MS_REMOUNT: options that change on a mounted file system
+(fs/ext4/super.c `ext4_reconfigure`)."""
+
+from __future__ import annotations
+
+from harness.errors import NotModelledError
+from model.errors import OpError
+from model.mount import Mount
+
+__all__ = ["remount_options"]
+
+_DATA = ("data=ordered", "data=writeback", "data=journal")
+_PAIRS = (
+    ("dioread_lock", "dioread_nolock"),
+    ("auto_da_alloc", "noauto_da_alloc"),
+)
+"""Options that take effect at once and exclude each other."""
+_IGNORED = frozenset({
+    "rw", "nodiscard", "noinit_itable", "barrier", "nobarrier", "errors=remount-ro",
+    "errors=continue", "usrquota", "quota",
+})  # fmt: skip
+"""Accepted; nothing that can be observed changes."""
+
+
+def remount_options(mount: Mount, text: str) -> None:
+    """Change the mount options to `text`, a comma-separated list. Raises `OpError` where
+    the kernel refuses, `NotModelledError` for an option that the model lacks."""
+    sb = mount.sb
+    words = [word for word in text.split(",") if word]
+    fresh = set(sb.options)
+    for word in words:
+        _change(mount, fresh, word)
+    if sb.shut_down and ("ro" in words) != sb.read_only:
+        raise OpError("EROFS")
+    if "ro" in words and not sb.read_only:
+        if mount.open:
+            sb.rule("files open for writing: sb_prepare_remount_readonly")
+            raise OpError("EBUSY")
+        mount.sync()
+    sb.read_only = "ro" in words
+    sb.options = fresh
+    sb.rule("options changed: ext4_reconfigure")
+
+
+def _change(mount: Mount, options: set[str], word: str) -> None:
+    """Apply one option to `options`."""
+    sb = mount.sb
+    pair = next((pair for pair in _PAIRS if word in pair), None)
+    if word in {"delalloc", "nodelalloc"}:
+        _change_delalloc(mount, options, word)
+    elif word in {"buffered_iomap", "nobuffered_iomap"}:
+        if not sb.behaviour.iomap:
+            raise OpError("EINVAL")
+        _replace(options, ("buffered_iomap", "nobuffered_iomap"), word)
+    elif word in _DATA:
+        current = next((mode for mode in _DATA if mode in options), "data=ordered")
+        if word != current:
+            sb.rule("data mode stays: ext4_check_opt_consistency")
+            raise OpError("EINVAL")
+    elif pair is not None:
+        if word == "dioread_nolock" and sb.data_journal:
+            raise OpError("EINVAL")
+        _replace(options, pair, word)
+    elif word not in _IGNORED and word != "ro" and not word.startswith("commit="):
+        raise NotModelledError(f"the mount option {word} is not modelled on a remount")
+
+
+def _change_delalloc(mount: Mount, options: set[str], word: str) -> None:
+    """Delayed allocation can be switched on, off only by kernels that allow it; data=journal
+    excludes it."""
+    sb = mount.sb
+    if word == "nodelalloc" and sb.delalloc:
+        sb.rule("delalloc stays on: ext4_check_opt_consistency")
+        raise OpError("EINVAL")
+    if word == "delalloc" and sb.data_journal:
+        raise OpError("EINVAL")
+    _replace(options, ("delalloc", "nodelalloc"), word)
+
+
+def _replace(options: set[str], pair: tuple[str, str], word: str) -> None:
+    options.difference_update(pair)
+    options.add(word)

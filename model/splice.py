@@ -1,0 +1,61 @@
+"""Copying between files through a pipe: sendfile(2), splice(2), and what
+copy_file_range(2) does without reflinks (fs/splice.c)."""
+
+from __future__ import annotations
+
+from model.errors import OpError
+from model.file_write import buffered_write
+from model.inode import Inode
+from model.source import Source
+from model.units import PAGE
+
+__all__ = ["sendfile", "splice_pieces"]
+
+PIPE_BUFFERS = 16
+"""Pages that a pipe holds."""
+
+
+def sendfile(source: Inode, off: int, target: Inode, dst: int, count: int) -> int:
+    """Copy `count` bytes from byte `off` of `source` to byte `dst` of `target`; returns
+    bytes copied (do_sendfile). Raises `OpError`."""
+    if off < 0 or dst < 0 or count < 0:
+        raise OpError("EINVAL")
+    return splice_pieces(source, off, target, dst, count)
+
+
+def splice_pieces(source: Inode, off: int, target: Inode, dst: int, count: int) -> int:
+    """Fill the pipe, write it out, until `count` bytes or the end of `source` is reached;
+    returns bytes copied (splice_direct_to_actor).
+
+    The pipe holds pages, so that a piece that starts inside a page is shorter. Raises
+    `OpError` if nothing was copied.
+    """
+    done = 0
+    while done < count:
+        at = off + done
+        step = min(count - done, PIPE_BUFFERS * PAGE - at % PAGE, source.size - at)
+        if step <= 0:
+            break
+        source.cache.read(at, at + step)
+        wrote, error = _write_out(target, dst + done, source.content.read(at, step))
+        done += wrote
+        if error is not None:
+            if done:
+                break
+            raise error
+    return done
+
+
+def _write_out(target: Inode, pos: int, data: bytes) -> tuple[int, OpError | None]:
+    """Write what the pipe holds; after a short write the rest is tried again, and the
+    error that ends it is told beside the bytes written (iter_file_splice_write)."""
+    done = 0
+    while done < len(data):
+        try:
+            wrote = buffered_write(target, pos + done, Source(data[done:]))
+        except OpError as error:
+            return done, error
+        if not wrote:
+            break
+        done += wrote
+    return done, None
