@@ -139,6 +139,8 @@ def _map_range(
             raise _PartlyMappedError(error.name, new) from None
         bits = mask(at - first, stop - first)
         folio.mapped |= bits
+        if delayed and run.state in (HOLE, DELAYED):
+            folio.delay |= bits
         if run.state != WRITTEN:
             new |= bits
         at = stop

@@ -31,15 +31,16 @@ class Folio:
     """`pages` pages from page `index`; the bit fields count blocks from its start.
 
     `uptodate` blocks hold what a read would give, `dirty` ones wait for writeback.
-    `mapped` (buffer_head only) are buffers whose state was looked up in the file's map;
+    `mapped` (buffer_head only) are buffers whose state was looked up in the file's map,
+    `delay` those that were delayed then and have not been written back since;
     `buffers` tells whether there are buffer heads at all.
     """
 
-    __slots__ = ("buffers", "dirty", "index", "mapped", "pages", "per_page", "uptodate")
+    __slots__ = ("buffers", "delay", "dirty", "index", "mapped", "pages", "per_page", "uptodate")
 
     def __init__(self, index: int, pages: int, per_page: float) -> None:
         self.index, self.pages, self.per_page = index, pages, per_page
-        self.uptodate = self.dirty = self.mapped = 0
+        self.uptodate = self.dirty = self.mapped = self.delay = 0
         self.buffers = False
 
     @property
@@ -187,6 +188,7 @@ class PageCache:
         bits = self.whole_bits(folio, start, end)
         self.clean(folio, bits)
         folio.mapped &= ~bits
+        folio.delay &= ~bits
         if not (folio.full and not folio.buffers):
             folio.uptodate &= ~bits if not folio.full else ~0
         if folio.pages > 1 and not (folio.dirty and folio.buffers):

@@ -74,11 +74,9 @@ class Placer:
         found = self._at(name, lblk)
         if found is None or found[1] < first - lblk:
             return found
-        if after is None:
-            return found[0], first - lblk + gone
-        if after[0] == found[0] + behind - lblk:
+        if after is not None and after[0] == found[0] + behind - lblk:
             return found[0], behind - lblk + after[1]
-        return found[0], first - lblk
+        return found[0], behind - lblk
 
     def _at(self, name: str, lblk: int) -> tuple[int, int] | None:
         extents = self._step.get(name, ())

@@ -87,15 +87,16 @@ class Preallocations:
         low = max(low, round_down(start, group))
         left = inode.es.last_mapped_before(lblk)
         if left >= low:
-            low = round_up(left + 1, sb.ratio)
-        right = inode.es.next_mapped(lblk)
-        high = min(high, round_down(right, sb.ratio))
+            low = left + 1
+        high = min(high, inode.es.next_mapped(lblk))
         for piece in self._pieces:
             if piece.end <= start:
                 low = max(low, piece.end)
             elif piece.start > start:
                 high = min(high, piece.start)
-        return min(low, start), max(high, start + sb.ratio)
+        clusters = ceil_div(high - low, sb.ratio)
+        low = min(round_up(low, sb.ratio), start)
+        return low, max(low + clusters * sb.ratio, start + sb.ratio)
 
 
 def _predicted(size: int, start: int, end: int, block: int) -> tuple[int, int]:

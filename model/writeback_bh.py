@@ -6,12 +6,14 @@ dioread_nolock applies, and become written when the I/O has ended.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from model.inode import Inode
 from model.map_blocks import map_blocks
 from model.page_cache import Folio
-from model.units import DELAYED, UNWRITTEN, WRITTEN, ranges
+from model.units import DELAYED, UNWRITTEN, WRITTEN, mask, ranges
 
 __all__ = ["writepages"]
 
@@ -19,59 +21,128 @@ MAX_WRITEPAGES_EXTENT_LEN = 2048
 """Blocks that are gathered into one extent at most."""
 
 
+class _Buffers(NamedTuple):
+    """Adjacent dirty buffers `[start, end)` of one folio that need mapping.
+
+    `delay` tells whether they are marked delayed or unwritten; `folio_end` is one past the
+    last block of their folio.
+    """
+
+    start: int
+    end: int
+    delay: bool
+    folio_end: int
+
+
 def writepages(inode: Inode, start: int = 0, end: int | None = None) -> None:
     """Write the dirty folios that bytes `[start, end)` touch (ext4_do_writepages)."""
-    folios = [folio for folio in inode.cache.dirty_folios(start, end) if folio.start < inode.size]
-    if not folios:
-        return
-    ended: list[tuple[int, int]] = []
-    for low, high in _extents(inode, folios):
-        _map_extent(inode, low, high, ended)
+    cache = inode.cache
+    dirty = cache.dirty_folios(start, end)
+    folios = [folio for folio in dirty if folio.start < inode.size]
+    needy = [buffers for folio in folios for buffers in _need_mapping(inode, folio)]
+    ended = _map_all(inode, needy)
     for folio in folios:
-        inode.cache.clean(folio, folio.all)
+        cache.clean(folio, folio.all)
+        folio.delay &= ~mask(0, max(inode.eof_block - cache.first_block(folio), 0))
+    if len(folios) < len(dirty):
+        _clean_past_eof(inode, dirty[len(folios)], needy)
     for low, high in ended:
         inode.convert(low, high, WRITTEN)
     if ended:
         inode.sb.rule("convert: ext4_convert_unwritten_io_end_vec")
+    if needy:
+        _update_disksize(inode, needy[-1].folio_end * inode.sb.block_size)
 
 
-def _extents(inode: Inode, folios: list[Folio]) -> Iterator[tuple[int, int]]:
-    """Runs of dirty blocks that need mapping (mpage_add_bh_to_extent); i_disksize follows
-    the folios that are done (mpage_map_and_submit_extent)."""
-    eof, size = inode.eof_block, inode.size
-    pending: tuple[int, int] | None = None
-    submitted = 0
-    for folio in folios:
-        first = inode.cache.first_block(folio)
-        for low, high in ranges(folio.dirty):
-            for run in inode.es.overlapping(first + low, min(first + high, eof)):
-                if run.state not in (DELAYED, UNWRITTEN):
-                    continue
-                submitted = max(submitted, min(folio.end, size))
-                if pending and pending[1] == run.start:
-                    pending = (pending[0], run.end)
-                    continue
-                if pending:
-                    yield from _cut(pending)
-                pending = (run.start, run.end)
-    if pending:
-        yield from _cut(pending)
-    if submitted > inode.disksize:
-        inode.disksize = submitted
-        inode.sb.rule("disksize after submission: mpage_map_and_submit_extent")
+def _clean_past_eof(inode: Inode, folio: Folio, needy: list[_Buffers]) -> None:
+    """The first folio wholly past EOF ends the walk (mpage_process_page_bufs).
+
+    If it ends an extent that was being gathered it stays dirty; otherwise it is submitted
+    with a length taken from i_size modulo its own size, and buffers behind that length
+    become clean though nothing was written (mpage_submit_folio, ext4_bio_write_folio).
+    """
+    if needy and needy[-1].end == inode.cache.first_block(folio):
+        return
+    kept = inode.size % (folio.end - folio.start)
+    inode.cache.clean(folio, folio.all & ~inode.cache.bits(folio, folio.start, folio.start + kept))
+    inode.sb.rule("folio past EOF: ext4_bio_write_folio")
 
 
-def _cut(extent: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    for low in range(extent[0], extent[1], MAX_WRITEPAGES_EXTENT_LEN):
-        yield low, min(extent[1], low + MAX_WRITEPAGES_EXTENT_LEN)
+def _need_mapping(inode: Inode, folio: Folio) -> Iterator[_Buffers]:
+    """Dirty buffers below EOF that are delayed or unwritten (mpage_add_bh_to_extent)."""
+    first, eof = inode.cache.first_block(folio), inode.eof_block
+    for low, high in ranges(folio.dirty):
+        for run in inode.es.overlapping(first + low, min(first + high, eof)):
+            if run.state in (DELAYED, UNWRITTEN):
+                yield from _by_flag(folio, first, run.start, run.end)
 
 
-def _map_extent(inode: Inode, low: int, high: int, ended: list[tuple[int, int]]) -> None:
-    """Allocate `[low, high)` piece by piece (mpage_map_one_extent)."""
-    while low < high:
+def _by_flag(folio: Folio, first: int, start: int, end: int) -> Iterator[_Buffers]:
+    """Split `[start, end)` where buffers marked delayed meet others."""
+    last = first + folio.count
+    while start < end:
+        rest = folio.delay >> (start - first)
+        delay = bool(rest & 1)
+        flips = ~rest if delay else rest
+        run = (flips & -flips).bit_length() - 1 if flips else end - start
+        stop = min(end, start + run)
+        yield _Buffers(start, stop, delay, last)
+        start = stop
+
+
+def _map_all(inode: Inode, needy: list[_Buffers]) -> list[tuple[int, int]]:
+    """Gather extents and map them; returns the unwritten blocks to convert.
+
+    When a mapping ends inside a folio, the next extent is gathered from the rest of that
+    folio alone (mpage_process_folio).
+    """
+    starts = [buffers.start for buffers in needy]
+    ended: list[tuple[int, int]] = []
+    at, within = 0, None
+    while True:
+        extent = _gather(needy, starts, at, within)
+        if extent is None:
+            if within is None:
+                return ended
+            at, within = within, None
+            continue
+        low, high = extent
         run = map_blocks(
             inode, low, high - low, unwritten=inode.sb.dioread_nolock, use_reserved=True
         )
         if run.state == UNWRITTEN:
             ended.append((run.start, run.end))
-        low = run.end
+        at = run.end
+        holder = needy[bisect_right(starts, at - 1) - 1]
+        within = holder.folio_end if at < holder.folio_end else None
+
+
+def _gather(
+    needy: list[_Buffers], starts: list[int], at: int, within: int | None
+) -> tuple[int, int] | None:
+    """The next extent from block `at` on, before block `within` if given."""
+    index = max(bisect_right(starts, at) - 1, 0)
+    while index < len(needy) and needy[index].end <= at:
+        index += 1
+    if index == len(needy) or (within is not None and needy[index].start >= within):
+        return None
+    first = needy[index]
+    low, high = max(first.start, at), first.end
+    for following in needy[index + 1 :]:
+        if following.start != high or following.delay != first.delay:
+            break
+        if within is not None and following.start >= within:
+            break
+        high = following.end
+        if high - low >= MAX_WRITEPAGES_EXTENT_LEN:
+            break
+    return low, min(high, low + MAX_WRITEPAGES_EXTENT_LEN)
+
+
+def _update_disksize(inode: Inode, end: int) -> None:
+    """i_disksize follows up to the end of the last folio that was mapped, before the I/O
+    is done (mpage_map_and_submit_extent)."""
+    size = min(end, inode.size)
+    if size > inode.disksize:
+        inode.disksize = size
+        inode.sb.rule("disksize after submission: mpage_map_and_submit_extent")
