@@ -78,7 +78,7 @@ def test_parallel_workers_fill_an_entry_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        (errno.ENOSPC, "no space left on the disk of .* free 500 MB there, or set XDG_CACHE_HOME"),
+        (errno.ENOSPC, "no space left on the disk of .* free 800 MB there, or set XDG_CACHE_HOME"),
         (errno.EDQUOT, "no space left"),
         (errno.EACCES, "Permission denied; set XDG_CACHE_HOME"),
         (errno.EROFS, "Read-only file system; set XDG_CACHE_HOME"),

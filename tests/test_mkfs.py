@@ -108,7 +108,8 @@ def test_extended_options_of_an_image_join_the_common_ones(path: Path) -> None:
     [
         ({"size": 0}, "0 bytes do not fit"),
         ({"size": DEVICE_SIZE + 1}, "do not fit the device"),
-        ({"size": 16384}, r"image odd: \S"),
+        ({"size": 16384}, "image odd: Not enough space"),
+        ({"size": 1 << 20}, "1048576 bytes are too small for a journal"),
         ({"options": ("-b", "4096", "-O", "no_such_feature")}, "no_such_feature"),
         ({"options": ("-b", "77")}, "invalid block size"),
     ],

@@ -39,6 +39,7 @@ _TIME = "1700000000"  # libext2fs' clock, so that equal options give an equal im
 
 _SUPERBLOCK = 1024  # fs/ext4/ext4.h: struct ext4_super_block
 _MAGIC = 0xEF53
+_COMPAT_HAS_JOURNAL = 0x4
 _INCOMPAT_64BIT = 0x80
 _RO_COMPAT_BIGALLOC = 0x200
 
@@ -104,10 +105,20 @@ def make_image(image: Image, path: Path) -> None:
         args = [*mke2fs_options(image), str(path), f"{image.size // 1024}K"]
         done = _run("mke2fs", args, MKE2FS_CONFIG=str(_CONFIGURATION), E2FSPROGS_FAKE_TIME=_TIME)
         if done.returncode != 0:
-            raise ImageError(f"image {image.name}: {_reason(done)}")
+            reason = _reason(done).removeprefix(f"{path}: ")
+            raise ImageError(f"image {image.name}: {reason}")
+        if not _has_journal(path) and not any("^has_journal" in word for word in image.options):
+            # mke2fs leaves it out without a word and reports success.
+            raise ImageError(f"image {image.name}: {image.size} bytes are too small for a journal")
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+
+
+def _has_journal(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(_SUPERBLOCK + 0x5C)
+        return bool(struct.unpack("<I", file.read(4))[0] & _COMPAT_HAS_JOURNAL)
 
 
 def _fill(file: BinaryIO) -> None:
