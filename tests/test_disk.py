@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 
@@ -12,6 +11,10 @@ from vm.disk import PIECE, Disk
 from vm.errors import MachineryError
 
 SIZE = 4 * PIECE
+
+
+def _descriptors() -> set[str]:
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
 
 
 def _image(path: Path, size: int, seed: int) -> Path:
@@ -71,10 +74,10 @@ def test_copy_equals_the_disk(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_after_close() -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = _descriptors()
     disk = Disk(SIZE)
     path = disk.path
     disk.close()
     disk.close()
     assert not Path(path).exists()
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert _descriptors() == before

@@ -51,6 +51,10 @@ PANIC = (
 )
 
 
+def _descriptors() -> set[str]:
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
 class FakeQemu:
     """QEMU with a guest in it: `script` gets each request and what it needs to answer."""
 
@@ -338,7 +342,11 @@ def test_a_refused_mount_leaves_the_guest_usable(start: Callable[..., Guest]) ->
         answers({"error": "mount: EINVAL", "phase": "mount", "log": ["EXT4-fs (vda): no option"]}),
         whole(),
     ]
-    guest = start(lambda qemu, request: replies.pop(0)(qemu, request))
+
+    def script(qemu: FakeQemu, request: dict[str, Any]) -> None:
+        replies.pop(0)(qemu, request)
+
+    guest = start(script)
     with pytest.raises(MountRefusedError, match=r"4k@delalloc.*no option"):
         guest.run(make_workload())
     assert guest.run(make_workload()).final is not None
@@ -372,9 +380,9 @@ def test_an_agent_of_another_version_is_refused(start: Callable[..., Guest]) -> 
 
 
 def test_close_is_final_and_leaves_no_descriptor(start: Callable[..., Guest]) -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = _descriptors()
     guest = start(whole())
     guest.run(make_workload())
     guest.close()
     guest.close()
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert _descriptors() == before

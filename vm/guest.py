@@ -57,6 +57,9 @@ class Deadlines:
         return Deadlines(self.boot * factor, self.step * factor, self.end * factor)
 
 
+MEMORY = 384
+"""MiB of a guest: three times what the largest image needs. Filling it costs boot time."""
+
 TCG_FACTOR = 3.0
 """How much more time an emulated guest gets, on a machine that has other work too."""
 
@@ -75,7 +78,7 @@ def _uses_quota(config: Config) -> bool:
     return "quota" in config.image.features or "quota" in config.mount
 
 
-def make_machine(kernel: Kernel, disk: Disk, memory: int = 512) -> Machine:
+def make_machine(kernel: Kernel, disk: Disk, memory: int = MEMORY) -> Machine:
     """What QEMU runs for `kernel`: its fastest image and its initramfs, from the cache."""
     initrd = build_initramfs(kernel)
     zstd = Userland(unpacked_userland()).zstd
@@ -162,7 +165,7 @@ class Guest:
         cls,
         kernel: Kernel,
         accel: str = "auto",
-        memory: int = 512,
+        memory: int = MEMORY,
         network: bool = True,
         deadlines: Deadlines | None = None,
     ) -> Guest:

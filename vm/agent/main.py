@@ -108,6 +108,8 @@ class Agent:
         elif command == "modules":
             setup.load_modules(request["group"], request.get("parameters"))
             tell({"done": True})
+        elif command == "log":
+            tell({"done": KernelLog().read()})
         elif command == "sysrq":
             with open("/proc/sysrq-trigger", "w") as file:
                 file.write(request["key"])

@@ -1,0 +1,182 @@
+"""A real kernel in a guest: what only a real one can show. Selected by `-m vm`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes import make_workload
+
+from harness.trace import State, Trace
+from vm.accel import probe
+from vm.disk import Disk
+from vm.errors import GuestHangError, KernelPanicError, MountRefusedError
+from vm.guest import Deadlines, Guest, make_machine
+from vm.kernel import Kernel, resolve_kernel
+from vm.qemu import Qemu
+
+pytestmark = pytest.mark.vm
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Kernel:
+    return resolve_kernel(os.environ.get("EXT4DIFF_KERNEL"))
+
+
+@pytest.fixture(scope="module")
+def guest(kernel: Kernel) -> Iterator[Guest]:
+    with Guest.start(kernel) as started:
+        yield started
+
+
+def _run(guest: Guest, line: str, config: str = "4k@delalloc") -> Trace:
+    trace = guest.run(make_workload(line, config))
+    assert trace.final is not None
+    assert trace.final.fsck == ""
+    assert trace.final.log == ()
+    return trace
+
+
+def test_delayed_blocks_become_written(guest: Guest) -> None:
+    trace = _run(guest, "pwrite a 0 8k; fsync a")
+    written, synced = trace.steps
+    before, after = written.observation.files["a"], synced.observation.files["a"]
+    assert [step.result for step in trace.steps] == [8192, 0]
+    assert (before.size, before.blocks, before.disk_blocks, before.disksize) == (8192, 16, 0, 0)
+    assert before.reserved == 2
+    assert before.extents is not None
+    assert [extent.state for extent in before.extents] == [State.DELAYED]
+    assert (after.blocks, after.disk_blocks, after.disksize, after.reserved) == (16, 16, 8192, 0)
+    assert after.extents is not None
+    assert [extent.state for extent in after.extents] == [State.WRITTEN]
+    assert written.events is not None
+    assert [(event.file, event.count, event.reserved) for event in written.events] == [
+        ("a", 1, 1),
+        ("a", 1, 2),
+    ]
+    assert trace.final is not None
+    assert trace.final.content == trace.final.dropped
+    assert trace.final.disk_blocks == {"a": 16}
+
+
+def test_the_disk_is_reset_between_workloads(guest: Guest) -> None:
+    first = _run(guest, "pwrite a 0 1m; fsync a; pwrite b 0 4k; sync")
+    other = _run(guest, "pwrite a 0 1000; sync", "1k@nodelalloc")
+    again = _run(guest, "pwrite a 0 1m; fsync a; pwrite b 0 4k; sync")
+    assert again == first
+    assert other.start.files == {}
+
+
+def test_every_step_of_a_full_file_system_is_seen(guest: Guest) -> None:
+    trace = _run(guest, "pwrite a 0 48m; sync; unlink a", "1k@delalloc")
+    filled = trace.steps[0]
+    assert isinstance(filled.result, int)
+    assert filled.result < 48 << 20
+    assert filled.events is not None
+    assert sum(event.count for event in filled.events if event.kind == "reserve") > 30000
+
+
+def test_a_mount_that_the_kernel_does_not_know_is_refused_and_the_guest_lives(
+    guest: Guest,
+) -> None:
+    with pytest.raises(MountRefusedError, match="no_such_option"):
+        guest.run(make_workload("pwrite a 0 1", "4k@no_such_option"))
+    _run(guest, "pwrite a 0 1")
+
+
+def test_quota_limits_are_in_force(guest: Guest) -> None:
+    line = "pwrite a 0 300k; chown a 1000; sync; quota_set 1000 400; user_write a 300k 200k 1000"
+    trace = _run(guest, line, "quota4k@delalloc,usrquota")
+    assert [step.result for step in trace.steps[:4]] == [300 << 10, 0, 0, 0]
+    last = trace.steps[4].result
+    assert last == "EDQUOT" or (isinstance(last, int) and last < 200 << 10)
+
+
+def test_a_shutdown_is_no_complaint(guest: Guest) -> None:
+    trace = _run(guest, "pwrite a 0 64k; fsync a; shutdown 2; pwrite a 0 4k")
+    assert trace.steps[2].observation.error == "EIO"
+    assert trace.steps[3].result == "EIO"
+
+
+def test_a_panic_arrives_by_console_and_by_netconsole(kernel: Kernel) -> None:
+    with Guest.start(kernel) as guest:
+        with pytest.raises(KernelPanicError, match="sysrq triggered crash") as caught:
+            guest.ask({"cmd": "sysrq", "key": "c"}, 20, "the crash")
+        assert "sysrq_handle_crash" in caught.value.report
+        if guest.netconsole == "":
+            assert guest.link.netlog is not None
+            deadline = time.monotonic() + 5
+            while time.monotonic() < deadline:
+                if "end Kernel panic" in guest.link.netlog.text:
+                    break
+                time.sleep(0.1)
+            assert "Kernel panic - not syncing" in guest.link.netlog.text
+
+
+def test_a_stopped_guest_is_a_hang(kernel: Kernel) -> None:
+    with Guest.start(kernel, network=False) as guest:
+        guest.deadlines = Deadlines(1, 1, 1)
+        guest._qemu.control.execute("stop")
+        with pytest.raises(GuestHangError, match="paused"):
+            guest.run(make_workload())
+
+
+def test_a_probe_that_fails_leaves_nothing(kernel: Kernel) -> None:
+    with Disk() as disk:
+        machine = make_machine(kernel, disk)
+        before = _children()
+        probe(machine, deadline=2.0, silence=1.0)
+    assert _children() == before
+
+
+def _children() -> list[str]:
+    return (Path("/proc/self/task") / str(os.getpid()) / "children").read_text().split()
+
+
+_KILLED = """
+import sys, time
+from pathlib import Path
+from vm.qemu import Machine, Qemu
+qemu = Qemu(Machine(Path(sys.argv[1]), Path(sys.argv[2]), None))
+print(qemu.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_qemu_dies_with_its_parent(kernel: Kernel, number: signal.Signals) -> None:
+    with Disk() as disk:
+        machine = make_machine(kernel, disk)
+    command = [sys.executable, "-c", _KILLED, str(machine.kernel), str(machine.initrd)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert Path(f"/proc/{pid}").exists()
+        parent.send_signal(number)
+        parent.wait(20)
+    deadline = time.monotonic() + 10
+    while _runs(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(pid)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def test_qemu_reports_what_it_does_not_like(kernel: Kernel, tmp_path: Path) -> None:
+    with Disk() as disk:
+        machine = make_machine(kernel, disk)
+    broken = type(machine)(machine.kernel, tmp_path / "absent", None)
+    with pytest.raises(Exception, match=r"QEMU did not start: .*absent"):
+        Qemu(broken)
