@@ -122,10 +122,10 @@ class Mount:
         for name in list(self.open):
             self.close(name)
         self.sync()
+        self.sb.options, self.sb.read_only = set(self.sb.config.options), False
         for inode in self.files.values():
             clear_inode(inode)
             inode.cache.truncate(0)
-        self.sb.options, self.sb.read_only = set(self.sb.config.options), False
         if self.sb.shut_down:
             assert self.durable is not None
             self.durable.recover()
@@ -147,6 +147,7 @@ def clear_inode(inode: Inode) -> None:
     inode.remove_status(0, EOF_BLOCK)
     inode.prealloc.discard()
     inode.alloc_on_close = False
+    inode.delalloc, inode.iomap = inode.sb.delalloc, inode.sb.iomap
     if inode.size != inode.disksize:
         inode.size = inode.disksize
         inode.content.zero(inode.size)

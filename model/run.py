@@ -290,10 +290,13 @@ def _rename(mount: Mount, op: ops.Rename) -> Result:
     return 0
 
 
-UNCOVERED_IMAGES = frozenset({"ext3ish", "inline"})
+UNCOVERED_IMAGES = frozenset({"inline"})
 COVERED_OPTIONS = frozenset(
-    {"delalloc", "nodelalloc", "dioread_lock", "dioread_nolock", "usrquota"}
-)
+    {
+        "delalloc", "nodelalloc", "dioread_lock", "dioread_nolock", "buffered_iomap",
+        "nobuffered_iomap", "data=ordered", "data=writeback", "data=journal", "usrquota",
+    }
+)  # fmt: skip
 MAX_OFFSET = (1 << 63) - 1
 """The largest offset in a file, in bytes."""
 
