@@ -9,6 +9,7 @@ from __future__ import annotations
 from model.balloc import claim_free_clusters, has_free_clusters
 from model.errors import OpError
 from model.extent_status import Run
+from model.indirect import blocks_to_boundary
 from model.inode import Inode
 from model.units import (
     DELAYED,
@@ -47,6 +48,8 @@ def map_blocks(
         return _convert_to_initialized(inode, lblk, end)
     state = UNWRITTEN if unwritten else WRITTEN
     limit = UNWRITTEN_MAX_LEN if unwritten else INIT_MAX_LEN
+    if not inode.extents:
+        limit = blocks_to_boundary(lblk, inode.sb.block_size)
     delayed = found.state == DELAYED
     length, clusters = _implied_cluster(inode, lblk, min(end - lblk, limit))
     if clusters:
