@@ -142,7 +142,8 @@ class Final(msgspec.Struct, frozen=True):
     both by file; `observation` was taken after that mount. `disk_blocks` is each file's
     i_blocks (sectors) read from the image by another program than the kernel. `fsck` is
     what `e2fsck -fn` complained of, empty if nothing. `log` holds the kernel's own
-    complaints (WARN, ext4_warning, ext4_error, panic).
+    complaints (WARN, ext4_warning, ext4_error, panic). `warnings` are the quota warnings
+    that the workload brought about, in order.
     """
 
     observation: Observation
@@ -151,6 +152,7 @@ class Final(msgspec.Struct, frozen=True):
     disk_blocks: dict[str, int] | None = None
     fsck: str | None = None
     log: tuple[str, ...] | None = None
+    warnings: tuple[str, ...] | None = None
 
 
 class Trace(msgspec.Struct, frozen=True):

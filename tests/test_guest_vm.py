@@ -96,6 +96,9 @@ def test_quota_limits_are_in_force(guest: Guest) -> None:
     assert [step.result for step in trace.steps[:4]] == [300 << 10, 0, 0, 0]
     last = trace.steps[4].result
     assert last == "EDQUOT" or (isinstance(last, int) and last < 200 << 10)
+    assert trace.final is not None
+    assert trace.final.warnings is not None
+    assert "uid 1000: block hard limit reached" in trace.final.warnings
 
 
 def test_a_shutdown_is_no_complaint(guest: Guest) -> None:

@@ -39,6 +39,7 @@ from vm.qemu import Machine, Qemu, qemu_version
 from vm.transcript import Transcript
 from vm.vmlinux import boot_image
 from workloads.images import Image
+from workloads.ops import QuotaSet
 from workloads.workload import Config, Workload
 
 __all__ = ["Deadlines", "Guest", "Identity", "make_machine"]
@@ -272,6 +273,7 @@ class Guest:
             "mount": workload.config.mount,
             "ops": msgspec.to_builtins(workload.ops),
             "modules": ["quota"] if _uses_quota(workload.config) else [],
+            "warnings": any(isinstance(op, QuotaSet) for op in workload.ops),
         })  # fmt: skip
         try:
             while not transcript.complete:

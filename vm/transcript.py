@@ -95,5 +95,6 @@ def _final(row: Row) -> Final:
         observation=_converted(final["observation"], Observation),
         dropped=_converted(final["dropped"], contents),
         content=_converted(final["content"], contents),
+        warnings=_converted(row.get("warnings"), tuple[str, ...] | None),
         log=(*complaints(row["log"]), *final["trouble"]),
     )

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from .quota import QuotaWarnings
+
     Row = dict[str, Any]
 
 __all__ = ["Agent", "main"]
@@ -51,6 +53,7 @@ class Agent:
         self._port = port
         self._tracer = tracer
         self._log = log
+        self._quota: QuotaWarnings | None = None
 
     def tell(self, row: Row) -> None:
         """Send one line to the host."""
@@ -99,10 +102,20 @@ class Agent:
                 tell({"error": f"{type(error).__name__}: {error}",
                       "traceback": traceback.format_exc()})  # fmt: skip
 
+    def _quota_warnings(self) -> QuotaWarnings:
+        """The listener, started by the first workload that wants it."""
+        if self._quota is None:
+            from .quota import QuotaWarnings  # noqa: PLC0415 - rarely needed
+
+            self._quota = QuotaWarnings()
+        self._quota.drain()
+        return self._quota
+
     def _answer(self, request: Row, tell: Any) -> None:
         command = request["cmd"]
         if command == "run":
-            run_workload(request, tell, self._tracer, self._log)
+            quota = self._quota_warnings() if request.get("warnings") else None
+            run_workload(request, tell, self._tracer, self._log, quota)
         elif command == "poison":
             tell({"done": setup.poison_memory()})
         elif command == "modules":

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from .quota import QuotaWarnings
+
     Row = dict[str, Any]
 
 __all__ = ["run_workload"]
@@ -27,10 +29,17 @@ __all__ = ["run_workload"]
 ROOT = "/mnt"
 
 
-def run_workload(request: Row, tell: Callable[[Row], None], tracer: Tracer, log: KernelLog) -> None:
+def run_workload(
+    request: Row,
+    tell: Callable[[Row], None],
+    tracer: Tracer,
+    log: KernelLog,
+    quota: QuotaWarnings | None = None,
+) -> None:
     """Run `request` (`device`, `mount`, `ops`, groups of `modules`) and `tell` what happens.
 
-    Raises `MountError` if a mount or umount of our own fails.
+    `quota` collects quota warnings. Raises `MountError` if a mount or umount of our own
+    fails.
     """
     log.skip()
     for group in request.get("modules", ()):
@@ -40,7 +49,9 @@ def run_workload(request: Row, tell: Callable[[Row], None], tracer: Tracer, log:
     tell({"start": mounted.observe()})
     context = Context(mounted.files, mounted.device, mounted.remount)
     _run_steps(request["ops"], context, mounted, tell, tracer)
-    tell({"final": _final(mounted, tell, context.shut_down), "log": log.read()})
+    warnings = quota.drain() if quota is not None else None
+    final = _final(mounted, tell, context.shut_down)
+    tell({"final": final, "warnings": warnings, "log": log.read()})
 
 
 def _run_steps(
