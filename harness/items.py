@@ -16,7 +16,7 @@ from harness.sides import PATHS
 from harness.verdict import Compared, Outcome, Verdict
 from reports.summary import Digest, digest
 from reports.terminal import explain
-from workloads.files import load
+from workloads.files import CATALOGUE, load
 from workloads.program import Program
 from workloads.syntax import WorkloadSyntaxError
 from workloads.workload import Config, Workload
@@ -30,6 +30,15 @@ class Told(Exception):
 
 class WorkloadFile(pytest.File):
     """A workload file; its items are its program on each configuration and path."""
+
+    @classmethod
+    def at(cls, parent: pytest.Collector, path: Path) -> WorkloadFile:
+        """The collector of `path`; catalogue files go by `topic/name.ops` wherever they are."""
+        for base in (CATALOGUE, parent.config.rootpath, path.parent.parent):
+            if path.is_relative_to(base):
+                nodeid = path.relative_to(base).as_posix()
+                return cls.from_parent(parent, path=path, nodeid=nodeid)
+        raise ValueError(f"{path} is not absolute")
 
     def collect(self) -> Iterator[WorkloadItem]:
         """An item per configuration that is selected and path that the kernel has."""
@@ -138,7 +147,7 @@ class WorkloadItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where the workload is written, and its name."""
-        return self.path, None, self.name
+        return self.path, None, self.nodeid.replace(".ops::", "::")  # a dot would be split
 
     def digest(self, error: str | None = None) -> Digest:
         """This item's part of the summary; `error` is a fault of this program."""

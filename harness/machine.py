@@ -156,7 +156,7 @@ class GuestSide(Side):
             guest.dead = True
             self._report = error.report
             raise
-        except MountRefusedError:
+        except (MountRefusedError, UsageError):
             raise
         except BaseException:  # Ctrl-C too: what the guest is at is not known any more
             guest.dead = True

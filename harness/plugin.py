@@ -90,6 +90,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if _has_workers(config):
             lab.close()  # the workers have guests of their own
     except Ext4diffError as error:
+        config.pluginmanager.unregister(name="terminalreporter")  # else it repeats the error
         pytest.exit(str(error), error.exit_status)
 
 
@@ -123,7 +124,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> WorkloadFile | None:
     """Collect workload files."""
     if file_path.suffix == SUFFIX and LAB in parent.config.stash:
-        return WorkloadFile.from_parent(parent, path=file_path)
+        return WorkloadFile.at(parent, file_path)
     return None
 
 
@@ -137,5 +138,7 @@ def pytest_runtest_makereport(
         error = None
         if call.excinfo is not None and item.unforeseen(call.excinfo.value):
             error = f"a fault of ext4diff itself, {call.excinfo.typename}: {call.excinfo.value}"
+        elif call.excinfo is not None and call.when == "setup":
+            report.longrepr = str(call.excinfo.value)  # pytest asks repr_failure of calls only
         vars(report)[ATTACHED] = msgspec.to_builtins(item.digest(error))
     return report

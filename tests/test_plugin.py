@@ -45,6 +45,7 @@ def answer(workload):
     mood = workload.program.split("-")[0]
     if mood == "panic": raise KernelPanicError("kernel BUG at fs/ext4/inode.c:1", None)
     if mood == "broken": raise GuestHangError("no answer within 60 s")
+    if mood == "die": os._exit(9)
     if mood == "small": raise ImageError("image 4k: too small")
     if mood == "slow":
         Path("started").touch(); time.sleep(60)
@@ -295,7 +296,22 @@ def test_missing_qemu_is_status_3_in_one_line(tmp_path):
     run = bench.run()
     assert run.status == 3
     assert "QEMU is missing; run: apt-get install qemu" in run.err
-    assert "Traceback" not in run.err + run.out
+    assert run.err.count("QEMU is missing") == 1
+    assert "QEMU is missing" not in run.out
+
+
+def test_an_error_of_the_machinery_is_told_without_a_traceback(bench):
+    bench.write("broken")
+    run = bench.run()
+    assert run.says("broken@4k@delalloc: broken: GuestHangError: no answer within 60 s")
+    assert "Told" not in run.out
+
+
+def test_a_worker_that_dies_is_status_3(bench):
+    bench.write("die", "fine")
+    run = bench.run("-n", "1")
+    assert run.status == 3
+    assert run.says("*trouble: *die.ops*crashed*")
 
 
 def test_a_guest_that_never_comes_up_ends_the_run(tmp_path):

@@ -10,7 +10,6 @@ import pytest
 
 from harness.errors import AGREE, MACHINERY, USAGE
 from vm import cache
-from workloads.files import CATALOGUE
 
 __all__ = ["add", "main_job"]
 
@@ -47,7 +46,7 @@ def main_job(words: list[str]) -> int:
     if words[:1] in (["-h"], ["--help"]):
         print(USAGE_TEXT)
         return AGREE
-    own = ["-p", "harness.plugin", "--catalogue", "-c", os.devnull, "--rootdir", str(CATALOGUE)]
+    own = ["-p", "harness.plugin", "--catalogue", "-c", os.devnull, "--rootdir", "."]
     own += ["-o", f"cache_dir={cache.cache_root() / 'pytest'}"]
     status = pytest.main([*own, *words])
     sys.stdout.flush()

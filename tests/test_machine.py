@@ -1,0 +1,222 @@
+"""The side that is a guest: brought up once, replaced when dead, given up when hopeless."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from fakes import RELEASE, make_trace, make_workload
+
+from harness import machine
+from harness.errors import MachineryError, UsageError
+from harness.machine import GuestSide, ModelSide, TraceSide
+from harness.sides import Choice, Side, make_pair, on_path
+from harness.trace import encode
+from vm.accel import Accelerator
+from vm.errors import GuestHangError, ImageError, KernelPanicError
+from vm.guest import Identity
+from vm.kernel import Kernel
+
+
+@dataclasses.dataclass
+class FakeGuest:
+    """What `GuestSide` needs of `vm.guest.Guest`."""
+
+    knows_buffered_iomap: bool
+    disk_path: Path
+    answer: object = None
+    dead: bool = False
+    closed: int = 0
+    runs: list = dataclasses.field(default_factory=list)
+    identity = Identity(RELEASE, "7.2.22", Accelerator("tcg", "as asked for"), "no permission")
+
+    @property
+    def disk(self):
+        return SimpleNamespace(path=str(self.disk_path))
+
+    link = SimpleNamespace(netlog=None, console=SimpleNamespace(text="boot\r\nWARNING: x\n"))
+
+    def run(self, workload, placement=None):
+        self.runs.append(workload)
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return make_trace(workload, "kernel", RELEASE)
+
+    def close(self):
+        self.closed += 1
+
+
+class Host:
+    """Stands for everything below `GuestSide`; `guests` are those that it started."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.guests: list[FakeGuest] = []
+        self.failures: list[BaseException] = []
+        self.iomap = False
+
+    def start(self, kernel, accel):
+        if self.failures:
+            raise self.failures.pop(0)
+        self.guests.append(FakeGuest(self.iomap, self.path / "disk"))
+        return self.guests[-1]
+
+
+@pytest.fixture
+def host(monkeypatch, tmp_path) -> Host:
+    host = Host(tmp_path)
+    (tmp_path / "disk").write_bytes(b"image" * 1000)
+    kernel = Kernel(tmp_path / "vmlinuz", RELEASE, None, "a package", "0" * 64)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(machine, "ensure_host_tools", lambda: None)
+    monkeypatch.setattr(machine, "resolve_kernel", lambda spec: kernel)
+    monkeypatch.setattr(machine, "qemu_version", lambda: "7.2.22")
+    monkeypatch.setattr(machine, "Guest", host)
+    return host
+
+
+@pytest.fixture
+def side(host) -> GuestSide:
+    side = GuestSide(Choice())
+    side.prepare()
+    return side
+
+
+def test_one_guest_runs_many_workloads(host, side, workload):
+    for _ in range(3):
+        side.run(workload)
+    assert len(host.guests) == 1
+    assert len(host.guests[0].runs) == 3
+    side.close()
+    side.close()
+    assert host.guests[0].closed == 1
+
+
+@pytest.mark.parametrize(
+    "error", [KernelPanicError("BUG"), GuestHangError("silent"), KeyboardInterrupt()]
+)
+def test_a_guest_that_died_or_was_interrupted_is_replaced(host, side, workload, error):
+    host.guests[0].answer = error
+    with pytest.raises(type(error)):
+        side.run(workload)
+    assert host.guests[0].closed == 0  # its image and log are still wanted
+    side.run(workload)
+    assert host.guests[0].closed == 1
+    assert len(host.guests) == 2
+
+
+def test_an_impossible_image_does_not_cost_the_guest(host, side, workload):
+    host.guests[0].answer = ImageError("too small")
+    with pytest.raises(ImageError):
+        side.run(workload)
+    assert not host.guests[0].dead
+
+
+def test_a_side_is_given_up_after_two_failed_starts_in_a_row(host, side, workload):
+    host.guests[0].dead = True
+    host.failures = [MachineryError("no boot"), MachineryError("no boot")]
+    for usable in (True, False):
+        with pytest.raises(MachineryError):
+            side.run(workload)
+        assert side.usable() is usable
+    side.run(workload)
+    assert side.usable()
+
+
+def test_evidence_is_the_image_the_log_and_the_panics_report(host, side, workload, tmp_path):
+    host.guests[0].answer = KernelPanicError("BUG", None, "RIP: 0010:ext4_x")
+    with pytest.raises(KernelPanicError):
+        side.run(workload)
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    side.save_evidence(folder)
+    assert gzip.decompress((folder / "guest.img.gz").read_bytes()) == b"image" * 1000
+    assert (folder / "guest.kernel.log").read_text() == "boot\nWARNING: x\n"
+    assert (folder / "guest.panic.txt").read_text() == "RIP: 0010:ext4_x"
+    assert not (folder / "guest.netconsole.log").exists()
+
+
+def test_a_second_process_knows_the_facts_without_a_boot(host, side):
+    other = GuestSide(Choice())
+    other.prepare()
+    assert len(host.guests) == 1
+    assert other.header() == side.header()
+    assert any("tcg (as asked for)" in line for line in side.header())
+    assert "no permission" in side.header()
+    assert side.identity()["release"] == RELEASE
+
+
+def test_paths_are_what_the_kernel_knows(host, side):
+    assert side.paths() == ("bh",)
+    host.iomap = True
+    fresh = GuestSide(Choice(accel="tcg"))
+    fresh.prepare()
+    assert fresh.paths() == ("bh", "iomap")
+
+
+def test_a_forced_path_needs_a_kernel_that_has_it(host):
+    with pytest.raises(UsageError, match="does not know the mount option buffered_iomap"):
+        GuestSide(Choice(), "iomap").prepare()
+    host.iomap = True
+    side = GuestSide(Choice(accel="tcg"), "iomap")
+    side.prepare()
+    side.run(make_workload())
+    assert host.guests[-1].runs[0].config.mount == "delalloc,buffered_iomap"
+    assert side.paths() == ("bh",)  # the workload has nothing to choose
+
+
+def test_paths_are_chosen_by_mount_options(workload):
+    assert on_path(workload, None) is workload
+    assert on_path(workload, "bh").config.path == "bh"
+    assert on_path(workload, "iomap").config.path == "iomap"
+
+
+# --- the model and kept traces --------------------------------------------------------
+
+
+def test_the_model_stands_for_the_kernel_that_it_meets(monkeypatch, workload):
+    class Spy:
+        def __init__(self, behaviour, geometry):
+            self.behaviour = behaviour
+
+        def run(self, workload, placement=None):
+            asked.append((self.behaviour, workload))
+            return make_trace(workload)
+
+    class Other(Side):
+        name, forced_path = "iomap", "iomap"
+
+        def knows_iomap(self):
+            return False
+
+    asked: list = []
+    monkeypatch.setattr(machine, "Model", Spy)
+    side = ModelSide()
+    side.meet(Other())
+    quirk = "efault_beyond_eof_moves_size"
+    side.run(workload, None, frozenset({quirk}))
+    behaviour, run = asked[0]
+    assert behaviour.iomap is False
+    assert behaviour.quirks == {quirk}
+    assert run.config.path == "iomap"
+
+
+def test_a_kept_trace_is_a_side(tmp_path, workload):
+    path = tmp_path / "actual.json"
+    trace = make_trace(workload, "kernel", RELEASE)
+    path.write_bytes(encode(trace))
+    pair = make_pair(f"model:recording={path}", Choice())
+    assert pair.actual.run(workload) == trace
+    assert RELEASE in pair.header()[1]
+    with pytest.raises(UsageError, match="is a trace of"):
+        pair.actual.run(make_workload("fsync a"))
+
+
+def test_a_file_that_is_no_trace_is_a_usage_error(tmp_path):
+    path = tmp_path / "actual.json"
+    path.write_text("{}")
+    with pytest.raises(UsageError, match="is no trace"):
+        TraceSide(path)
