@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from model.errors import OpError
+from model.file_write import buffered_write
 from model.inode import Inode
 from model.map_blocks import map_blocks
+from model.source import Source
 from model.truncate import block_zero_eof
-from model.units import SECTOR, UNWRITTEN, WRITTEN, ceil_div
+from model.units import HOLE, SECTOR, UNWRITTEN, WRITTEN, ceil_div
 
 __all__ = ["dio_write"]
 
@@ -14,6 +16,9 @@ __all__ = ["dio_write"]
 def dio_write(inode: Inode, pos: int, data: bytes) -> int:
     """Write around the page cache; returns bytes written. Raises `OpError`."""
     sb = inode.sb
+    if sb.data_journal or inode.inline:
+        sb.rule("no direct I/O: ext4_should_use_dio")
+        return buffered_write(inode, pos, Source(data))
     length = len(data)
     if (pos | length) % SECTOR:
         raise OpError("EINVAL")
@@ -23,6 +28,9 @@ def dio_write(inode: Inode, pos: int, data: bytes) -> int:
         block_zero_eof(inode, inode.size, pos)
     sb.flush_range(inode, pos, pos + length)
     _invalidate(inode, pos, pos + length)
+    hole = first_hole(inode, pos, length)
+    if hole is not None:
+        return _with_fallback(inode, pos, data, hole)
     at, end = pos // sb.block_size, ceil_div(pos + length, sb.block_size)
     old_eof = inode.size
     unwritten: list[tuple[int, int]] = []
@@ -39,6 +47,32 @@ def dio_write(inode: Inode, pos: int, data: bytes) -> int:
     inode.disksize = max(inode.disksize, min(pos + length, inode.size))
     sb.rule("direct write: ext4_dio_write_iter")
     return length
+
+
+def first_hole(inode: Inode, pos: int, length: int) -> int | None:
+    """The byte at which a write within a file without extents meets a hole below EOF: such
+    holes can't be filled by direct I/O (ext4_iomap_alloc)."""
+    if inode.extents:
+        return None
+    size = inode.sb.block_size
+    for run in inode.es.pieces(pos // size, ceil_div(min(pos + length, inode.size), size)):
+        if run.state == HOLE:
+            return max(run.start * size, pos)
+    return None
+
+
+def _with_fallback(inode: Inode, pos: int, data: bytes, hole: int) -> int:
+    """Write directly up to the hole, through the page cache from there on; what the page
+    cache got is written back and dropped. Raises `OpError`."""
+    if hole > pos:
+        dio_write(inode, pos, data[: hole - pos])
+    inode.sb.rule("direct write into a hole: ext4_dio_write_iter falls back")
+    wrote = buffered_write(inode, hole, Source(data[hole - pos :]))
+    inode.sb.flush_range(inode, hole, hole + wrote)
+    for folio in inode.cache.overlapping(hole, hole + wrote):
+        if not folio.dirty:
+            inode.cache.drop(folio)
+    return hole - pos + wrote
 
 
 def _map_for_dio(inode: Inode, at: int, end: int, size: int) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from model.errors import OpError
-from model.extent_status import Run
+from model.indirect_tree import max_file_bytes
 from model.inode import Inode
 from model.map_blocks import map_blocks
 from model.truncate import block_zero_eof, zero_partial
@@ -139,13 +139,15 @@ def update_disksize_before_punch(inode: Inode, off: int, length: int) -> None:
 def punch_hole(inode: Inode, off: int, length: int) -> None:
     """PUNCH_HOLE: whole blocks go, edges are zeroed (ext4_punch_hole)."""
     check_range(inode, off, length)
-    if off >= inode.size:
+    size = inode.sb.block_size
+    last = max_bytes(inode) if inode.extents else max_file_bytes(size) - size
+    if off >= inode.size or off >= last:
         inode.sb.rule("punch past EOF: ext4_punch_hole")
         return
-    size = inode.sb.block_size
     end = off + length
     if end >= inode.size:
         end = round_up(inode.size, size)
+    end = min(end, last)
     update_disksize_before_punch(inode, off, end - off)
     low, high = ceil_div(off, size), end // size
     if high > low:
