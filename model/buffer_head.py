@@ -56,7 +56,7 @@ def _one_chunk(
     inode: Inode, pos: int, want: int, source: Source, done: int
 ) -> tuple[int, int]:
     """Begin, copy, end; returns bytes copied and bytes accepted."""
-    delayed = inode.sb.delalloc and not nonda_switch(inode.sb)
+    delayed = inode.delalloc and not nonda_switch(inode.sb)
     folio, new = write_begin(inode, pos, want, delayed)
     length = min(want, folio.end - pos)
     copied = min(length, max(source.readable - done, 0))

@@ -20,14 +20,38 @@ _ZEROS = bytes(CHUNK)
 class Content:
     """Sparse bytes in chunks of 64 KiB."""
 
-    __slots__ = ("chunks",)
+    __slots__ = ("chunks", "lost")
 
     def __init__(self) -> None:
         self.chunks: dict[int, bytearray] = {}
+        self.lost: list[tuple[int, int]] = []
+
+    def lose(self, start: int, end: int) -> None:
+        """Bytes `[start, end)` can't be known from here on."""
+        self._regain(start, end)
+        if start < end:
+            self.lost.append((start, end))
+
+    def _regain(self, start: int, end: int) -> None:
+        """Bytes `[start, end)` are known again."""
+        if self.lost:
+            kept = [
+                part
+                for low, high in self.lost
+                for part in ((low, min(high, start)), (max(low, end), high))
+            ]
+            self.lost = [(low, high) for low, high in kept if low < high]
+
+    def undefined(self, size: int) -> tuple[tuple[int, int], ...]:
+        """What can't be known of the first `size` bytes, as `(start, length)`."""
+        return tuple(
+            (low, min(high, size) - low) for low, high in sorted(self.lost) if low < size
+        )
 
     def write(self, pos: int, data: bytes | memoryview) -> None:
         """Put `data` at byte `pos`."""
         at, view = 0, memoryview(data)
+        self._regain(pos, pos + len(view))
         while at < len(view):
             index, off = divmod(pos + at, CHUNK)
             count = min(CHUNK - off, len(view) - at)
@@ -39,6 +63,7 @@ class Content:
 
     def zero(self, start: int, end: int | None = None) -> None:
         """Make bytes `[start, end)` zero; without `end` all from `start` on."""
+        self._regain(start, (1 << 63) if end is None else end)
         last = CHUNK * (max(self.chunks, default=-1) + 1)
         end = last if end is None else min(end, last)
         if end <= start:
@@ -70,8 +95,12 @@ class Content:
     def move(self, start: int, target: int, size: int) -> None:
         """Shift bytes `[start, size)` to begin at `target` (collapse and insert range)."""
         tail = self.read(start, size - start)
+        delta = target - start
+        lost = [(max(low, start) + delta, high + delta) for low, high in self.lost if high > start]
         self.zero(min(start, target))
         self.write(target, tail)
+        for low, high in lost:
+            self.lose(low, high)
 
     def sha256(self, size: int) -> str:
         """Digest of the first `size` bytes."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from model.buffer_head import generic_perform_write
 from model.errors import OpError
+from model.indirect_tree import max_file_bytes
 from model.inode import Inode
+from model.iomap_write import iomap_buffered_write
 from model.source import Source
 from model.truncate import block_zero_eof
 from model.units import EOF_BLOCK
@@ -15,7 +17,9 @@ MAX_LFS_FILESIZE = (1 << 63) - 1
 
 
 def max_size(inode: Inode) -> int:
-    """Bytes of the longest file (s_maxbytes, ext4_max_size)."""
+    """Bytes of the longest file (s_maxbytes, ext4_max_size; s_bitmap_maxbytes)."""
+    if not inode.extents:
+        return max_file_bytes(inode.sb.block_size)
     return min(EOF_BLOCK * inode.sb.block_size, MAX_LFS_FILESIZE)
 
 
@@ -33,4 +37,6 @@ def buffered_write(inode: Inode, pos: int, source: Source) -> int:
         source = source.cut(limit - pos)
     if pos > inode.size:
         block_zero_eof(inode, inode.size, pos)
+    if inode.iomap:
+        return iomap_buffered_write(inode, pos, source)
     return generic_perform_write(inode, pos, source)

@@ -44,7 +44,6 @@ class Inode:
         self.uid = self.flags = 0
         self.delalloc = sb.delalloc
         self.inline = False
-        self.undefined: list[tuple[int, int]] = []
 
     # --- size ----------------------------------------------------------------------------
 
@@ -63,6 +62,11 @@ class Inode:
     def sectors(self) -> int:
         """st_blocks: on-disk and reserved, in sectors (ext4_file_getattr)."""
         return self.disk_sectors + self.reserved * self.sb.ratio * self.sb.block_size // SECTOR
+
+    def lose_content(self, start: int, end: int) -> None:
+        """Bytes `[start, end)` are stale memory: nobody can know them."""
+        if self.sb.quirk("stale_folio_after_short_copy"):
+            self.content.lose(start, end)
 
     # --- the map -------------------------------------------------------------------------
 

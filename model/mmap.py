@@ -6,6 +6,7 @@ from model.balloc import nonda_switch, should_retry_alloc
 from model.buffer_head import block_write_begin
 from model.errors import OpError
 from model.inode import Inode
+from model.iomap_write import iomap_page_mkwrite
 from model.page_cache import Folio
 from model.units import PAGE, ceil_div, round_up
 from workloads.content import pattern
@@ -47,9 +48,7 @@ def page_mkwrite(inode: Inode, folio: Folio) -> None:
     sb = inode.sb
     end = min(folio.end, round_up(inode.size, sb.block_size))
     if inode.iomap:
-        from model.iomap_write import iomap_page_mkwrite  # noqa: PLC0415
-
-        iomap_page_mkwrite(inode, folio, end)
+        iomap_page_mkwrite(inode, folio)
         return
     delayed = sb.delalloc and not nonda_switch(sb)
     retries = 0

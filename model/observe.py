@@ -66,8 +66,10 @@ def _extents(inode: Inode) -> tuple[Extent, ...]:
 
 def content_of(inode: Inode) -> Content:
     """What reading the whole file gives."""
+    undefined = inode.content.undefined(inode.size)
     return Content(
         size=inode.size,
-        sha256=inode.content.sha256(inode.size),
+        sha256=None if undefined else inode.content.sha256(inode.size),
         blocks=inode.content.checksums(inode.size),
+        undefined=undefined,
     )

@@ -27,21 +27,33 @@ def write_order(index: int, length: int, max_folio: int) -> int:
     return order
 
 
+def _halves(index: int, pages: int, edges: set[int]) -> Iterator[tuple[int, int]]:
+    """Pieces of a folio that is halved until each page of `edges` stands alone."""
+    if pages == 1 or not any(index <= edge < index + pages for edge in edges):
+        yield index, pages
+        return
+    half = pages // 2
+    yield from _halves(index, half, edges)
+    yield from _halves(index + half, half, edges)
+
+
 class Folio:
     """`pages` pages from page `index`; the bit fields count blocks from its start.
 
     `uptodate` blocks hold what a read would give, `dirty` ones wait for writeback.
     `mapped` (buffer_head only) are buffers whose state was looked up in the file's map,
     `delay` those that were delayed then and have not been written back since;
-    `buffers` tells whether there are buffer heads at all.
+    `buffers` tells whether there are buffer heads at all, `state` (iomap only) whether
+    there is per-block state; without, the folio is dirty as a whole.
     """
 
-    __slots__ = ("buffers", "delay", "dirty", "index", "mapped", "pages", "per_page", "uptodate")
+    __slots__ = ("buffers", "delay", "dirty", "index", "mapped", "pages", "per_page", "state",
+                 "uptodate")  # fmt: skip
 
     def __init__(self, index: int, pages: int, per_page: float) -> None:
         self.index, self.pages, self.per_page = index, pages, per_page
         self.uptodate = self.dirty = self.mapped = self.delay = 0
-        self.buffers = False
+        self.buffers = self.state = False
 
     @property
     def start(self) -> int:
@@ -185,26 +197,35 @@ class PageCache:
                 self._truncate_partial(folio, start, end)
 
     def _truncate_partial(self, folio: Folio, start: int, end: int) -> None:
-        bits = self.whole_bits(folio, start, end)
-        self.clean(folio, bits)
-        folio.mapped &= ~bits
-        folio.delay &= ~bits
-        if not (folio.full and not folio.buffers):
-            folio.uptodate &= ~bits if not folio.full else ~0
-        if folio.pages > 1 and not (folio.dirty and folio.buffers):
+        """Forget a part of a folio, then try to split it (truncate_inode_partial_folio).
+
+        A dirty folio that has buffers or per-block state is not split, and without such
+        state its blocks can't become clean one by one.
+        """
+        held = bool(folio.dirty) and folio.state
+        if folio.buffers or folio.state:
+            bits = self.whole_bits(folio, start, end)
+            self.clean(folio, bits)
+            folio.mapped &= ~bits
+            folio.delay &= ~bits
+            if not folio.full:
+                folio.uptodate &= ~bits
+        if folio.pages > 1 and not held and not (folio.buffers and folio.dirty):
             self._split(folio, start, end)
 
     def _split(self, folio: Folio, start: int, end: int) -> None:
-        """Split to single pages and drop those inside `[start, end)` (truncate_inode_partial_folio)."""
+        """Halve the folio towards the pages at the edges of `[start, end)`, drop what is
+        inside (folio_split, truncate_inode_pages_range)."""
+        edges = {max(start, folio.start) // PAGE}
+        if end < folio.end:
+            edges.add(end // PAGE)
         self.drop(folio)
-        for page in range(folio.index, folio.index + folio.pages):
-            if start <= page * PAGE and (page + 1) * PAGE <= end:
+        for index, pages in _halves(folio.index, folio.pages, edges):
+            if start <= index * PAGE and (index + pages) * PAGE <= end:
                 continue
-            low = (page - folio.index) * self.per_page
-            part = self.add(page, 0)
-            part.buffers = False
+            low = (index - folio.index) * self.per_page
+            part = self.add(index, pages.bit_length() - 1)
             part.uptodate = folio.uptodate >> low & part.all
-            part.mapped = 0
             self.mark_dirty(part, folio.dirty >> low & part.all)
 
     def read(self, start: int, end: int) -> None:

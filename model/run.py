@@ -290,7 +290,7 @@ def _rename(mount: Mount, op: ops.Rename) -> Result:
     return 0
 
 
-UNCOVERED_IMAGES = frozenset({"inline"})
+UNCOVERED_IMAGES: frozenset[str] = frozenset()
 COVERED_OPTIONS = frozenset(
     {
         "delalloc", "nodelalloc", "dioread_lock", "dioread_nolock", "buffered_iomap",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from model.inode import Inode
-from model.units import EOF_BLOCK, PAGE, WRITTEN, ceil_div, round_up
+from model.units import EOF_BLOCK, HOLE, PAGE, UNWRITTEN, WRITTEN, ceil_div, round_up
 
 __all__ = ["block_zero_eof", "evict", "setattr_size", "truncate", "truncate_failed_write",
            "zero_partial"]  # fmt: skip
@@ -16,6 +16,8 @@ def zero_partial(inode: Inode, start: int, end: int) -> bool:
     Returns False where there is nothing to zero: a hole, or unwritten or delayed without
     a buffer that was mapped before. The folio is there afterwards in any case.
     """
+    if inode.iomap:
+        return _iomap_zero(inode, start, end)
     cache = inode.cache
     block = start // inode.sb.block_size
     folio = cache.get(start // PAGE) or cache.add(start // PAGE, 0)
@@ -26,6 +28,30 @@ def zero_partial(inode: Inode, start: int, end: int) -> bool:
         return False
     inode.content.zero(start, end)
     folio.mapped |= bit
+    folio.uptodate |= bit
+    cache.mark_dirty(folio, bit)
+    return True
+
+
+def _iomap_zero(inode: Inode, start: int, end: int) -> bool:
+    """The same on the iomap path (iomap_zero_range).
+
+    A hole or unwritten block under a dirty folio is written back first, and zeroed if that
+    has made it written; under a clean one it is skipped without touching the cache.
+    """
+    cache, block = inode.cache, start // inode.sb.block_size
+    folio = cache.get(start // PAGE)
+    if inode.es.lookup(block).state in (HOLE, UNWRITTEN):
+        if folio is None or not folio.dirty:
+            return False
+        inode.sb.rule("flush before zeroing: iomap_zero_iter_flush_and_stale")
+        inode.sb.flush_range(inode, start, end)
+        if inode.es.lookup(block).state in (HOLE, UNWRITTEN):
+            return False
+    folio = cache.get(start // PAGE) or cache.add(start // PAGE, 0)
+    bit = cache.bits(folio, start, end)
+    inode.content.zero(start, end)
+    folio.state = folio.count > 1
     folio.uptodate |= bit
     cache.mark_dirty(folio, bit)
     return True
@@ -56,8 +82,6 @@ def truncate(inode: Inode) -> None:
     if inode.size == 0 and "noauto_da_alloc" not in sb.options:
         inode.alloc_on_close = True
     block_zero_eof(inode, inode.size)
-    if inode.iomap and inode.size % sb.block_size:
-        sb.flush_range(inode, inode.size, round_up(inode.size, sb.block_size))
     inode.prealloc.discard()
     inode.disksize = inode.size
     first = ceil_div(inode.size, sb.block_size)
