@@ -51,8 +51,8 @@ PANIC = (
 )
 
 
-def _descriptors() -> set[str]:
-    return {path.name for path in Path("/proc/self/fd").iterdir()}
+def _descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 class FakeQemu:
@@ -105,6 +105,9 @@ class FakeQemu:
 
     def close(self) -> None:
         self.running = False
+        with contextlib.suppress(OSError):
+            self.agent_here.shutdown(socket.SHUT_RDWR)
+        self._thread.join(5)
         self.agent_here.close()
         self.console_here.close()
         os.close(self._log_here)

@@ -21,7 +21,8 @@ HANG = re.compile(
 """The first line of a report that the kernel makes no progress."""
 
 BLOCKED = re.compile(
-    r"task:\S+ +state:D[^\r\n]*(?:\r?\n(?!.*task:)[^\r\n]*){0,60}?(?:ext4|jbd2)_?\w*\+[^\r\n]*"
+    r"task:(?P<task>\S+) +state:D[^\r\n]*(?:\r?\n(?!.*task:)[^\r\n]*){0,60}?"
+    r"\b(?P<function>(?:ext4|jbd2)_?\w*)\+"
 )
 """A task in the list of sysrq-w that is blocked inside ext4 or jbd2."""
 

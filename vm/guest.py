@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -112,6 +113,10 @@ class _Network:
             self.tap = None
 
 
+_SYSRQ_PAUSE = 0.3
+"""Seconds that a key for sysrq gets to take effect."""
+
+
 class _Process:
     """QEMU as `Link` sees it."""
 
@@ -129,8 +134,10 @@ class _Process:
         return self._qemu.control.status()
 
     def show_blocked_tasks(self) -> None:
-        self._qemu.control.send_break()
-        self._qemu.console.sendall(b"w")
+        for key in b"9w5":  # everything to the console; blocked tasks; warnings only again
+            self._qemu.control.send_break()
+            self._qemu.console.sendall(bytes([key]))
+            time.sleep(_SYSRQ_PAUSE)
 
 
 class Guest:

@@ -125,7 +125,9 @@ class Link:
         if self.console.fatal:
             self._panicked()
         blocked = BLOCKED.search(self.console.text_from(start))
-        reason = blocked.group(0).strip() if blocked else self.console.hang
+        reason = self.console.hang
+        if blocked:
+            reason = f"task {blocked['task']} is blocked in {blocked['function']}"
         if reason:
             text = self.console.text_from(start)
             message = f"the kernel hangs in {what}: {reason}"

@@ -37,6 +37,7 @@ COMMAND_LINE = (
     "loglevel=5",  # warnings reach the console, where the host sees them
     "panic=0",  # a guest that reboots loses its last words
     "oops=panic",
+    "sysrq_always_enabled",  # a guest that hangs is asked for its blocked tasks
     "init_on_alloc=0",  # stale memory must show
     "init_on_free=0",
     "page_poison=1",
