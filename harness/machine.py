@@ -151,7 +151,7 @@ class GuestSide(Side):
         guest = self._alive()
         self._report = ""
         try:
-            return guest.run(on_path(workload, self.forced_path), placement)
+            trace = guest.run(on_path(workload, self.forced_path), placement)
         except KernelPanicError as error:
             guest.dead = True
             self._report = error.report
@@ -161,6 +161,9 @@ class GuestSide(Side):
         except BaseException:  # Ctrl-C too: what the guest is at is not known any more
             guest.dead = True
             raise
+        if trace.final is not None and trace.final.log:
+            guest.dead = True  # a kernel that has complained once may keep quiet the next time
+        return trace
 
     def save_evidence(self, directory: Path) -> None:
         """The disk's image (gzip), the console's and netconsole's text, a panic's report."""

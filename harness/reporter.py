@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from _pytest.junitxml import xml_key  # the fixture for it does not reach this far
 
 from harness.errors import MACHINERY
 from harness.lab import LAB
@@ -42,6 +43,15 @@ class Reporter:
         self.results = Results(folder)
         self.interrupted = False
         self.unusable = False
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self) -> None:
+        """JUnit's file, too, begins with what was tested and what was not."""
+        junit = self.config.stash.get(xml_key, None)
+        lab = self.config.stash[LAB]
+        if junit is not None and lab.prepared:
+            for number, line in enumerate(lab.pair.header()):
+                junit.add_global_property(f"ext4diff {number}", line)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(

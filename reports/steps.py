@@ -10,15 +10,16 @@ from workloads.syntax import format_op
 
 __all__ = ["step_table"]
 
-RED, GREEN = "31", "32"
+COLOURS = {"x": "31", "=": "32", "k": "33"}
 HEAD = ("", "step", "operation", "result", "file", "size", "blocks", "resv", "extents")
 
 
 def step_table(compared: Compared, *, colour: bool = False) -> list[str]:
     """Lines for each step of the actual side: a row per file that the step changed.
 
-    `=` marks a step in which both sides agree, `x` one in which they differ, `?` one that
-    was not compared. `blocks` are 512-byte sectors, `resv` reserved clusters.
+    `=` marks a step in which both sides agree, `k` one in which they do because the model
+    follows a known issue, `x` one in which they differ, `?` one that was not compared.
+    `blocks` are 512-byte sectors, `resv` reserved clusters.
     """
     actual = compared.actual
     if actual is None:
@@ -28,7 +29,8 @@ def step_table(compared: Compared, *, colour: bool = False) -> list[str]:
     before = actual.start
     for index, step in enumerate(actual.steps):
         judged = index < compared.verdict.steps
-        mark = "x" if index in differing else "=" if judged else "?"
+        mark = _mark(compared, index) if judged and index not in differing else ""
+        mark = mark or ("x" if index in differing else "?")
         operation = format_op(compared.verdict.workload.ops[index], index)
         rows += _rows(mark, index, operation, step, before)
         before = step.observation
@@ -36,6 +38,11 @@ def step_table(compared: Compared, *, colour: bool = False) -> list[str]:
     rows.append((final, "end", "sync, drop_caches, umount, mount, e2fsck", *[""] * 6))
     head, *lines = columns(rows, indent=" ")
     return [head, *(_coloured(line, colour) for line in lines)]
+
+
+def _mark(compared: Compared, index: int) -> str:
+    expected = compared.expected
+    return "k" if expected is not None and expected.steps[index].quirks else "="
 
 
 def _rows(
@@ -63,7 +70,5 @@ def _seen(file: FileObservation) -> tuple[str, str, str, str]:
 
 
 def _coloured(line: str, colour: bool) -> str:
-    mark = line.strip()[:1]
-    if mark == "x":
-        return paint(line, RED, colour)
-    return paint(line, GREEN, colour) if line.startswith(" =") else line
+    code = COLOURS.get(line[1:2])
+    return line if code is None else paint(line, code, colour)

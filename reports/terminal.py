@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.known import KNOWN_ISSUES
 from harness.trace import FileObservation, Observation, Trace
 from harness.verdict import Compared, Mismatch, Outcome, Place, Verdict
 from reports.blockmap import CHARACTERS, LEGEND, Picture, compare_maps
@@ -45,8 +46,7 @@ def explain(compared: Compared, *, colour: bool = False, kept_in: Path | None = 
     lines = [paint(headline(verdict), BOLD, colour)]
     if verdict.kernel:
         lines.append(f"kernel {verdict.kernel}, {verdict.workload.config.path} path")
-    if verdict.known:
-        lines.append(f"the model follows known issues: {', '.join(verdict.known)}")
+    lines += _known(verdict)
     if verdict.mismatches:
         first = verdict.mismatches[0].place
         lines += ["", *_done(verdict, first, colour)]
@@ -57,6 +57,23 @@ def explain(compared: Compared, *, colour: bool = False, kept_in: Path | None = 
     if kept_in is not None:
         lines += ["", f"Kept in: {kept_in}"]
     return "\n".join(lines)
+
+
+def _known(verdict: Verdict) -> list[str]:
+    """The known issues that the expecting side follows, each with what it does and why."""
+    issues = {issue.name: issue for issue in KNOWN_ISSUES}
+    lines = []
+    for name in verdict.known:
+        lines.append(f"{verdict.subjects[0]} follows the known issue {name}")
+        if name in issues:
+            lines += [
+                f"  when {issues[name].condition}:",
+                f"  {issues[name].observable}",
+                f"  ({issues[name].reason})",
+            ]
+    for name in verdict.gone:
+        lines.append(f"the known issue {name} should show here and does not any more")
+    return lines
 
 
 def _field_text(mismatch: Mismatch) -> str:

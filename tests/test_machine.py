@@ -7,6 +7,7 @@ import gzip
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from fakes import RELEASE, make_trace, make_workload
 
@@ -43,6 +44,8 @@ class FakeGuest:
         self.runs.append(workload)
         if isinstance(self.answer, BaseException):
             raise self.answer
+        if self.answer is not None:
+            return self.answer
         return make_trace(workload, "kernel", RELEASE)
 
     def close(self):
@@ -105,6 +108,17 @@ def test_a_guest_that_died_or_was_interrupted_is_replaced(host, side, workload, 
     assert host.guests[0].closed == 0  # its image and log are still wanted
     side.run(workload)
     assert host.guests[0].closed == 1
+    assert len(host.guests) == 2
+
+
+def test_a_kernel_that_complained_is_not_used_again(host, side, workload):
+    """WARN_ONCE says it once a boot: the next workload would pass."""
+    clean = make_trace(workload, "kernel", RELEASE)
+    final = msgspec.structs.replace(clean.final, log=("WARNING: at fs/ext4/inode.c",))
+    host.guests[0].answer = msgspec.structs.replace(clean, final=final)
+    assert side.run(workload).final == final
+    assert host.guests[0].closed == 0  # its image and log are still wanted
+    side.run(workload)
     assert len(host.guests) == 2
 
 

@@ -237,6 +237,7 @@ def test_junit_keeps_errors_failures_and_refusals_apart_and_has_properties(every
     assert properties["outcome"] == "mismatch"
     assert properties["config"] == "1k@delalloc"
     assert properties["kernel"] == RELEASE
+    assert "NOT TESTED" in (properties["ext4diff 0"] or "")
 
 
 def test_every_result_is_kept_and_the_guests_are_closed(everything):
@@ -314,10 +315,11 @@ def test_a_worker_that_dies_is_status_3(bench):
     assert run.says("*trouble: *die.ops*crashed*")
 
 
-def test_a_guest_that_never_comes_up_ends_the_run(tmp_path):
+@pytest.mark.parametrize("workers", [(), ("-n", "1")])
+def test_a_guest_that_never_comes_up_ends_the_run(tmp_path, workers):
     bench = Bench(tmp_path, MOOD="dead")
     bench.write("broken", "fine")
-    run = bench.run()
+    run = bench.run(*workers)
     assert run.status == 3
     assert run.says("*no guest comes up*")
 

@@ -9,6 +9,7 @@ from harness.compare import compare
 from harness.trace import Extent, FileObservation, State, Step
 from harness.verdict import Compared, Mismatch, Outcome, Verdict
 from reports.blockmap import block_map, compare_maps
+from reports.steps import step_table
 from reports.summary import digest, summarise
 from reports.terminal import explain, headline
 
@@ -134,3 +135,25 @@ def test_an_empty_run_says_so():
 def test_one_line_for_each_outcome(workload):
     verdict = Verdict(workload, ("model", "guest"), steps=3, broken="BootError: silent")
     assert headline(verdict).endswith(f"{Outcome.BROKEN}: BootError: silent")
+
+
+def test_the_step_table_marks_agreement_known_issues_and_differences():
+    expected = make_trace(steps={0: Step(4096, (), seen(), quirks=("x",)), 1: Step(1, (), seen())})
+    actual = make_trace(subject="guest", steps={0: Step(4096, (), seen()), 1: Step(2, (), seen())})
+    lines = step_table(Compared(compare(expected, actual), expected, actual))
+    assert [line[1] for line in lines[1:]] == ["k", "x", "=", "="]
+    assert " ".join(lines[1].split()) == "k 1 pwrite a 0 4k 4096 a 4096 8 1 4k delayed at 0"
+    assert "(no file changed)" in lines[2]
+
+
+def test_steps_that_were_not_judged_are_marked_as_such(workload):
+    verdict = Verdict(workload, ("model", "guest"), refused="quota")
+    lines = step_table(Compared(verdict, None, make_trace(subject="guest")))
+    assert [line[1] for line in lines[1:]] == ["?", "?", "?", "?"]
+
+
+def test_a_known_issue_is_explained(workload):
+    verdict = Verdict(workload, ("model", "guest"), known=("efault-beyond-eof-moves-size",))
+    text = explain(Compared(verdict))
+    assert "model follows the known issue efault-beyond-eof-moves-size" in text
+    assert "i_size moves" in text
