@@ -145,12 +145,10 @@ class Durable:
             if (block in unchanged) and block not in dirty:
                 fresh.content.write(pos, live.content.read(pos, size))
             elif block in saved.stale or id(live) in self._flushed:
-                fresh.undefined.append((pos, size))
+                fresh.content.lose(pos, pos + size)
             else:
                 fresh.content.write(pos, saved.content.read(pos, size))
         fresh.content.zero(fresh.size)
-        fresh.undefined = [(at, min(count, fresh.size - at))
-                           for at, count in fresh.undefined if at < fresh.size]  # fmt: skip
 
 
 def _map_of(inode: Inode) -> tuple[int, tuple[Run, ...], int]:
