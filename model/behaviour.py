@@ -42,8 +42,10 @@ QUIRKS: dict[str, Quirk] = {
         ),
         Quirk(
             "inline_truncate_loses_mmap_store",
-            "Stored bytes of a file that once was inline are gone after truncate and remount.",
-            "not found yet; inline_data with buffer_head, 7.2 and 7.3",
+            "What was written to the first block of a file that held its data inline is gone "
+            "after umount, if truncate, fallocate or a store through a mapping gave it the block.",
+            "ext4_convert_inline_data_nolock writes the block through the journal as metadata; "
+            "nothing forgets it there, so a later checkpoint undoes file data written over it",
         ),
         Quirk(
             "indirect_delayed_tail_is_hole",

@@ -7,7 +7,6 @@ from model.file_write import buffered_write
 from model.inode import Inode
 from model.map_blocks import map_blocks
 from model.source import Source
-from model.truncate import block_zero_eof
 from model.units import HOLE, SECTOR, UNWRITTEN, WRITTEN, ceil_div
 
 __all__ = ["dio_write"]
@@ -19,13 +18,12 @@ def dio_write(inode: Inode, pos: int, data: bytes) -> int:
     if sb.data_journal or inode.inline:
         sb.rule("no direct I/O: ext4_should_use_dio")
         return buffered_write(inode, pos, Source(data))
+    inode.may_inline = False
     length = len(data)
     if (pos | length) % SECTOR:
         raise OpError("EINVAL")
     if not length:
         return 0
-    if pos > inode.size:
-        block_zero_eof(inode, inode.size, pos)
     sb.flush_range(inode, pos, pos + length)
     _invalidate(inode, pos, pos + length)
     hole = first_hole(inode, pos, length)

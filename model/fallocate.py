@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from model.errors import OpError
+from model.inline_data import convert_inline_data
 from model.indirect_tree import max_file_bytes
 from model.inode import Inode
 from model.map_blocks import map_blocks
@@ -24,11 +25,13 @@ __all__ = ["allocate", "collapse_range", "insert_range", "punch_hole", "zero_ran
 
 
 def check_range(inode: Inode, off: int, length: int) -> None:
-    """Errors that all modes share, in the kernel's order (vfs_fallocate)."""
+    """Errors that all modes share, in the kernel's order (vfs_fallocate); then no data stays
+    inline (ext4_fallocate)."""
     if off < 0 or length <= 0:
         raise OpError("EINVAL")
     if off + length > max_bytes(inode):
         raise OpError("EFBIG")
+    convert_inline_data(inode)
 
 
 def max_bytes(inode: Inode) -> int:
@@ -84,10 +87,10 @@ def zero_range(inode: Inode, off: int, length: int, keep_size: bool) -> None:
     if off % size or end % size:
         alloc_file_blocks(inode, off // size, ceil_div(end, size), new_size)
     update_disksize_before_punch(inode, off, length)
+    inode.cache.truncate(off, end)
     if high > low:
         if new_size > inode.size:
             block_zero_eof(inode, inode.size)
-        inode.cache.truncate(low * size, high * size)
         inode.content.zero(low * size, high * size)
         _convert_unwritten(inode, low, high)
     if new_size:
@@ -150,8 +153,8 @@ def punch_hole(inode: Inode, off: int, length: int) -> None:
     end = min(end, last)
     update_disksize_before_punch(inode, off, end - off)
     low, high = ceil_div(off, size), end // size
+    inode.cache.truncate(off, end)
     if high > low:
-        inode.cache.truncate(low * size, high * size)
         inode.content.zero(low * size, high * size)
     zero_edges(inode, off, end)
     if high > low:

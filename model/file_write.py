@@ -5,6 +5,7 @@ from __future__ import annotations
 from model.buffer_head import generic_perform_write
 from model.errors import OpError
 from model.indirect_tree import max_file_bytes
+from model.inline_write import inline_write
 from model.inode import Inode
 from model.iomap_write import iomap_buffered_write
 from model.source import Source
@@ -18,7 +19,7 @@ MAX_LFS_FILESIZE = (1 << 63) - 1
 
 def max_size(inode: Inode) -> int:
     """Bytes of the longest file (s_maxbytes, ext4_max_size; s_bitmap_maxbytes)."""
-    if not inode.extents:
+    if not inode.extents or inode.inline:
         return max_file_bytes(inode.sb.block_size)
     return min(EOF_BLOCK * inode.sb.block_size, MAX_LFS_FILESIZE)
 
@@ -39,4 +40,8 @@ def buffered_write(inode: Inode, pos: int, source: Source) -> int:
         block_zero_eof(inode, inode.size, pos)
     if inode.iomap:
         return iomap_buffered_write(inode, pos, source)
+    if inode.may_inline or inode.inline:
+        written = inline_write(inode, pos, source)
+        if written is not None:
+            return written
     return generic_perform_write(inode, pos, source)

@@ -43,7 +43,9 @@ class Inode:
         self.alloc_on_close = False
         self.uid = self.flags = 0
         self.delalloc = sb.delalloc
-        self.inline = False
+        self.inline, self.may_inline = False, sb.inline
+        self.inline_size = 0
+        self.journaled: tuple[int | None, bytes] | None = None
 
     # --- size ----------------------------------------------------------------------------
 
@@ -60,8 +62,11 @@ class Inode:
 
     @property
     def sectors(self) -> int:
-        """st_blocks: on-disk and reserved, in sectors (ext4_file_getattr)."""
-        return self.disk_sectors + self.reserved * self.sb.ratio * self.sb.block_size // SECTOR
+        """st_blocks: on-disk and reserved, in sectors, and what inline data would take
+        (ext4_file_getattr)."""
+        inline = ceil_div(self.size, SECTOR) if self.inline else 0
+        reserved = self.reserved * self.sb.ratio * self.sb.block_size // SECTOR
+        return self.disk_sectors + reserved + inline
 
     def lose_content(self, start: int, end: int) -> None:
         """Bytes `[start, end)` are stale memory: nobody can know them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from model.balloc import nonda_switch, should_retry_alloc
 from model.buffer_head import block_write_begin
 from model.errors import OpError
+from model.inline_data import convert_inline_data
 from model.inode import Inode
 from model.iomap_write import iomap_page_mkwrite
 from model.page_cache import Folio
@@ -46,6 +47,10 @@ def page_mkwrite(inode: Inode, folio: Folio) -> None:
     """Map all blocks of the folio up to EOF and let all of it be written
     (ext4_page_mkwrite, block_page_mkwrite)."""
     sb = inode.sb
+    try:
+        convert_inline_data(inode)
+    except OpError:
+        raise OpError("SIGBUS") from None
     end = min(folio.end, round_up(inode.size, sb.block_size))
     if inode.iomap:
         iomap_page_mkwrite(inode, folio)

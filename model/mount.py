@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from model.behaviour import Behaviour
+from model.inline_data import checkpoint, destroy_inline_data
 from model.inode import Inode
 from model.placement import Placer
 from model.quota import Quota
@@ -79,6 +80,7 @@ class Mount:
             return
         if self.durable is not None:
             self.durable.flushed(inode)
+        destroy_inline_data(inode)
         if inode.iomap:
             iomap_writepages(inode, start, end)
         else:
@@ -126,6 +128,7 @@ class Mount:
         for inode in self.files.values():
             clear_inode(inode)
             inode.cache.truncate(0)
+            checkpoint(inode)
         if self.sb.shut_down:
             assert self.durable is not None
             self.durable.recover()
@@ -148,6 +151,7 @@ def clear_inode(inode: Inode) -> None:
     inode.prealloc.discard()
     inode.alloc_on_close = False
     inode.delalloc, inode.iomap = inode.sb.delalloc, inode.sb.iomap
+    inode.may_inline = inode.inline
     if inode.size != inode.disksize:
         inode.size = inode.disksize
         inode.content.zero(inode.size)

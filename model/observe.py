@@ -47,6 +47,9 @@ def observe_file(name: str, inode: Inode, unpredicted: dict[str, str]) -> FileOb
 def _extents(inode: Inode) -> tuple[Extent, ...]:
     """Runs of one state, in bytes; `physical` is of the first block."""
     size = inode.sb.block_size
+    if inode.inline:
+        length = min(inode.inline_size, inode.size)
+        return (Extent(0, length, State.INLINE),) if length else ()
     merged: list[tuple[int, int, int, int | None]] = []
     for run in inode.es:
         if merged and merged[-1][1] == run.start and merged[-1][2] == run.state:

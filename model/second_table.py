@@ -8,7 +8,7 @@ from typing import Any
 from harness.trace import Result
 from model.access import APPEND_ONLY, IMMUTABLE
 from model.errors import OpError
-from model.fallocate import check_range
+from model.fallocate import max_bytes
 from model.file_write import buffered_write
 from model.limits import limited_write
 from model.mmap import tagged_store
@@ -119,7 +119,11 @@ def _splice(mount: Mount, op: ops.Splice) -> Result:
 
 def _write_zeroes(mount: Mount, op: ops.WriteZeroes) -> Result:
     """Devices without an unmapping write-zeroes command refuse (ext4_fallocate)."""
-    check_range(mount.file(op.file), op.off, op.len)
+    inode = mount.file(op.file)
+    if op.off < 0 or op.len <= 0:
+        raise OpError("EINVAL")
+    if op.off + op.len > max_bytes(inode):
+        raise OpError("EFBIG")
     raise OpError("ENOTSUP")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from model.errors import OpError
 from model.inode import Inode
 from model.units import HOLE, UNWRITTEN
 
@@ -15,7 +16,10 @@ __all__ = ["data_ranges"]
 
 
 def data_ranges(inode: Inode) -> list[list[int]]:
-    """`[start, end]` of each data range in bytes, as a walk with lseek(2) finds them."""
+    """`[start, end]` of each data range in bytes, as a walk with lseek(2) finds them.
+
+    Raises `OpError` for a file whose inline data ends before EOF: lseek(2) fails there.
+    """
     found: list[list[int]] = []
     for start, end in _data(inode):
         start, end = min(start, inode.size), min(end, inode.size)  # noqa: PLW2901
@@ -31,6 +35,8 @@ def data_ranges(inode: Inode) -> list[list[int]]:
 def _data(inode: Inode) -> Iterator[tuple[int, int]]:
     size = inode.sb.block_size
     if inode.size and inode.inline:
+        if inode.size > inode.inline_size:
+            raise OpError("ENOENT")
         yield 0, inode.size
         return
     for run in inode.es.pieces(0, inode.eof_block):

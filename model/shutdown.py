@@ -184,8 +184,9 @@ def shut_down(mount: Mount, flags: int) -> None:
         raise OpError("EINVAL")
     if mount.sb.shut_down:
         return
-    if not mount.sb.journal:
-        raise NotModelledError("a shutdown without a journal is not modelled")
+    if not mount.sb.journal or mount.sb.inline:
+        lacking = "without a journal" if not mount.sb.journal else "with inline data"
+        raise NotModelledError(f"a shutdown {lacking} is not modelled")
     if flags == DEFAULT:
         mount.sync()
     elif flags == LOG_FLUSH:

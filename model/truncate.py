@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from model.inline_data import convert_inline_data, inline_truncate
 from model.inode import Inode
 from model.units import EOF_BLOCK, HOLE, PAGE, UNWRITTEN, WRITTEN, ceil_div, round_up
 
@@ -34,21 +35,14 @@ def zero_partial(inode: Inode, start: int, end: int) -> bool:
 
 
 def _iomap_zero(inode: Inode, start: int, end: int) -> bool:
-    """The same on the iomap path (iomap_zero_range).
-
-    A hole or unwritten block under a dirty folio is written back first, and zeroed if that
-    has made it written; under a clean one it is skipped without touching the cache.
-    """
-    cache, block = inode.cache, start // inode.sb.block_size
+    """The same on the iomap path: a hole, and an unwritten block under a clean folio, are
+    skipped without touching the cache (ext4_iomap_zero_begin, v2 17/22)."""
+    cache = inode.cache
     folio = cache.get(start // PAGE)
-    if inode.es.lookup(block).state in (HOLE, UNWRITTEN):
-        if folio is None or not folio.dirty:
-            return False
-        inode.sb.rule("flush before zeroing: iomap_zero_iter_flush_and_stale")
-        inode.sb.flush_range(inode, start, end)
-        if inode.es.lookup(block).state in (HOLE, UNWRITTEN):
-            return False
-    folio = cache.get(start // PAGE) or cache.add(start // PAGE, 0)
+    state = inode.es.lookup(start // inode.sb.block_size).state
+    if state == HOLE or (state == UNWRITTEN and not (folio and folio.dirty)):
+        return False
+    folio = folio or cache.add(start // PAGE, 0)
     bit = cache.bits(folio, start, end)
     inode.content.zero(start, end)
     folio.state = folio.count > 1
@@ -61,10 +55,13 @@ def block_zero_eof(inode: Inode, start: int, end: int | None = None) -> None:
     """Zero from byte `start` to the end of its block, but not past `end`
     (ext4_block_zero_eof)."""
     size = inode.sb.block_size
-    if start % size == 0:
+    if start % size == 0 or inode.inline:
         return
     stop = round_up(start, size)
-    if zero_partial(inode, start, stop if end is None else min(stop, end)):
+    stop = stop if end is None else min(stop, end)
+    if inode.iomap and inode.es.lookup(start // size).state in (HOLE, UNWRITTEN):
+        inode.sb.flush_range(inode, start, stop)
+    if zero_partial(inode, start, stop):
         inode.sb.rule("zero EOF block: ext4_block_zero_eof")
 
 
@@ -81,6 +78,9 @@ def truncate(inode: Inode) -> None:
     sb = inode.sb
     if inode.size == 0 and "noauto_da_alloc" not in sb.options:
         inode.alloc_on_close = True
+    if inode.inline:
+        inline_truncate(inode)
+        return
     block_zero_eof(inode, inode.size)
     inode.prealloc.discard()
     inode.disksize = inode.size
@@ -92,6 +92,8 @@ def truncate(inode: Inode) -> None:
 def setattr_size(inode: Inode, size: int) -> None:
     """ftruncate(2) to `size` bytes (ext4_setattr)."""
     old = inode.size
+    if inode.inline and size > inode.inline_size:
+        convert_inline_data(inode)
     if size > old:
         block_zero_eof(inode, old)
         inode.sb.rule("truncate up: ext4_setattr")
