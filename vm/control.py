@@ -56,13 +56,13 @@ class Control:
         future = asyncio.run_coroutine_threadsafe(what, self._loop)
         try:
             return future.result(timeout)
-        except (QMPError, OSError, EOFError) as error:
-            raise QemuError(f"QEMU's control connection failed: {error}") from error
         except (TimeoutError, concurrent.futures.TimeoutError) as error:
             future.cancel()
             raise QemuError(
                 f"QEMU does not answer on its control connection ({timeout} s)"
             ) from error
+        except (QMPError, OSError, EOFError) as error:
+            raise QemuError(f"QEMU's control connection failed: {error}") from error
 
     def connect(self, sock: socket.socket, timeout: float = _TIMEOUT) -> None:
         """Negotiate with the QEMU at the other end of `sock`; `QemuError` if that fails."""
@@ -107,11 +107,19 @@ class Control:
         """End the connection and the thread; does not end QEMU."""
         if self._loop.is_closed():
             return
-        if self._client is not None:
-            client, self._client = self._client, None
-            with contextlib.suppress(QemuError):  # QEMU went first
-                self._await(client.disconnect(), 2.0)
+        with contextlib.suppress(QemuError):  # QEMU went first
+            self._await(self._end(), 3.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(2.0)
         if not self._thread.is_alive():
             self._loop.close()
+
+    async def _end(self) -> None:
+        if self._client is not None:
+            client, self._client = self._client, None
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(client.disconnect(), 1.0)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.wait(others, timeout=1.0) if others else None
