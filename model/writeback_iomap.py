@@ -45,7 +45,9 @@ def _map_dirty(inode: Inode, low: int, high: int, range_end: int) -> None:
     while low < high:
         found = inode.es.lookup(low)
         if found.state == DELAYED:
-            asked = max((range_end - low * size) // size, high - low)
+            asked = high - low
+            if (range_end - low * size) // size > asked:
+                asked = range_end // size + 1 - low
             end = min(found.end, low + min(asked, MAX_WRITEPAGES_EXTENT_LEN))
             found = map_blocks(inode, low, end - low, unwritten=True, use_reserved=True)
             inode.sb.rule("allocate delayed extent: ext4_iomap_map_one_extent")
