@@ -116,6 +116,19 @@ class IndirectTree:
             block = block.slots[offset] or block
         return True
 
+    def hole(self, lblk: int) -> int:
+        """Blocks from `lblk`, which is not mapped, to the end of what its lowest missing
+        pointer would reach: a hole as a lookup reports it (ext4_ind_map_blocks)."""
+        offsets = self._offsets(lblk)
+        block, level = self._root, 0
+        while level < len(offsets) - 1 and offsets[level] in block.slots:
+            block = block.slots[offsets[level]] or block
+            level += 1
+        count = 0
+        for offset in offsets[level + 1 :]:
+            count = count * self._per + self._per - offset - 1
+        return count + 1
+
     def ranges(self) -> list[tuple[int, int]]:
         """Mapped blocks as (first, number), by first block, adjacent ones joined."""
         found: list[tuple[int, int]] = []

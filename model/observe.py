@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.trace import Content, Extent, FileObservation, Observation, State
+from model.indirect import seen_runs
 from model.inode import Inode
 from model.superblock import Superblock
 from model.units import DELAYED, UNWRITTEN, WRITTEN
@@ -51,7 +52,7 @@ def _extents(inode: Inode) -> tuple[Extent, ...]:
         length = min(inode.inline_size, inode.size)
         return (Extent(0, length, State.INLINE),) if length else ()
     merged: list[tuple[int, int, int, int | None]] = []
-    for run in inode.es:
+    for run in seen_runs(inode):
         if merged and merged[-1][1] == run.start and merged[-1][2] == run.state:
             merged[-1] = (merged[-1][0], run.end, run.state, merged[-1][3])
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from model.errors import OpError
+from model.indirect import seen_runs
 from model.inode import Inode
 from model.units import HOLE, UNWRITTEN
 
@@ -38,6 +39,9 @@ def _data(inode: Inode) -> Iterator[tuple[int, int]]:
         if inode.size > inode.inline_size:
             raise OpError("ENOENT")
         yield 0, inode.size
+        return
+    if not inode.extents:
+        yield from ((run.start * size, run.end * size) for run in seen_runs(inode))
         return
     for run in inode.es.pieces(0, inode.eof_block):
         if run.state == UNWRITTEN:
