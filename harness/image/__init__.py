@@ -1,0 +1,1 @@
+"""Images as the harness sees them: canonical form, differences, checks."""
