@@ -87,10 +87,10 @@ def zero_range(inode: Inode, off: int, length: int, keep_size: bool) -> None:
     if off % size or end % size:
         alloc_file_blocks(inode, off // size, ceil_div(end, size), new_size)
     update_disksize_before_punch(inode, off, length)
+    if new_size > inode.size:
+        block_zero_eof(inode, inode.size)
     inode.cache.truncate(off, end)
     if high > low:
-        if new_size > inode.size:
-            block_zero_eof(inode, inode.size)
         inode.content.zero(low * size, high * size)
         _convert_unwritten(inode, low, high)
     if new_size:

@@ -37,7 +37,7 @@ class Inode:
         self.tree_blocks = 0
         self.tree_unknown: str | None = None
         self.content = Content()
-        self.cache = PageCache(sb.block_size, sb.max_folio)
+        self.cache = PageCache(sb.block_size, sb.max_folio, sb.iomap)
         self.prealloc = Preallocations()
         self.writers = 0
         self.alloc_on_close = False

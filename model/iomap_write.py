@@ -178,7 +178,7 @@ def da_write_end(inode: Inode, pos: int, length: int, written: int) -> None:
     inode.sb.rule("punch stale range: ext4_iomap_buffered_da_write_end")
     punched = start
     for folio, low, high in _cached_data(inode, start, min(inode.size, end)):
-        if not folio.dirty:
+        if not inode.cache.is_dirty(folio):
             continue
         if low > punched:
             punch_delalloc(inode, punched, low)

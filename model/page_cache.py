@@ -84,8 +84,8 @@ class Folio:
 class PageCache:
     """The folios of one file."""
 
-    def __init__(self, block_size: int, max_folio: int) -> None:
-        self.block_size, self.max_folio = block_size, max_folio
+    def __init__(self, block_size: int, max_folio: int, iomap: bool = False) -> None:
+        self.block_size, self.max_folio, self.iomap = block_size, max_folio, iomap
         self.per_page = PAGE // block_size
         self._by_page: dict[int, Folio] = {}
         self._starts: list[int] = []
@@ -163,6 +163,11 @@ class PageCache:
             folio.dirty |= bits
             self.dirty_starts.add(folio.index)
 
+    def is_dirty(self, folio: Folio) -> bool:
+        """Whether the folio as a whole is marked dirty (folio_test_dirty); on the iomap path
+        it stays so when its last dirty block is forgotten, until writeback."""
+        return folio.index in self.dirty_starts
+
     def clean(self, folio: Folio, bits: int) -> None:
         """Take `bits` off the blocks that wait for writeback."""
         folio.dirty &= ~bits
@@ -179,7 +184,7 @@ class PageCache:
     def drop_clean(self) -> None:
         """Remove all folios without dirty blocks (drop_caches, invalidate_mapping_pages)."""
         for folio in self:
-            if not folio.dirty:
+            if not self.is_dirty(folio):
                 self.drop(folio)
 
     def truncate(self, start: int, end: int | None = None) -> None:
@@ -202,10 +207,12 @@ class PageCache:
         A dirty folio that has buffers or per-block state is not split, and without such
         state its blocks can't become clean one by one.
         """
-        held = bool(folio.dirty) and folio.state
+        held = self.is_dirty(folio) and folio.state
         if folio.buffers or folio.state:
             bits = self.whole_bits(folio, start, end)
             self.clean(folio, bits)
+            if held:
+                self.dirty_starts.add(folio.index)
             folio.mapped &= ~bits
             folio.delay &= ~bits
             if not folio.full:
@@ -234,4 +241,5 @@ class PageCache:
             folio = self._by_page.get(page)
             if folio is None:
                 folio = self.add(page, 0)
+                folio.state = self.iomap and folio.count > 1
             folio.uptodate = folio.all

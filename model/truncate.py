@@ -40,7 +40,7 @@ def _iomap_zero(inode: Inode, start: int, end: int) -> bool:
     cache = inode.cache
     folio = cache.get(start // PAGE)
     state = inode.es.lookup(start // inode.sb.block_size).state
-    if state == HOLE or (state == UNWRITTEN and not (folio and folio.dirty)):
+    if state == HOLE or (state == UNWRITTEN and not (folio and cache.is_dirty(folio))):
         return False
     folio = folio or cache.add(start // PAGE, 0)
     bit = cache.bits(folio, start, end)
@@ -59,7 +59,7 @@ def block_zero_eof(inode: Inode, start: int, end: int | None = None) -> None:
         return
     stop = round_up(start, size)
     stop = stop if end is None else min(stop, end)
-    if inode.iomap and inode.es.lookup(start // size).state in (HOLE, UNWRITTEN):
+    if inode.iomap and inode.es.lookup(start // size).state == UNWRITTEN:
         inode.sb.flush_range(inode, start, stop)
     if zero_partial(inode, start, stop):
         inode.sb.rule("zero EOF block: ext4_block_zero_eof")
