@@ -52,9 +52,7 @@ def generic_perform_write(inode: Inode, pos: int, source: Source) -> int:
     return done
 
 
-def _one_chunk(
-    inode: Inode, pos: int, want: int, source: Source, done: int
-) -> tuple[int, int]:
+def _one_chunk(inode: Inode, pos: int, want: int, source: Source, done: int) -> tuple[int, int]:
     """Begin, copy, end; returns bytes copied and bytes accepted."""
     delayed = inode.delalloc and not nonda_switch(inode.sb)
     folio, new = write_begin(inode, pos, want, delayed)

@@ -44,9 +44,7 @@ class Content:
 
     def undefined(self, size: int) -> tuple[tuple[int, int], ...]:
         """What can't be known of the first `size` bytes, as `(start, length)`."""
-        return tuple(
-            (low, min(high, size) - low) for low, high in sorted(self.lost) if low < size
-        )
+        return tuple((low, min(high, size) - low) for low, high in sorted(self.lost) if low < size)
 
     def write(self, pos: int, data: bytes | memoryview) -> None:
         """Put `data` at byte `pos`."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from model.errors import OpError
-from model.inline_data import convert_inline_data
 from model.indirect_tree import max_file_bytes
+from model.inline_data import convert_inline_data
 from model.inode import Inode
 from model.map_blocks import map_blocks
 from model.truncate import block_zero_eof, zero_partial
 from model.units import (
-    DELAYED,
     EOF_BLOCK,
-    HOLE,
     PAGE,
     UNWRITTEN,
     UNWRITTEN_MAX_LEN,
@@ -222,4 +220,3 @@ def _check_shift(inode: Inode, off: int, length: int) -> None:
     cluster = inode.sb.block_size * inode.sb.ratio
     if off % cluster or length % cluster:
         raise OpError("EINVAL")
-

@@ -13,7 +13,6 @@ from model.indirect import blocks_to_boundary
 from model.inode import Inode
 from model.units import (
     DELAYED,
-    HOLE,
     INIT_MAX_LEN,
     UNWRITTEN,
     UNWRITTEN_MAX_LEN,
@@ -30,6 +29,7 @@ def map_blocks(
     lblk: int,
     count: int,
     unwritten: bool,
+    *,
     use_reserved: bool = False,
     normalize: bool = True,
 ) -> Run:
