@@ -27,7 +27,7 @@ from harness.trace import (
 from harness.verdict import Mismatch, Outcome, Place, Verdict, Where
 from workloads.syntax import format_op
 
-__all__ = ["Mismatch", "Outcome", "Run", "Verdict", "compare", "runs"]
+__all__ = ["Mismatch", "Outcome", "Run", "Verdict", "compare", "complaints", "runs"]
 
 PIECE = 4096
 """Bytes that one checksum of `Content.blocks` covers."""
@@ -71,6 +71,14 @@ def compare(expected: Trace, actual: Trace) -> Verdict:
         compared=found.compared,
         not_compared=dict(found.not_compared),
     )
+
+
+def complaints(trace: Trace) -> tuple[Mismatch, ...]:
+    """What e2fsck and the kernel's log hold against `trace`, without any other trace."""
+    found = _Comparison((trace.subject, trace.subject))
+    found.at("final", "", (), {}, {})
+    found.complaints(trace.subject, trace.final)
+    return tuple(found.mismatches)
 
 
 def runs(extents: Iterable[Extent]) -> tuple[Run, ...]:
@@ -208,7 +216,7 @@ class _Comparison:
     def final(self, expected: Final | None, actual: Final | None) -> None:
         """What is left after the workload; complaints count whichever side has them."""
         for subject, side in zip(self.subjects, (expected, actual), strict=True):
-            self._complaints(subject, side)
+            self.complaints(subject, side)
         self._unlooked(expected, actual)
         if expected is None or actual is None:
             self.skip(None, "final", expected is None, actual is None)
@@ -218,7 +226,8 @@ class _Comparison:
         self._contents("content", expected.content, actual.content)
         self._disk_blocks(expected.disk_blocks, actual.disk_blocks)
 
-    def _complaints(self, subject: str, side: Final | None) -> None:
+    def complaints(self, subject: str, side: Final | None) -> None:
+        """What e2fsck and the kernel's log say against `subject`."""
         if side is None:
             return
         for field, complaint in (("fsck", side.fsck), ("log", "\n".join(side.log or ()))):

@@ -12,7 +12,6 @@ import pytest
 from harness.artifact import folder_name, keep
 from harness.errors import Ext4diffError
 from harness.lab import LAB
-from harness.sides import PATHS
 from harness.verdict import Compared, Outcome, Verdict
 from reports.summary import Digest, digest
 from reports.terminal import explain
@@ -46,7 +45,7 @@ class WorkloadFile(pytest.File):
         lab = self.config.stash[LAB]
         for config in program.configs:
             if lab.selected(config.name):
-                for suffix, variant in _variants(config, lab.paths()):
+                for suffix, variant in lab.variants(config):
                     yield WorkloadItem.from_parent(
                         self,
                         name=config.name + suffix,
@@ -66,15 +65,6 @@ class WorkloadFile(pytest.File):
 
 def _workload(program: Program, config: Config) -> Workload:
     return Workload(program.name, config, program.ops, program.shows)
-
-
-def _variants(config: Config, paths: tuple[str, ...]) -> Iterator[tuple[str, Config]]:
-    """The configuration on each path, with what that adds to an item's name."""
-    if paths != PATHS or any(option.endswith("buffered_iomap") for option in config.options):
-        yield "", config
-        return
-    yield "", config
-    yield "+iomap", config.with_options("buffered_iomap")
 
 
 class WorkloadItem(pytest.Item):
@@ -119,16 +109,20 @@ class WorkloadItem(pytest.Item):
         if verdict.outcome is Outcome.NOT_MODELLED:
             pytest.skip(f"not modelled: {verdict.refused}")
         if verdict.outcome is Outcome.MISMATCH:
-            note = self._keep()
+            note = self._keep(self.compared)
             colour = self.config.get_terminal_writer().hasmarkup
             raise Told(explain(self.compared, colour=colour, kept_in=self.kept_in) + note)
 
-    def _keep(self) -> str:
+    def teardown(self) -> None:
+        """Free the traces: pytest keeps items until the end."""
+        self.compared = None
+
+    def _keep(self, compared: Compared) -> str:
         """Keep the mismatch; what to add to the report if that fails."""
         lab = self.config.stash[LAB]
         directory = lab.results / folder_name(self.nodeid)
         try:
-            keep(self.compared, lab.pair, directory, explain(self.compared))  # type: ignore[arg-type]
+            keep(compared, lab.pair, directory, explain(compared))
         except (OSError, Ext4diffError) as error:
             return f"\n\nNot everything could be kept in {directory}: {error}"
         self.kept_in = directory

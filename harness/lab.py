@@ -10,9 +10,9 @@ import pytest
 
 from harness.errors import MachineryError
 from harness.runner import Runner
-from harness.sides import PATHS, Pair
-from harness.verdict import Compared
-from workloads.workload import Workload
+from harness.sides import NO_IOMAP, PATHS, Pair
+from harness.verdict import Compared, Verdict
+from workloads.workload import Config, Workload
 
 __all__ = ["LAB", "Lab"]
 
@@ -24,9 +24,9 @@ class Lab:
     folder of this run.
     """
 
-    def __init__(self, pair: Pair, results: Path, only: Sequence[str] = ()) -> None:
+    def __init__(self, pair: Pair, results: Path | None = None, only: Sequence[str] = ()) -> None:
         self.pair = pair
-        self.results = results
+        self.results = results or Path.cwd()
         self.only = tuple(only)
         self.prepared = False
         self._runner = Runner(pair.expected, pair.actual)
@@ -40,14 +40,24 @@ class Lab:
         """Whether the configuration called `config` is to be run."""
         return not self.only or any(fnmatch.fnmatchcase(config, only) for only in self.only)
 
-    def paths(self) -> tuple[str, ...]:
-        """The paths to run each workload on; without a prepared kernel, the first."""
-        return self.pair.paths() if self.prepared else PATHS[:1]
+    def variants(self, config: Config) -> list[tuple[str, Config]]:
+        """`config` on each path that the sides have, with what that adds to an item's name.
+
+        A configuration that chooses its path itself stays as it is.
+        """
+        chosen = config.options & {"buffered_iomap", "nobuffered_iomap"}
+        both = self.prepared and self.pair.paths() == PATHS
+        if chosen or not both:
+            return [("", config)]
+        return [("", config), ("+iomap", config.with_options("buffered_iomap"))]
 
     def run(self, workload: Workload) -> Compared:
         """Run both sides and compare. Raises `MachineryError` if no guest comes up any more."""
         if not self.prepared:
             raise MachineryError("the sides were not prepared")
+        if workload.config.path == "iomap" and not self.pair.actual.knows_iomap():
+            names = (self.pair.expected.name, self.pair.actual.name)
+            return Compared(Verdict(workload, names, refused=NO_IOMAP))
         return self._runner.run(workload)
 
     def close(self) -> None:

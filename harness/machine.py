@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from harness.errors import MachineryError, UsageError
-from harness.sides import PATHS, Choice, Side, on_path
+from harness.sides import NO_IOMAP, Choice, Side, on_path
 from harness.trace import Placement, Trace, decode
 from model import Behaviour, Model
 from vm import cache, mkfs
@@ -103,10 +103,7 @@ class GuestSide(Side):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(msgspec.json.encode(self._facts))
         if self.forced_path is not None and not self._facts.buffered_iomap:
-            raise UsageError(
-                f"kernel {self._facts.release} has one path only:"
-                " it does not know the mount option buffered_iomap"
-            )
+            raise UsageError(f"--pair {self.name}: {NO_IOMAP}: {self._facts.release}")
 
     def _facts_path(self, kernel: Kernel) -> Path:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -187,10 +184,6 @@ class GuestSide(Side):
     def knows_iomap(self) -> bool:
         """Whether the kernel knows the mount option `buffered_iomap`."""
         return self._facts is not None and self._facts.buffered_iomap
-
-    def paths(self) -> tuple[str, ...]:
-        """Both paths if the kernel has them; a forced one is not chosen by the workload."""
-        return PATHS if self.knows_iomap() and self.forced_path is None else PATHS[:1]
 
     def header(self) -> list[str]:
         """Kernel, QEMU, accelerator, netconsole."""

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import msgspec
 
-from harness.compare import compare
+from harness.compare import compare, complaints
 from harness.errors import MachineryError, NotModelledError, UsageError
 from harness.known import KNOWN_ISSUES, KnownIssue, applicable
 from harness.trace import Placement, Subject, Trace, placement_of
@@ -55,7 +55,8 @@ class Runner:
         """The verdict on `workload`.
 
         No error of the machinery, of the workload or of the model's coverage leaves here:
-        the verdict names it. A kernel that panics is a finding, not broken machinery.
+        the verdict names it. A kernel that panics is a finding, not broken machinery, and
+        so is one that complains, even where the model has nothing to say.
         """
         panic = None
         try:
@@ -71,7 +72,9 @@ class Runner:
                 return self._until_panic(workload, actual, panic)
             return self._judge(workload, actual)
         except (MachineryError, NotModelledError, UsageError) as error:
-            return Compared(self._failed(workload, error, actual.kernel), actual=actual)
+            verdict = self._failed(workload, error, actual.kernel)
+            verdict = msgspec.structs.replace(verdict, mismatches=complaints(actual))
+            return Compared(verdict, actual=actual)
 
     def _empty(self, workload: Workload, kernel: str | None = None) -> Verdict:
         names = (self.reference.name, self.subject.name)

@@ -15,8 +15,9 @@ from harness.errors import UsageError
 from harness.trace import Placement, Trace
 from workloads.workload import Workload
 
-__all__ = ["MAKERS", "Choice", "Pair", "Side", "make_pair", "on_path"]
+__all__ = ["MAKERS", "NO_IOMAP", "PATHS", "Choice", "Pair", "Side", "make_pair", "on_path"]
 
+NO_IOMAP = "this kernel does not know the mount option buffered_iomap"
 PATHS = ("bh", "iomap")
 """The two paths of buffered I/O: buffer_head and iomap."""
 
@@ -63,13 +64,13 @@ class Side:
         """What this side is, for someone who wants to repeat the run."""
         return {}
 
-    def paths(self) -> tuple[str, ...]:
-        """The paths (of `PATHS`) on which it can run a workload."""
-        return PATHS
-
     def knows_iomap(self) -> bool:
         """Whether its kernel knows the mount option `buffered_iomap`."""
         return True
+
+    def paths(self) -> tuple[str, ...]:
+        """The paths that a workload can choose: both if the kernel has them and none is forced."""
+        return PATHS if self.knows_iomap() and self.forced_path is None else PATHS[:1]
 
     def usable(self) -> bool:
         """False once it has failed to come up so often that trying again is of no use."""
@@ -137,10 +138,7 @@ class Pair:
         if self.paths() == PATHS or self.actual.forced_path is not None:
             tested = "both paths, buffer_head and iomap, can be tested"
         else:
-            tested = (
-                "the iomap path was NOT TESTED:"
-                " this kernel does not know the mount option buffered_iomap"
-            )
+            tested = f"the iomap path was NOT TESTED: {NO_IOMAP}"
         lines = dict.fromkeys(line for side in self.sides for line in side.header())
         return [f"ext4diff {names}; {tested}", *lines]
 

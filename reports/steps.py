@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.trace import FileObservation, Observation, Step
-from harness.verdict import Compared
+from harness.verdict import Compared, Place
 from reports.terminal import paint
 from reports.words import columns, extents_text
 from workloads.syntax import format_op
@@ -24,25 +24,26 @@ def step_table(compared: Compared, *, colour: bool = False) -> list[str]:
     actual = compared.actual
     if actual is None:
         return []
-    differing = {mismatch.place for mismatch in compared.verdict.mismatches}
     rows: list[tuple[str, ...]] = [HEAD]
     before = actual.start
     for index, step in enumerate(actual.steps):
-        judged = index < compared.verdict.steps
-        mark = _mark(compared, index) if judged and index not in differing else ""
-        mark = mark or ("x" if index in differing else "?")
         operation = format_op(compared.verdict.workload.ops[index], index)
-        rows += _rows(mark, index, operation, step, before)
+        rows += _rows(_mark(compared, index), index, operation, step, before)
         before = step.observation
-    final = "x" if "final" in differing else "=" if compared.expected else "?"
-    rows.append((final, "end", "sync, drop_caches, umount, mount, e2fsck", *[""] * 6))
+    rows.append(
+        (_mark(compared, "final"), "end", "sync, drop_caches, umount, mount, e2fsck", *[""] * 6)
+    )
     head, *lines = columns(rows, indent=" ")
     return [head, *(_coloured(line, colour) for line in lines)]
 
 
-def _mark(compared: Compared, index: int) -> str:
+def _mark(compared: Compared, place: Place) -> str:
     expected = compared.expected
-    return "k" if expected is not None and expected.steps[index].quirks else "="
+    if any(mismatch.place == place for mismatch in compared.verdict.mismatches):
+        return "x"
+    if expected is None or (isinstance(place, int) and place >= compared.verdict.steps):
+        return "?"
+    return "k" if isinstance(place, int) and expected.steps[place].quirks else "="
 
 
 def _rows(

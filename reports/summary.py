@@ -69,7 +69,7 @@ def summarise(digests: Sequence[Digest]) -> list[str]:
         *_table(digests),
         *_mismatches(digests),
         *_known(digests),
-        *_reasons(digests, Outcome.NOT_MODELLED, "Not modelled, so not compared"),
+        *_reasons(digests, Outcome.NOT_MODELLED, "Refused, so not compared"),
         *_reasons(digests, Outcome.UNUSABLE, "Unusable workloads"),
         *_reasons(digests, Outcome.BROKEN, "Broken machinery, which says nothing of the kernel"),
         *_not_compared(digests),

@@ -94,6 +94,7 @@ class FakeSubject(Side):
     answers: Iterable[Answer]
     runs: list[tuple[Workload, Placement | None]] = dataclasses.field(default_factory=list)
     closed: int = 0
+    iomap: bool = False
 
     def __post_init__(self) -> None:
         self._left = list(self.answers)
@@ -109,6 +110,9 @@ class FakeSubject(Side):
         if isinstance(answer, BaseException):
             raise answer
         return answer if isinstance(answer, Trace) else answer(workload)
+
+    def knows_iomap(self) -> bool:
+        return self.iomap
 
     def close(self) -> None:
         self.closed += 1

@@ -53,7 +53,7 @@ def answer(workload):
     return make_trace(workload, "guest", RELEASE, steps)
 
 class Guest(FakeSubject):
-    def paths(self): return PATHS
+    def knows_iomap(self): return bool(os.environ.get("IOMAP"))
     def header(self): return ["kernel 7.3.4 (fake), tcg, no netconsole: fake"]
     def identity(self): return {"kernel": RELEASE}
     def usable(self): return not (MOOD == "dead" and self.runs)
@@ -71,7 +71,6 @@ class Model(Side):
         steps = {1: FIRED} if quirks and mood == "known" else {}
         return make_trace(workload, "model", steps=steps)
 
-PATHS = tuple(os.environ.get("PATHS_KNOWN", "bh").split())
 MOOD = os.environ.get("MOOD", "")
 sides.MAKERS["guest"] = lambda argument, choice: Guest("guest", [answer])
 sides.MAKERS["model"] = lambda argument, choice: Model()
@@ -185,7 +184,7 @@ def test_the_summary_counts_outcomes_by_configuration(everything):
         "Mismatches",
         "Known issues that showed",
         "  efault-beyond-eof-moves-size in 2 workloads: i_size moves*",
-        "Not modelled*",
+        "Refused, so not compared",
         "  2 workloads: quota limits",
         "Unusable workloads",
         "  2 workloads: image 4k: too small",
@@ -353,13 +352,20 @@ def test_an_unknown_pair_is_status_2_in_one_line(bench):
 
 
 def test_both_paths_run_where_the_kernel_has_both(tmp_path):
-    bench = Bench(tmp_path, PATHS_KNOWN="bh iomap")
+    bench = Bench(tmp_path, IOMAP="yes")
     bench.write("fine")
     assert bench.run("-v").says(
         "*both paths*",
         "*fine.ops::4k@delalloc AGREE*",
         "*fine.ops::4k@delalloc+iomap AGREE*",
     )
+
+
+def test_a_workload_for_a_path_that_the_kernel_lacks_is_counted_as_refused(bench):
+    bench.write("fine", text=WORKLOAD.replace("1k@delalloc", "1k@delalloc,buffered_iomap"))
+    run = bench.run()
+    assert run.status == 0
+    assert run.says("*Refused*", "  1 workload: this kernel does not know *buffered_iomap")
 
 
 def test_selection_first_failure_and_last_failed_just_work(bench):

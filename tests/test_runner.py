@@ -187,6 +187,16 @@ def test_what_the_model_refuses_is_named_and_nothing_is_judged(workload):
     assert verdict.refused == str(refusal)
 
 
+def test_a_complaint_is_a_finding_even_where_the_model_refuses_the_workload(workload):
+    actual = kernel_trace()
+    bad = msgspec.structs.replace(actual.final, fsck="Free blocks count wrong")
+    actual = msgspec.structs.replace(actual, final=bad)
+    verdict = judge(FakeModel(NotModelledError("quota")), actual).run(workload).verdict
+    assert verdict.outcome is Outcome.MISMATCH
+    assert [m.field for m in verdict.mismatches] == ["fsck"]
+    assert verdict.refused == "quota"
+
+
 def test_a_refusal_with_quirks_leaves_the_strict_verdict(workload):
     model = FakeModel(make_trace(), NotModelledError("x"))
     verdict = judge(model, kernel_trace({1: STUCK})).run(workload).verdict

@@ -7,10 +7,12 @@ import contextlib
 import sys
 from pathlib import Path
 
+import msgspec
+
 from harness.errors import UsageError
-from harness.runner import Runner
+from harness.lab import Lab
 from harness.session import exit_status
-from harness.sides import Choice, Pair, make_pair
+from harness.sides import Choice, make_pair
 from reports.steps import step_table
 from reports.summary import Digest, digest
 from reports.terminal import explain
@@ -41,19 +43,22 @@ def run(options: argparse.Namespace) -> int:
     """Run it on each configuration; the status of the worst."""
     workloads = _workloads(options.workload, options.on)
     pair = make_pair(options.pair, Choice(options.kernel, options.accel))
-    with contextlib.closing(pair):
-        pair.prepare()
+    lab = Lab(pair)
+    with contextlib.closing(lab):
+        lab.prepare()
         for line in pair.header():
             print(line)
-        digests = []
-        for workload in workloads:
-            print()
-            digests.append(_run_one(pair, workload))
+        digests = [
+            _run_one(lab, msgspec.structs.replace(workload, config=config))
+            for workload in workloads
+            for _, config in lab.variants(workload.config)
+        ]
     return exit_status(digests)
 
 
-def _run_one(pair: Pair, workload: Workload) -> Digest:
-    compared = Runner(pair.expected, pair.actual).run(workload)
+def _run_one(lab: Lab, workload: Workload) -> Digest:
+    compared = lab.run(workload)
+    print()
     colour = sys.stdout.isatty()
     verdict = compared.verdict
     if compared.actual is not None:
