@@ -1,0 +1,99 @@
+"""The model on a line of operations, and held against a recording of a real kernel."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from fakes import make_workload
+
+from harness.compare import compare
+from harness.recording import load
+from harness.trace import Extent, FileObservation, State, Step, Trace, placement_of
+from model import Behaviour, Model
+from workloads.images import Geometry, Image
+from workloads.workload import Workload
+
+RECORDINGS = Path(__file__).parent / "recordings"
+FREE = 14000
+
+
+def geometry(image: Image) -> Geometry:
+    """An image with `FREE` blocks free and nothing kept for root."""
+    return Geometry(
+        blocks=image.size // image.block_size,
+        free_blocks=FREE,
+        reserved_blocks=0,
+        block_size=image.block_size,
+        cluster_size=image.cluster_size,
+    )
+
+
+def run(
+    line: str, config: str = "4k@delalloc", *, iomap: bool = False, **switches: object
+) -> Trace:
+    """The model's trace of a line of operations, each file's blocks placed nowhere."""
+    behaviour = Behaviour(iomap=iomap, **switches)  # type: ignore[arg-type]
+    return Model(behaviour, geometry).run(make_workload(line, config))
+
+
+def placed(
+    workload: Workload, extents: dict[str, tuple[Extent, ...]] | None = None, iomap: bool = False
+) -> Trace:
+    """The model's trace with the blocks of files where `extents` says; without it those of
+    `a` and `b` are contiguous, each file's apart from the other's."""
+    far = {
+        name: (Extent(0, 1 << 30, State.WRITTEN, 1 << power),)
+        for name, power in (("a", 31), ("b", 35))
+    }
+    placement = tuple(extents or far for _ in range(len(workload.ops) + 1))
+    return Model(Behaviour(iomap=iomap), geometry).run(workload, placement)
+
+
+def results(trace: Trace) -> list[object]:
+    """What each operation returned."""
+    return [step.result for step in trace.steps]
+
+
+def file(step: Step, name: str = "a") -> FileObservation:
+    """What was seen of one file after `step`."""
+    return step.observation.files[name]
+
+
+def states(step: Step, name: str = "a") -> list[tuple[int, int, str]]:
+    """Start, length and state of each extent."""
+    extents = file(step, name).extents or ()
+    return [(extent.start, extent.length, str(extent.state)) for extent in extents]
+
+
+@cache
+def recorded(name: str) -> tuple[Trace, ...]:
+    """All traces of a recording."""
+    kernel, _, kind = name.partition("-")
+    return tuple(load(RECORDINGS, name, f"{'bh' if kernel == 'bh73' else kernel}-{kind}"))
+
+
+def chosen(name: str, part: str) -> list[Trace]:
+    """The traces of recording `name` whose workload's name contains `part`."""
+    found = [trace for trace in recorded(name) if part in trace.workload.name]
+    assert found, f"{name} holds nothing like {part}"
+    return found
+
+
+def disagreements(trace: Trace, behaviour: Behaviour) -> list[str]:
+    """Where the model, told where the kernel put the blocks, parts from `trace`."""
+    image = trace.workload.config.image
+    assert trace.start.bfree is not None
+    start = Geometry(
+        blocks=image.size // image.block_size,
+        free_blocks=trace.start.bfree,
+        reserved_blocks=0,
+        block_size=image.block_size,
+        cluster_size=image.cluster_size,
+    )
+    mine = Model(behaviour, lambda _: start).run(trace.workload, placement_of(trace))
+    return [
+        f"{trace.workload.name} step {found.place} {found.op}: {found.file} {found.field}"
+        f" model {found.expected} kernel {found.actual}"
+        for found in compare(mine, trace).mismatches
+    ]
