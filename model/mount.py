@@ -125,14 +125,14 @@ class Mount:
             self.close(name)
         self.sync()
         self.sb.options, self.sb.read_only = set(self.sb.config.options), False
-        for inode in self.files.values():
-            clear_inode(inode)
-            inode.cache.truncate(0)
-            checkpoint(inode)
         if self.sb.shut_down:
             assert self.durable is not None
             self.durable.recover()
             self.sb.shut_down = False
+        for inode in self.files.values():
+            clear_inode(inode)
+            inode.cache.truncate(0)
+            checkpoint(inode)
         self.sb.free = PerCpuCounter(self.sb.free.sum())
         self.sb.dirty = PerCpuCounter(0)
 
@@ -155,4 +155,3 @@ def clear_inode(inode: Inode) -> None:
     if inode.size != inode.disksize:
         inode.size = inode.disksize
         inode.content.zero(inode.size)
-
