@@ -40,6 +40,7 @@ def main() -> None:
     setup.load_modules("block")
     port = os.open(setup.find_port(PORT), os.O_RDWR | os.O_CLOEXEC)
     setup.set_writeback_on_demand()
+    setup.run_before_workers()
     os.makedirs(ROOT, exist_ok=True)
     agent = Agent(port, Tracer(), KernelLog())
     agent.hello(time.monotonic() - began)
