@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from fakes import RELEASE, FakeSubject, make_trace, seen
 
-from harness import sides
+from harness import machine, sides
 from harness.cli import main
 from harness.commands import doctor
 from harness.commands.run import FIRST_CONFIG
 from harness.errors import MachineryError, NotModelledError
 from harness.trace import Step
+from vm import host_tools
 from vm.errors import GuestHangError, HostToolError, ImageError
 
 WRONG = Step("EFAULT", (), seen(size=8192))
@@ -184,6 +185,19 @@ def test_doctor_looks_at_everything_and_says_what_is_missing(monkeypatch, capsys
 def test_doctor_is_status_0_where_nothing_needed_is_missing(monkeypatch):
     monkeypatch.setattr(doctor, "CHECKS", {"cache": lambda choice: iter([(True, "fine")])})
     assert main(["doctor"]) == 0
+
+
+def test_doctor_installs_nothing(monkeypatch, capsys, tmp_path):
+    def install():
+        raise AssertionError("doctor must not install")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(machine, "ensure_host_tools", install)
+    monkeypatch.setattr(host_tools, "_which", lambda program: None)
+    assert main(["doctor"]) == 3
+    out = capsys.readouterr().out
+    assert "apt-get install" in out
+    assert "-- guest: not tried" in out.replace("--  ", "-- ")
 
 
 def test_differential_has_a_help_of_its_own(capsys):

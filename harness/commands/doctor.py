@@ -16,7 +16,7 @@ from vm.qemu import qemu_version
 __all__ = ["add", "run"]
 
 HELP = "say what is there, what is missing and how to get it"
-NEEDED_MIB = 400
+NEEDED_MIB = 800
 """Disk space for packages, kernel and images."""
 
 Finding = tuple[bool, str]
@@ -66,8 +66,17 @@ def _memory(_choice: Choice) -> Iterator[Finding]:
     yield pages >= 600, f"{pages} MiB free, a guest takes 600; {os.cpu_count()} CPUs"
 
 
+def _kernels(_choice: Choice) -> Iterator[Finding]:
+    found = (cache.cache_root() / "kernels").glob("*/usr/lib/modules/*")
+    releases = sorted({path.name for path in found})
+    yield True, ", ".join(releases) or "none yet; a first run fetches one"
+
+
 def _guest(choice: Choice) -> Iterator[Finding]:
-    """Bring a guest up, as a run would."""
+    """Bring a guest up, as a run would; but install nothing on the host for it."""
+    if host_tools.missing_packages():
+        yield False, "not tried, because a tool is missing"
+        return
     side = GuestSide(choice)
     try:
         side.prepare()
@@ -91,5 +100,6 @@ CHECKS: dict[str, Callable[[Choice], Iterator[Finding]]] = {
     "host tools": _tools,
     "cache": _cache,
     "memory": _memory,
+    "kernels in the cache": _kernels,
     "guest": _guest,
 }
