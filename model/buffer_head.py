@@ -59,7 +59,7 @@ def _one_chunk(inode: Inode, pos: int, want: int, source: Source, done: int) -> 
     length = min(want, folio.end - pos)
     copied = min(length, max(source.readable - done, 0))
     accepted = 0 if copied < length and not folio.full else copied
-    _commit(inode, folio, pos, length, accepted, new)
+    _commit(inode, folio, pos, length, accepted=accepted, new=new)
     if accepted:
         inode.content.write(pos, source.data[done : done + accepted])
     end_size(inode, pos, accepted, delayed)
@@ -95,33 +95,26 @@ def block_write_begin(inode: Inode, folio: Folio, pos: int, end: int, delayed: b
     folio.buffers = True
     touched = cache.bits(folio, pos, end)
     new = 0
-    first = cache.first_block(folio)
-    try:
-        for low, high in ranges(touched & ~folio.mapped):
-            new = _map_range(inode, folio, first, low, high, delayed, new)
-    except _PartlyMappedError as error:
-        bits = error.new
-        cache.mark_dirty(folio, bits)
-        folio.uptodate |= bits
-        raise OpError(error.name) from None
-    partial = touched & ~cache.whole_bits(folio, pos, end)
-    folio.uptodate |= partial
+    for low, high in ranges(touched & ~folio.mapped):
+        fresh, error = _map_range(inode, folio, low, high, delayed)
+        new |= fresh
+        if error is not None:
+            cache.mark_dirty(folio, new)
+            folio.uptodate |= new
+            raise error
+    folio.uptodate |= touched & ~cache.whole_bits(folio, pos, end)
     return new
 
 
-class _PartlyMappedError(Exception):
-    """Mapping failed after the buffers in `new` were mapped."""
-
-    def __init__(self, name: str, new: int) -> None:
-        super().__init__(name)
-        self.name, self.new = name, new
-
-
 def _map_range(
-    inode: Inode, folio: Folio, first: int, low: int, high: int, delayed: bool, new: int
-) -> int:
+    inode: Inode, folio: Folio, low: int, high: int, delayed: bool
+) -> tuple[int, OpError | None]:
     """Look up or fill blocks `[low, high)` of the folio, one block at a time as the kernel
-    does (ext4_da_get_block_prep, ext4_get_block, ext4_get_block_unwritten)."""
+    does (ext4_da_get_block_prep, ext4_get_block, ext4_get_block_unwritten).
+
+    Returns the bits of the new buffers, and the error that ended it, if any.
+    """
+    first, new = inode.cache.first_block(folio), 0
     at, end = first + low, first + high
     while at < end:
         run = inode.es.lookup(at)
@@ -134,7 +127,7 @@ def _map_range(
                 stop = at + 1
                 map_blocks(inode, at, 1, unwritten=inode.sb.dioread_nolock)
         except OpError as error:
-            raise _PartlyMappedError(error.name, new) from None
+            return new, error
         bits = mask(at - first, stop - first)
         folio.mapped |= bits
         if delayed and run.state in (HOLE, DELAYED):
@@ -142,10 +135,10 @@ def _map_range(
         if run.state != WRITTEN:
             new |= bits
         at = stop
-    return new
+    return new, None
 
 
-def _commit(inode: Inode, folio: Folio, pos: int, length: int, accepted: int, new: int) -> None:
+def _commit(inode: Inode, folio: Folio, pos: int, length: int, *, accepted: int, new: int) -> None:
     """Buffers after the copy: what was written, and new ones that a short copy left out,
     are uptodate and dirty (block_write_end, folio_zero_new_buffers)."""
     cache = inode.cache
