@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from vm.agent import libc
-from vm.agent.execute import OPERATIONS, Context, errno_name, execute
+from vm.agent.context import Context, errno_name
+from vm.agent.execute import OPERATIONS, execute
 from vm.agent.fiemap import parse_extents
 from vm.agent.files import Files
 from vm.agent.inode import InodeTable

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +33,7 @@ from vm.initramfs import build_initramfs
 from vm.kernel import Kernel
 from vm.link import Link
 from vm.netlog import NetLog
-from vm.network import Network, NetworkUnavailableError, make_network
+from vm.network import Network, try_network
 from vm.packages import unpacked_userland
 from vm.qemu import Machine, Qemu, qemu_version
 from vm.transcript import Transcript
@@ -87,57 +86,10 @@ def make_machine(kernel: Kernel, disk: Disk, memory: int = MEMORY) -> Machine:
     return Machine(boot_image(kernel.image, kernel.sha256, zstd), initrd, disk.path, memory=memory)
 
 
-class _Network:
-    """The network of a guest that is about to start, or the reason why it has none."""
-
-    def __init__(self, wanted: bool) -> None:
-        self.network: Network | None = None
-        self.reason = "" if wanted else "not asked for"
-        if wanted:
-            try:
-                self.network = make_network()
-            except NetworkUnavailableError as error:
-                self.reason = str(error)
-        self.tap = self.network.tap if self.network is not None else None
-
-    def connect(self, qemu: Qemu) -> Link:
-        """The link to a guest that has this network."""
-        log = NetLog(self.network.socket) if self.network is not None else None
-        console = Console(qemu.console, qemu.log)
-        return Link(Channel(qemu.agent), console, _Process(qemu), log)
-
-    def close_tap(self) -> None:
-        """Close the TAP descriptor of this process; further calls do nothing."""
-        if self.network is not None and self.tap is not None:
-            self.network.close_tap()
-            self.tap = None
-
-
-_SYSRQ_PAUSE = 0.3
-"""Seconds that a key for sysrq gets to take effect."""
-
-
-class _Process:
-    """QEMU as `Link` sees it."""
-
-    def __init__(self, qemu: Qemu) -> None:
-        self._qemu = qemu
-
-    @property
-    def running(self) -> bool:
-        return self._qemu.running
-
-    def last_words(self) -> str:
-        return self._qemu.last_words()
-
-    def status(self) -> str:
-        return self._qemu.control.status()
-
-    def show_blocked_tasks(self) -> None:
-        for key in b"9w5":  # everything to the console; blocked tasks; warnings only again
-            self._qemu.control.send_break()
-            self._qemu.console.sendall(bytes([key]))
-            time.sleep(_SYSRQ_PAUSE)
+def make_link(qemu: Qemu, network: Network | None = None) -> Link:
+    """The connections to the guest in `qemu`, with netconsole's if it has a `network`."""
+    log = NetLog(network.socket) if network is not None else None
+    return Link(Channel(qemu.agent), Console(qemu.console, qemu.log), qemu, log)
 
 
 class Guest:
@@ -187,17 +139,19 @@ class Guest:
             disk = stack.enter_context(Disk())
             machine = make_machine(kernel, disk, memory)
             accelerator = choose_accelerator(accel, machine, kernel.identity)
-            link = _Network(network)
-            stack.callback(link.close_tap)
-            machine = dataclasses.replace(machine, accel=accelerator.name, tap=link.tap)
-            qemu = Qemu(machine)
-            guest = cls(qemu, link.connect(qemu), disk, accelerator, deadlines)
+            net, reason = try_network() if network else (None, "not asked for")
+            if net is not None:
+                machine = dataclasses.replace(machine, tap=net.tap)
+                stack.callback(net.close)
+            qemu = Qemu(dataclasses.replace(machine, accel=accelerator.name))
+            guest = cls(qemu, make_link(qemu, net), disk, accelerator, deadlines)
             stack.callback(guest.close)
             qemu.control.resume()
             guest.boot()
-            guest.set_up_netconsole(link.network, link.reason)
-            link.close_tap()
+            guest.set_up_netconsole(net, reason)
             stack.pop_all()
+            if net is not None:
+                net.close_tap()  # QEMU has its own
         return guest
 
     def boot(self) -> None:

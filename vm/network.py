@@ -54,6 +54,11 @@ class Network:
         """Close this process's TAP descriptor, once QEMU has its own."""
         os.close(self.tap)
 
+    def close(self) -> None:
+        """Close both descriptors."""
+        self.close_tap()
+        self.socket.close()
+
 
 def make_network() -> Network:
     """A namespace of its own with everything in it; `NetworkUnavailableError` if not allowed.
@@ -80,6 +85,14 @@ def make_network() -> Network:
         reason = f"{error.args[-1]}" if isinstance(error, NetlinkError) else str(error)
         raise NetworkUnavailableError(f"no netconsole: {reason}") from error
     raise error
+
+
+def try_network() -> tuple[Network | None, str]:
+    """A network, or the reason why there is none."""
+    try:
+        return make_network(), ""
+    except NetworkUnavailableError as error:
+        return None, str(error)
 
 
 def _make_in_new_namespace() -> Network:

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ COMMAND_LINE = (
     "swiotlb=noforce",
 )
 _PR_SET_PDEATHSIG = 1
+_SYSRQ_PAUSE = 0.3
+"""Seconds that a key for sysrq gets to take effect."""
 _running: weakref.WeakSet[Qemu] = weakref.WeakSet()
 
 
@@ -176,6 +179,17 @@ class Qemu:
         """What QEMU itself printed, on one line."""
         data = os.pread(self._words, 1 << 16, 0)
         return " | ".join(data.decode(errors="replace").split("\n")).strip(" |")
+
+    def status(self) -> str:
+        """QEMU's run state; `QemuError` if it does not answer."""
+        return self.control.status()
+
+    def show_blocked_tasks(self) -> None:
+        """Make the kernel list its blocked tasks on the console, by sysrq."""
+        for key in b"9w5":  # everything to the console; blocked tasks; warnings only again
+            self.control.send_break()
+            self.console.sendall(bytes([key]))
+            time.sleep(_SYSRQ_PAUSE)
 
     def close(self) -> None:
         """Kill QEMU and wait for its end; further calls do nothing.

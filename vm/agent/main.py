@@ -12,7 +12,7 @@ import sys
 import time
 
 from . import setup
-from .execute import errno_name
+from .context import errno_name
 from .kernel_log import KernelLog
 from .mounted import MountError
 from .session import ROOT, run_workload

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 
+from .context import errno_name
+from .data import data_ranges
 from .digest import Sha256, crc32
-from .execute import data_ranges, errno_name
 from .fiemap import fiemap
 from .files import Files
 from .inode import InodeTable

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 
-from .execute import Context, errno_name, execute
+from .context import Context, errno_name
+from .execute import execute
 from .kernel_log import KernelLog
 from .mounted import Mounted
 from .observe import contents, names_by_inode
