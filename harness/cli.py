@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from harness.commands import differential, doctor, lint, run
+from harness.commands import check_recording, differential, doctor, lint, run
 from harness.errors import INTERRUPTED, MACHINERY, Ext4diffError
 
 __all__ = ["main"]
@@ -16,6 +16,7 @@ __all__ = ["main"]
 COMMANDS: dict[str, ModuleType] = {
     "differential": differential,
     "run": run,
+    "check-recording": check_recording,
     "lint": lint,
     "doctor": doctor,
 }

@@ -36,7 +36,16 @@ from workloads.images import IMAGES, Geometry
 from workloads.ops import AnyOp, CopyRange, FileOp, Rename, Sendfile, Splice, Unlink
 from workloads.workload import Config, Workload
 
-__all__ = ["InodeNumbers", "Recording", "load", "parse_event"]
+__all__ = [
+    "RELEASES", "SUFFIX", "InodeNumbers", "Recording", "geometry_of", "load", "parse_event",
+    "raw_lines", "release_of", "trace_of", "workloads_of",
+]  # fmt: skip
+
+SUFFIX = ".jsonl.xz"
+RELEASES = {"bh": "7.2.13", "bh73": "7.3.4", "iomap": "7.2.13"}
+"""The kernel that each kind of recording was made on, by the first part of its name."""
+
+_NAME = re.compile(r'\{"name": "([^"]+)"')
 
 FIEMAP_DELALLOC = 0x4
 FIEMAP_INLINE = 0x200
@@ -151,7 +160,7 @@ def _workload(raw: dict[str, Any]) -> Workload:
     return Workload(raw["name"].split("@")[0], config, ops)
 
 
-def _trace(raw: dict[str, Any], workload: Workload, subject: str) -> Trace:
+def _trace(raw: dict[str, Any], workload: Workload, subject: str, release: str | None) -> Trace:
     numbers = InodeNumbers()
     steps = []
     for op, step in zip(workload.ops, raw["steps"], strict=True):
@@ -173,6 +182,7 @@ def _trace(raw: dict[str, Any], workload: Workload, subject: str) -> Trace:
         start=_observation(raw["start"]),
         steps=tuple(steps),
         final=Final(observation=_observation(final), content=content),
+        kernel=release,
     )
 
 
@@ -183,25 +193,76 @@ def _read(path: Path) -> str:
         raise UsageError(f"{path}: not a readable recording: {error}") from error
 
 
+def release_of(name: str) -> str | None:
+    """The kernel behind the recording `name`, by the part of it before the first dash."""
+    return RELEASES.get(name.partition("-")[0])
+
+
+def workloads_of(results: Path) -> Path:
+    """Where the workloads of the result file `NAME.jsonl.xz` are.
+
+    `NAME.workloads.json.xz` beside it; a kernel that was given another kernel's list has
+    a digit in its name that the list's lacks (`bh73-hand` ran `bh-hand`).
+    """
+    name = results.name.removesuffix(SUFFIX)
+    kernel, dash, rest = name.partition("-")
+    names = (name, kernel.rstrip("0123456789") + dash + rest)
+    files = [results.with_name(f"{name}.workloads.json.xz") for name in names]
+    return next((file for file in files if file.exists()), files[0])
+
+
+def raw_lines(results: Path, listed: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Line number, result line and workload (not decoded yet) of each recorded workload.
+
+    Raises `UsageError` where a file is missing or damaged.
+    """
+    try:
+        by_name = {raw["name"]: raw for raw in json.loads(_read(listed))}
+    except (ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"{listed}: not a list of workloads: {error!r}") from error
+    for number, line in enumerate(_read(results).splitlines(), start=1):
+        match = _NAME.match(line)
+        if match is None or match[1] not in by_name:
+            raise UsageError(f"{results}: line {number} is damaged: it names no listed workload")
+        yield number, line, by_name[match[1]]
+
+
+def trace_of(line: str, workload: dict[str, Any], subject: str, release: str | None) -> Trace:
+    """The trace behind a result line. Raises ValueError, TypeError or KeyError if damaged."""
+    return _trace(json.loads(line), _workload(workload), subject, release)
+
+
 def load(directory: Path, name: str, workloads: str | None = None) -> Iterator[Trace]:
     """The traces of recording `name`, in the order in which they were recorded.
 
     `workloads` names the workload list where it is not `name`'s own. Raises `UsageError`
     where a file is missing or damaged.
     """
+    results = directory / f"{name}{SUFFIX}"
     listed = directory / f"{workloads or name}.workloads.json.xz"
-    results = directory / f"{name}.jsonl.xz"
-    try:
-        by_name = {raw["name"]: raw for raw in json.loads(_read(listed))}
-    except (ValueError, TypeError, KeyError) as error:
-        raise UsageError(f"{listed}: not a list of workloads: {error!r}") from error
-    for number, line in enumerate(_read(results).splitlines(), start=1):
+    for number, line, workload in raw_lines(results, listed):
         try:
-            raw = json.loads(line)
-            trace = _trace(raw, _workload(by_name[raw["name"]]), name)
+            trace = trace_of(line, workload, name, release_of(name))
         except (ValueError, TypeError, KeyError) as error:
             raise UsageError(f"{results}: line {number} is damaged: {error!r}") from error
         yield trace
+
+
+def geometry_of(trace: Trace) -> Geometry:
+    """What the model needs to know of the image behind `trace`, from its first observation.
+
+    The recorded images have no superuser's reserve (`-m 0`).
+    """
+    image = trace.workload.config.image
+    if trace.start.bfree is None:
+        raise UsageError(f"{trace.workload.name}: the recording has no free block count")
+    return Geometry(
+        blocks=image.size // image.block_size,
+        free_blocks=trace.start.bfree,
+        reserved_blocks=0,
+        block_size=image.block_size,
+        cluster_size=image.cluster_size,
+    )
 
 
 class Recording:
@@ -220,20 +281,3 @@ class Recording:
         if trace is None or trace.workload.ops != workload.ops:
             raise UsageError(f"{self.name} holds no recording of {workload.name}")
         return trace
-
-    def geometry(self, workload: Workload) -> Geometry:
-        """What the model needs to know of the recorded image, from its first observation.
-
-        The images have no superuser's reserve (`-m 0`).
-        """
-        image = workload.config.image
-        free = self.run(workload).start.bfree
-        if free is None:
-            raise UsageError(f"{workload.name}: the recording has no free block count")
-        return Geometry(
-            blocks=image.size // image.block_size,
-            free_blocks=free,
-            reserved_blocks=0,
-            block_size=image.block_size,
-            cluster_size=image.cluster_size,
-        )

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.recording import InodeNumbers, Recording, load, parse_event
+from harness.recording import (
+    InodeNumbers,
+    Recording,
+    geometry_of,
+    load,
+    parse_event,
+    release_of,
+    workloads_of,
+)
 from harness.trace import EventKind, State, Trace, decode, encode, placement_of
 from workloads import ops
 
@@ -104,6 +112,15 @@ def test_a_workload_that_was_not_recorded_is_refused(extra: list[Trace]) -> None
 
 
 def test_the_models_start_comes_from_the_first_observation(extra: list[Trace]) -> None:
-    recording = Recording(RECORDINGS, "bh73-extra", "bh-extra")
-    geometry = recording.geometry(extra[0].workload)
+    geometry = geometry_of(extra[0])
     assert (geometry.blocks, geometry.free_blocks) == (16384, 14327)
+
+
+def test_each_kind_of_recording_has_its_kernel(extra: list[Trace]) -> None:
+    assert extra[0].kernel == release_of("bh73-extra") == "7.3.4"
+    assert release_of("other") is None
+
+
+def test_a_second_kernel_shares_the_first_ones_workloads() -> None:
+    assert workloads_of(RECORDINGS / "bh73-hand.jsonl.xz").name == "bh-hand.workloads.json.xz"
+    assert workloads_of(RECORDINGS / "iomap-hand.jsonl.xz").name == "iomap-hand.workloads.json.xz"

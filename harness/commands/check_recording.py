@@ -1,0 +1,81 @@
+"""`ext4diff check-recording`: the model against recordings of real kernels, without a guest."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+
+from harness.errors import AGREE, MISMATCH, UsageError
+from harness.recheck import Checked, Tally, check_file
+from harness.verdict import Where
+from reports.words import place_text, value_text
+
+__all__ = ["add", "run"]
+
+HELP = "check the model against recordings of real kernels, without a guest"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.jsonl.xz")
+    parser.add_argument(
+        "--workloads", type=Path, metavar="FILE", help="workload list (default: beside the results)"
+    )
+    parser.add_argument("--release", metavar="X.Y.Z", help="the kernel (default: by the file name)")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the counts to this file")
+    parser.add_argument("-j", "--processes", type=int, metavar="N", help="default: one a CPU")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check each file; 1 if a step is neither agreed nor known."""
+    total = Tally()
+    not_compared: Counter[Where] = Counter()
+    for path in options.files:
+        tally = Tally()
+        started = time.monotonic()
+        for checked in check_file(path, options.workloads, options.release, options.processes):
+            tally += checked.tally
+            not_compared.update(checked.not_compared)
+            _tell(checked)
+        print(f"{path.name}: {_words(tally)}; {time.monotonic() - started:.0f} s", flush=True)
+        total += tally
+    if len(options.files) > 1:
+        print(f"all: {_words(total)}")
+    for (field, reason), count in sorted(not_compared.items()):
+        print(f"  not compared: {field}, {count} times: {reason}")
+    if options.json is not None:
+        _write(options.json, total)
+    return MISMATCH if total.mismatched or total.skipped else AGREE
+
+
+def _tell(checked: Checked) -> None:
+    """A workload's own line, if something in it is wrong."""
+    if checked.refused is not None:
+        print(f"  {checked.name}: not modelled: {checked.refused}")
+    for mismatch in checked.headline:
+        place = place_text(mismatch.place, checked.tally.steps)
+        where = f"{mismatch.file} " if mismatch.file else ""
+        expected, actual = value_text(mismatch.expected), value_text(mismatch.actual)
+        print(f"  {checked.name} {place} ({mismatch.op}): {where}{mismatch.field}:")
+        print(f"    model  {expected}")
+        print(f"    kernel {actual}")
+    sys.stdout.flush()
+
+
+def _words(tally: Tally) -> str:
+    return (
+        f"{tally.workloads} workloads, {tally.steps} steps: {tally.agreed} agreed,"
+        f" {tally.known} known, {tally.mismatched} mismatched, {tally.skipped} skipped"
+    )
+
+
+def _write(path: Path, total: Tally) -> None:
+    try:
+        path.write_bytes(msgspec.json.encode(total) + b"\n")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error}") from error

@@ -1,0 +1,181 @@
+"""The model against recordings, workload by workload, without a guest.
+
+A recorded step is *agreed* if the strict model saw the same; *known* if the model does so
+only when it follows a known issue of the recorded kernel, or if the step lies at or after
+the first one in which two recordings of that workload differed (`unsteady.json`);
+*mismatched* if neither explains it; *skipped* if it comes after a mismatch, or if the
+model refuses the workload. A difference after the last step (the content after a remount,
+say) counts for the last step.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from harness.compare import compare
+from harness.errors import UsageError
+from harness.recording import SUFFIX, geometry_of, raw_lines, release_of, trace_of, workloads_of
+from harness.runner import Runner
+from harness.trace import Placement, Trace, placement_of
+from harness.verdict import Mismatch, Verdict, Where
+from model import Behaviour, Model
+from workloads.workload import Workload
+
+__all__ = ["Checked", "Tally", "check_file", "unsteady_steps"]
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """Counts of workloads and of recorded steps; the last four add up to `steps`."""
+
+    workloads: int = 0
+    steps: int = 0
+    agreed: int = 0
+    known: int = 0
+    mismatched: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Self) -> Tally:
+        """Both together."""
+        pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
+        return Tally(*(mine + theirs for mine, theirs in pairs))
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """One workload's part: its counts, why steps are not agreed, what was not compared."""
+
+    name: str
+    tally: Tally
+    headline: tuple[Mismatch, ...] = ()
+    refused: str | None = None
+    known: tuple[str, ...] = ()
+    not_compared: dict[Where, int] = {}
+
+
+class _Reference:
+    """The model, started from what `recorded` was started from."""
+
+    name = "model"
+
+    def __init__(self, recorded: Trace) -> None:
+        self._geometry = geometry_of(recorded)
+
+    def run(self, workload: Workload, placement: Placement | None, quirks: frozenset[str]) -> Trace:
+        model = Model(Behaviour(quirks=quirks), lambda _image: self._geometry)
+        return model.run(workload, placement)
+
+
+class _Recorded:
+    """The one trace, as a subject."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.name, self._trace = trace.subject, trace
+
+    def run(self, workload: Workload, placement: Placement | None = None) -> Trace:  # noqa: ARG002
+        return self._trace
+
+
+def check_trace(recorded: Trace, unsteady: int | None = None) -> Checked:
+    """The model against one recorded workload.
+
+    `unsteady` is the first step in which two recordings of it differed, if any.
+    """
+    reference = _Reference(recorded)
+    verdict = Runner(reference, _Recorded(recorded)).run(recorded.workload).verdict
+    steps = len(recorded.steps)
+    if verdict.refused is not None or verdict.unusable is not None or verdict.broken is not None:
+        reason = verdict.refused or verdict.unusable or verdict.broken
+        return Checked(recorded.workload.name, Tally(1, steps, skipped=steps), refused=reason)
+    strict = verdict
+    if verdict.known:
+        expected = reference.run(recorded.workload, placement_of(recorded), frozenset())
+        strict = compare(expected, recorded)
+    tally = _count(steps, _places(strict, steps), _places(verdict, steps), unsteady)
+    return Checked(
+        recorded.workload.name,
+        tally,
+        headline=verdict.headline if tally.mismatched else (),
+        known=verdict.known,
+        not_compared=verdict.not_compared,
+    )
+
+
+def _places(verdict: Verdict, steps: int) -> set[int]:
+    """The steps that differ; the start counts for the first, the end for the last."""
+    ends = {"start": 0, "final": steps - 1}
+    return {m.place if isinstance(m.place, int) else ends[m.place] for m in verdict.mismatches}
+
+
+def _count(steps: int, strict: set[int], followed: set[int], unsteady: int | None) -> Tally:
+    """Sort the steps by where the strict and the issue-following comparison differ."""
+    if unsteady is not None:
+        followed = {step for step in followed if step < unsteady}
+    first = min(followed, default=steps)
+    known = sum(1 for step in strict if step < first)
+    mismatched = 1 if first < steps else 0
+    return Tally(
+        workloads=1,
+        steps=steps,
+        agreed=first - known,
+        known=known,
+        mismatched=mismatched,
+        skipped=steps - first - mismatched,
+    )
+
+
+def unsteady_steps(results: Path, listed: Path) -> dict[str, int]:
+    """The first unsteady step of each workload, from `unsteady.json` beside the results."""
+    try:
+        raw = json.loads((results.parent / "unsteady.json").read_bytes())
+        rows = raw.get(listed.name.removesuffix(".workloads.json.xz"), {})
+        return {name: int(row[0]) for name, row in rows.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+        raise UsageError(f"{results.parent / 'unsteady.json'} is damaged: {error!r}") from error
+
+
+_Job = tuple[str, int, str, dict[str, Any], str | None, int | None]
+
+
+def _check_line(job: _Job) -> Checked:
+    subject, number, line, workload, release, unsteady = job
+    try:
+        recorded = trace_of(line, workload, subject, release)
+    except (ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"{subject}: line {number} is damaged: {error!r}") from error
+    return check_trace(recorded, unsteady)
+
+
+def check_file(
+    results: Path,
+    listed: Path | None = None,
+    release: str | None = None,
+    processes: int | None = None,
+) -> Iterator[Checked]:
+    """The model against each workload of the result file `results`, in its order.
+
+    `listed` is the workload list (default: `workloads_of`), `release` the recorded kernel
+    (default: by the file's name; without one no issue is known), `processes` how many work
+    (default: one a CPU). Raises `UsageError` where a file is missing or damaged.
+    """
+    listed = listed or workloads_of(results)
+    subject = results.name.removesuffix(SUFFIX)
+    release = release or release_of(subject)
+    unsteady = unsteady_steps(results, listed)
+    jobs: list[_Job] = [
+        (subject, number, line, workload, release, unsteady.get(workload["name"]))
+        for number, line, workload in raw_lines(results, listed)
+    ]
+    workers = min(processes or os.cpu_count() or 1, len(jobs))
+    if workers < 2:
+        yield from map(_check_line, jobs)
+        return
+    with multiprocessing.get_context("forkserver").Pool(workers) as pool:
+        yield from pool.imap(_check_line, jobs, chunksize=4)
