@@ -116,6 +116,6 @@ class Content:
             for off in range(0, CHUNK, PAGE):
                 start = index * CHUNK + off
                 piece = bytes(chunk[off : min(off + PAGE, off + size - start)])
-                if start < size and piece.strip(b"\0"):
+                if start < size and piece != _ZEROS[: len(piece)]:
                     found[start // PAGE] = zlib.crc32(piece)
         return found

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from harness.trace import Extent
 from model.units import DELAYED, EOF_BLOCK, HOLE
 
 __all__ = ["ExtentStatus", "Run"]
@@ -49,6 +50,8 @@ class ExtentStatus:
         self.ratio = ratio
         self._runs: list[Run] = []
         self._starts: list[int] = []
+        self.seen: tuple[Extent, ...] | None = None
+        """What an observer saw last, as long as nothing changes."""
 
     def __iter__(self) -> Iterator[Run]:
         return iter(self._runs)
@@ -91,6 +94,7 @@ class ExtentStatus:
         """Make `[run.start, run.end)` what `run` says (ext4_es_insert_extent)."""
         if run.end <= run.start:
             return
+        self.seen = None
         low = bisect_right(self._starts, run.start) - 1
         if low < 0 or self._runs[low].end < run.start:
             low += 1

@@ -51,13 +51,15 @@ def _extents(inode: Inode) -> tuple[Extent, ...]:
     if inode.inline:
         length = min(inode.inline_size, inode.size)
         return (Extent(0, length, State.INLINE),) if length else ()
+    if inode.extents and inode.es.seen is not None:
+        return inode.es.seen
     merged: list[tuple[int, int, int, int | None]] = []
     for run in seen_runs(inode):
         if merged and merged[-1][1] == run.start and merged[-1][2] == run.state:
             merged[-1] = (merged[-1][0], run.end, run.state, merged[-1][3])
         else:
             merged.append((run.start, run.end, run.state, run.pblk))
-    return tuple(
+    inode.es.seen = tuple(
         Extent(
             start * size,
             (end - start) * size,
@@ -66,6 +68,7 @@ def _extents(inode: Inode) -> tuple[Extent, ...]:
         )
         for start, end, state, pblk in merged
     )
+    return inode.es.seen
 
 
 def content_of(inode: Inode) -> Content:
