@@ -15,7 +15,8 @@ from . import setup
 from .context import errno_name
 from .kernel_log import KernelLog
 from .mounted import MountError
-from .session import ROOT, run_workload
+from .session import ROOT, Instruments, run_workload
+from .settle import Settler
 from .tracing import Tracer
 
 TYPE_CHECKING = False
@@ -40,9 +41,8 @@ def main() -> None:
     setup.load_modules("block")
     port = os.open(setup.find_port(PORT), os.O_RDWR | os.O_CLOEXEC)
     setup.set_writeback_on_demand()
-    setup.run_before_workers()
     os.makedirs(ROOT, exist_ok=True)
-    agent = Agent(port, Tracer(), KernelLog())
+    agent = Agent(port, Instruments(Tracer(), KernelLog(), Settler("vda")))
     agent.hello(time.monotonic() - began)
     agent.serve()
 
@@ -50,10 +50,9 @@ def main() -> None:
 class Agent:
     """Serves requests that come in on the descriptor `port`."""
 
-    def __init__(self, port: int, tracer: Tracer, log: KernelLog) -> None:
+    def __init__(self, port: int, instruments: Instruments) -> None:
         self._port = port
-        self._tracer = tracer
-        self._log = log
+        self._instruments = instruments
         self._quota: QuotaWarnings | None = None
 
     def tell(self, row: Row) -> None:
@@ -96,7 +95,7 @@ class Agent:
             except MountError as error:
                 name = errno_name(OSError(error.number, ""))
                 tell({"error": str(error), "phase": error.phase, "errno": name,
-                      "log": self._log.read()})  # fmt: skip
+                      "log": self._instruments.log.read()})  # fmt: skip
             except Exception as error:
                 import traceback  # noqa: PLC0415 - slow to import, and rarely needed
 
@@ -116,7 +115,7 @@ class Agent:
         command = request["cmd"]
         if command == "run":
             quota = self._quota_warnings() if request.get("warnings") else None
-            run_workload(request, tell, self._tracer, self._log, quota)
+            run_workload(request, tell, self._instruments, quota)
         elif command == "poison":
             tell({"done": setup.poison_memory()})
         elif command == "modules":

@@ -13,6 +13,7 @@ from .execute import execute
 from .kernel_log import KernelLog
 from .mounted import Mounted
 from .observe import contents, names_by_inode
+from .settle import Settler
 from .setup import load_modules
 from .tracing import Tracer
 
@@ -25,16 +26,24 @@ if TYPE_CHECKING:
 
     Row = dict[str, Any]
 
-__all__ = ["run_workload"]
+__all__ = ["Instruments", "run_workload"]
 
 ROOT = "/mnt"
+
+
+class Instruments:
+    """What watches the kernel beside the observations of the file system."""
+
+    def __init__(self, tracer: Tracer, log: KernelLog, settler: Settler) -> None:
+        self.tracer = tracer
+        self.log = log
+        self.settler = settler
 
 
 def run_workload(
     request: Row,
     tell: Callable[[Row], None],
-    tracer: Tracer,
-    log: KernelLog,
+    instruments: Instruments,
     quota: QuotaWarnings | None = None,
 ) -> None:
     """Run `request` (`device`, `mount`, `ops`, groups of `modules`) and `tell` what happens.
@@ -42,27 +51,32 @@ def run_workload(
     `quota` collects quota warnings. Raises `MountError` if a mount or umount of our own
     fails.
     """
-    log.skip()
+    instruments.log.skip()
     for group in request.get("modules", ()):
         load_modules(group)
     mounted = Mounted(request["device"], ROOT, request["mount"])
     mounted.mount()
     tell({"start": mounted.observe()})
     context = Context(mounted.files, mounted.device, mounted.remount)
-    _run_steps(request["ops"], context, mounted, tell, tracer)
+    _run_steps(request["ops"], context, mounted, tell, instruments)
     warnings = quota.drain() if quota is not None else None
     final = _final(mounted, tell, context.shut_down)
-    tell({"final": final, "warnings": warnings, "log": log.read()})
+    tell({"final": final, "warnings": warnings, "log": instruments.log.read()})
 
 
 def _run_steps(
-    ops: list[Row], context: Context, mounted: Mounted, tell: Callable[[Row], None], tracer: Tracer
+    ops: list[Row],
+    context: Context,
+    mounted: Mounted,
+    tell: Callable[[Row], None],
+    instruments: Instruments,
 ) -> None:
     before = names_by_inode(mounted.root)
-    tracer.drain()
+    instruments.tracer.drain()
     for index, op in enumerate(ops):
         result = execute(context, op)
-        events, lost = tracer.drain()
+        instruments.settler.settle()
+        events, lost = instruments.tracer.drain()
         after = names_by_inode(mounted.root)
         for event in events:
             ino = int(event.pop("ino") or 0)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "find_port", "knows_mount_option", "load_modules", "mount_all", "poison_memory",
-    "run_before_workers", "set_writeback_on_demand",
+    "set_writeback_on_demand",
 ]  # fmt: skip
 
 MODULES = "/usr/lib/modules"
@@ -82,16 +82,6 @@ def set_writeback_on_demand() -> None:
             os.write(fd, value.encode())
         finally:
             os.close(fd)
-
-
-def run_before_workers() -> None:
-    """Let no kernel thread preempt this process (SCHED_FIFO): they run while it waits.
-
-    Otherwise the writeback that sync(2) wakes first (`wakeup_flusher_threads`, which starts
-    in the middle of a file) races with the one that it waits for (`sync_inodes_sb`).
-    """
-    policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
-    os.sched_setscheduler(0, policy, os.sched_param(1))
 
 
 def find_port(name: str) -> str:

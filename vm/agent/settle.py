@@ -1,0 +1,56 @@
+"""Let the kernel's own threads finish what an operation has started.
+
+Some operations start writeback without waiting for it (a rename over a file, closing a
+file that was truncated, a nearly full file system), and the conversion of unwritten
+extents runs in a worker afterwards. Whether an observation saw the one or the other
+would be left to chance.
+
+During an operation the agent runs under SCHED_FIFO, so that no kernel thread preempts it:
+they run while it waits. Otherwise the writeback that sync(2) wakes first
+(`wakeup_flusher_threads`, which starts in the middle of a file) races with the one that it
+waits for (`sync_inodes_sb`). After the operation the agent is the least important process
+of the only CPU until nothing else runs and no request is under way.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+__all__ = ["Settler"]
+
+_QUIET_LOOKS = 2
+"""Looks in a row that must find no request under way: one may lead to the next."""
+_PAUSE = 0.0002
+_LONGEST = 20.0
+"""Seconds after which the wait ends anyhow; the observation then shows what it shows."""
+
+
+class Settler:
+    """Settles the block device called `disk`, below `sysfs`."""
+
+    def __init__(self, disk: str, sysfs: str = "/sys/block") -> None:
+        self._inflight = os.open(f"{sysfs}/{disk}/inflight", os.O_RDONLY | os.O_CLOEXEC)
+        self.first()
+
+    def first(self) -> None:
+        """Run before every kernel thread."""
+        policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+        os.sched_setscheduler(0, policy, os.sched_param(1))
+
+    def settle(self) -> None:
+        """Run after every kernel thread, until all is quiet; then before them again."""
+        os.sched_setscheduler(0, os.SCHED_IDLE | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+        end = time.monotonic() + _LONGEST
+        quiet = 0
+        while quiet < _QUIET_LOOKS and time.monotonic() < end:
+            os.sched_yield()
+            if self._under_way():
+                quiet = 0
+                time.sleep(_PAUSE)
+            else:
+                quiet += 1
+        self.first()
+
+    def _under_way(self) -> bool:
+        return any(int(count) for count in os.pread(self._inflight, 64, 0).split())
