@@ -84,11 +84,11 @@ class WorkloadItem(pytest.Item):
     def setup(self) -> None:
         """Run both subjects. Raises `Told` if the machinery or the workload is at fault."""
         lab = self.config.stash[LAB]
-        began = time.monotonic()
+        began = time.monotonic() - lab.pair.starting
         try:
             self.compared = lab.run(self.workload)
         finally:
-            self.seconds = time.monotonic() - began
+            self.seconds = time.monotonic() - lab.pair.starting - began
         verdict = self.compared.verdict
         self.user_properties += [
             ("outcome", str(verdict.outcome)),

@@ -8,6 +8,7 @@ import gzip
 import os
 import shutil
 import textwrap
+import time
 from pathlib import Path
 
 import msgspec
@@ -118,11 +119,14 @@ class GuestSide(Side):
         self.close()
         if self._kernel is None:
             raise MachineryError("the guest was not prepared")
+        began = time.monotonic()
         try:
             self._guest = Guest.start(self._kernel, self._choice.accel)
         except Exception:
             self._failed_starts += 1
             raise
+        finally:
+            self.starting += time.monotonic() - began
         self._failed_starts = 0
         return self._guest
 

@@ -38,6 +38,8 @@ class Side:
 
     name: str
     is_model = False
+    starting = 0.0
+    """Seconds that it has spent on coming up, for reports of how long workloads took."""
     forced_path: str | None = None
     """The path that this side takes whatever the workload says, if any (of `PATHS`)."""
 
@@ -127,8 +129,13 @@ class Pair:
         """Both, the expecting one first."""
         return self.expected, self.actual
 
+    @property
+    def starting(self) -> float:
+        """Seconds that both have spent on coming up."""
+        return sum(side.starting for side in self.sides)
+
     def prepare(self) -> None:
-        """Prepare both sides, and let the model know the images of the other."""
+        """Prepare both sides."""
         for side in self.sides:
             side.prepare()
 

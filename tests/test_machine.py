@@ -96,6 +96,7 @@ def test_one_guest_runs_many_workloads(host, side, workload):
     side.close()
     side.close()
     assert host.guests[0].closed == 1
+    assert 0 < side.starting < 5
 
 
 @pytest.mark.parametrize(
