@@ -19,7 +19,7 @@ import struct
 
 import msgspec
 
-from harness.image.digest import digest, digest_of
+from harness.image.digest import digest
 from harness.image.names import printable
 from harness.image.survey import File, Survey
 from harness.trace import Extent, State
@@ -192,7 +192,7 @@ def _extents(fs: Filesystem, file: File) -> tuple[Extent, ...]:
 def _content(fs: Filesystem, file: File) -> str:
     inode = file.inode
     if inode.is_inline:
-        return digest_of(inline_content(fs.volume, inode, file.xattrs))
+        return digest([(0, inline_content(fs.volume, inode, file.xattrs))], inode.size)
     return digest(written(fs.volume, file.mapping, inode.structure), inode.size)
 
 

@@ -6,17 +6,12 @@ import hashlib
 import struct
 from collections.abc import Iterable
 
-__all__ = ["PIECE", "digest", "digest_of"]
+__all__ = ["PIECE", "digest"]
 
 PIECE = 1024
 """Bytes: the smallest block, so that the digest is the same for every block size."""
 
 _ZEROS = bytes(PIECE)
-
-
-def digest_of(content: bytes) -> str:
-    """The digest of bytes in memory."""
-    return digest([(0, content)], len(content))
 
 
 def digest(chunks: Iterable[tuple[int, bytes]], size: int) -> str:

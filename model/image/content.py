@@ -9,7 +9,7 @@ from model.image.mapping import Mapping
 from model.image.volume import Volume
 from model.image.xattr import INLINE_NAME, Xattr
 
-__all__ = ["inline_content", "tail", "written"]
+__all__ = ["inline_content", "inline_tail", "tail", "written"]
 
 _PIECE = 1 << 20  # bytes read at a time
 
@@ -40,15 +40,22 @@ def tail(volume: Volume, inode: Inode, mapping: Mapping) -> bytes:
 
 
 def inline_content(volume: Volume, inode: Inode, xattrs: list[Xattr]) -> bytes:
-    """The bytes of an inode with inline data (ext4_read_inline_data).
+    """The bytes of an inode with inline data, no more than its size (ext4_read_inline_data).
 
-    The rest that does not fit the block numbers' 60 bytes lies in `system.data`.
+    The rest that does not fit the block numbers' 60 bytes lies in `system.data`. A file
+    may be longer than both (truncated up); it then goes on with zeros.
     """
     rest = [xattr.value for xattr in xattrs if xattr.name == INLINE_NAME]
     if not rest:
         raise volume.error(inode.structure, "inline data without system.data")
     whole = inode.record.block + rest[0]
-    if inode.size > len(whole):
+    if inode.size > len(whole) and not inode.is_regular:
         reason = f"{inode.size} bytes, but room for {len(whole)} inline"
         raise volume.error(inode.structure, reason)
     return whole[: inode.size]
+
+
+def inline_tail(inode: Inode, xattrs: list[Xattr]) -> bytes:
+    """The bytes of an inode with inline data past the end of the file."""
+    rest = [xattr.value for xattr in xattrs if xattr.name == INLINE_NAME]
+    return b"".join([inode.record.block, *rest])[inode.size :]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 __all__ = [
-    "BIGALLOC", "CASEFOLD", "COMPAT", "CSUM_SEED", "EA_INODE", "EXTENTS", "EXTRA_ISIZE",
-    "FILETYPE", "FLEX_BG", "GDT_CSUM", "HAS_JOURNAL", "HUGE_FILE", "INCOMPAT", "INLINE_DATA",
+    "BIGALLOC", "CASEFOLD", "COMPAT", "CSUM_SEED", "DIR_NLINK", "EA_INODE", "EXTENTS",
+    "EXTRA_ISIZE", "FILETYPE", "FLEX_BG", "GDT_CSUM", "HAS_JOURNAL", "HUGE_FILE",
+    "INCOMPAT", "INLINE_DATA",
     "LARGE_DIR", "METADATA_CSUM", "META_BG", "MMP", "ORPHAN_FILE", "ORPHAN_PRESENT", "PROJECT",
     "QUOTA", "RECOVER", "RESIZE_INODE", "RO_COMPAT", "SHARED_BLOCKS", "SIXTY_FOUR",
     "SPARSE_SUPER", "SPARSE_SUPER2", "feature_names", "unreadable",
@@ -29,12 +30,12 @@ INCOMPAT = {
 }  # fmt: skip
 _NOT_READ = {0x1: "compression", 0x8: "journal_dev", 0x1000: "dirdata", 0x10000: "encrypt"}
 
-SPARSE_SUPER, HUGE_FILE, GDT_CSUM, EXTRA_ISIZE = 0x1, 0x8, 0x10, 0x40
+SPARSE_SUPER, HUGE_FILE, GDT_CSUM, DIR_NLINK, EXTRA_ISIZE = 0x1, 0x8, 0x10, 0x20, 0x40
 QUOTA, BIGALLOC, METADATA_CSUM, PROJECT = 0x100, 0x200, 0x400, 0x2000
 SHARED_BLOCKS, ORPHAN_PRESENT = 0x4000, 0x10000
 RO_COMPAT = {
     SPARSE_SUPER: "sparse_super", 0x2: "large_file", HUGE_FILE: "huge_file",
-    GDT_CSUM: "uninit_bg", 0x20: "dir_nlink", EXTRA_ISIZE: "extra_isize", QUOTA: "quota",
+    GDT_CSUM: "uninit_bg", DIR_NLINK: "dir_nlink", EXTRA_ISIZE: "extra_isize", QUOTA: "quota",
     BIGALLOC: "bigalloc", METADATA_CSUM: "metadata_csum", 0x1000: "read-only",
     PROJECT: "project", SHARED_BLOCKS: "shared_blocks", 0x8000: "verity",
     ORPHAN_PRESENT: "orphan_present",

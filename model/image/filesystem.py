@@ -76,12 +76,16 @@ class Filesystem:
 
     def xattrs(self, inode: Inode) -> list[Xattr]:
         """The extended attributes of `inode`, `system.data` among them."""
-        found = read_inode_xattrs(self.volume, inode, self._xattr_value)
+        found = self.xattrs_in(inode)
         if inode.xattr_block:
             found += read_block_xattrs(self.volume, inode, self._xattr_value)
         if len({xattr.name for xattr in found}) != len(found):
             raise self.volume.error(inode.structure, "an extended attribute occurs twice")
         return found
+
+    def xattrs_in(self, inode: Inode) -> list[Xattr]:
+        """Those attributes that lie in the inode's own record."""
+        return read_inode_xattrs(self.volume, inode, self._xattr_value)
 
     def _xattr_value(self, number: int, size: int) -> bytes:
         """The value that inode `number` holds (ext4_xattr_inode_get), its hash verified."""

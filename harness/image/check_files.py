@@ -1,0 +1,139 @@
+"""Each inode against what it maps, its names and its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.image.names import printable
+from harness.image.problem import Problem
+from harness.image.survey import File, Survey
+from model.image import features
+from model.image.content import inline_tail, tail
+from model.image.directory import FILE_TYPES, Directory
+from model.image.hashes import HASHES, UNSIGNED, name_hash
+from model.image.inode import CASEFOLD_FL, VERITY_FL
+from model.image.volume import Volume
+
+__all__ = ["check_files", "expected_sectors"]
+
+
+def check_files(survey: Survey) -> Iterator[Problem]:
+    """i_blocks, links, directories, and what lies past the end of files."""
+    volume = survey.fs.volume
+    for file in survey.files.values():
+        where = min(file.paths)
+        yield from _blocks(volume, file, where)
+        yield from _links(volume, file, where)
+        if file.inode.is_regular and not file.inode.flags & VERITY_FL:
+            yield from _past_the_end(volume, file, where)
+        if file.directory is not None:
+            yield from _directory(survey, file, file.directory, where)
+    for number, file in survey.system.items():
+        yield from _blocks(volume, file, f"inode {number}")
+    for number, file in survey.values.items():
+        yield from _blocks(volume, file, f"inode {number}")
+        yield from _references(survey, file)
+
+
+def expected_sectors(volume: Volume, file: File) -> int:
+    """512-byte sectors that i_blocks should say: data, tree and attributes in clusters.
+
+    Values of attributes in inodes of their own count for each file that has them.
+    """
+    ratio, first = volume.ratio, volume.first_block
+    if ratio == 1:
+        clusters = sum(extent.length for extent in file.mapping.extents)
+    else:
+        clusters, last = 0, -1
+        for extent in sorted(file.mapping.extents, key=lambda extent: extent.physical):
+            start = max((extent.physical - first) // ratio, last + 1)
+            last = max(last, (extent.physical + extent.length - 1 - first) // ratio)
+            clusters += last - start + 1
+    clusters += len(file.mapping.tree) + bool(file.inode.xattr_block)
+    for xattr in file.xattrs:
+        if xattr.inode:
+            clusters += -(-len(xattr.value) // volume.cluster_size)
+    return clusters * volume.sectors_per_cluster
+
+
+def _blocks(volume: Volume, file: File, where: str) -> Iterator[Problem]:
+    expected = expected_sectors(volume, file)
+    if file.inode.blocks != expected:
+        reason = f"i_blocks is {file.inode.blocks} sectors, what it maps needs {expected}"
+        yield Problem(where, reason)
+
+
+def _links(volume: Volume, file: File, where: str) -> Iterator[Problem]:
+    links, expected = file.inode.links, len(file.paths)
+    if file.directory is not None:
+        expected = 2 + file.subdirectories
+        if links == 1 and volume.ro_compat(features.DIR_NLINK):  # too many to count
+            return
+    if links != expected:
+        yield Problem(where, f"link count is {links}, but {expected} names lead to it")
+    if file.inode.record.dtime:
+        yield Problem(where, "has a time of deletion")
+
+
+def _past_the_end(volume: Volume, file: File, where: str) -> Iterator[Problem]:
+    inode, mapping = file.inode, file.mapping
+    end = -(-inode.size // volume.block_size)
+    for extent in mapping.extents:
+        if extent.written and extent.end > end:
+            first = max(extent.logical, end)
+            yield Problem(
+                where,
+                f"written blocks {first}-{extent.end - 1} lie past the end, {inode.size} bytes",
+            )
+    rest = inline_tail(inode, file.xattrs) if inode.is_inline else tail(volume, inode, mapping)
+    used = rest.rstrip(b"\0")
+    if used:
+        start = inode.size + len(rest) - len(rest.lstrip(b"\0"))
+        yield Problem(
+            where,
+            f"bytes {start}-{inode.size + len(used) - 1} past the end, {inode.size} bytes,"
+            " are not zero",
+        )
+
+
+def _directory(survey: Survey, file: File, directory: Directory, where: str) -> Iterator[Problem]:
+    volume = survey.fs.volume
+    if directory.parent != file.parent:
+        reason = f"its .. is inode {directory.parent}, its parent inode {file.parent}"
+        yield Problem(where, reason)
+    if volume.incompat(features.FILETYPE):
+        for entry in directory.entries:
+            inode = survey.files[entry.inode].inode
+            if entry.type != FILE_TYPES[inode.type]:
+                name = printable(entry.name)
+                reason = f"entry {name} has type {entry.type}, its inode {FILE_TYPES[inode.type]}"
+                yield Problem(where, reason)
+    if not file.inode.flags & CASEFOLD_FL:  # whose hashes are of folded names
+        yield from _hashes(volume, directory, where)
+
+
+def _hashes(volume: Volume, directory: Directory, where: str) -> Iterator[Problem]:
+    tree = directory.tree
+    if tree is None:
+        return
+    unsigned = bool(volume.sb.flags & UNSIGNED)
+    version = tree.version - 3 if tree.version in (3, 4, 5) else tree.version
+    if version not in HASHES:
+        yield Problem(where, f"hash version {tree.version} is not known")
+        return
+    for entry in directory.entries:
+        hashed = name_hash(entry.name, version, volume.sb.hash_seed, unsigned=unsigned)
+        first, last = tree.leaves[entry.block]
+        # An odd first hash says that the leaf before ends with the same one.
+        if not first & ~1 <= hashed <= last:
+            name = printable(entry.name)
+            yield Problem(where, f"entry {name} with hash {hashed:#x} is in the wrong leaf")
+
+
+def _references(survey: Survey, file: File) -> Iterator[Problem]:
+    inode = file.inode
+    counted = inode.record.ctime << 32 | inode.record.version
+    expected = survey.references[inode.number]
+    if counted != expected:
+        reason = f"counts {counted} references to its value, {expected} are there"
+        yield Problem(inode.structure, reason)
