@@ -64,7 +64,7 @@ class Console:
     def _matched(self) -> str:
         return str(self._spawn.match[1].decode(errors="replace")).strip()
 
-    def follow_panic(self, seconds: float = 3.0) -> None:
+    def follow_panic(self, seconds: float = 10.0) -> None:
         """Give a panicking kernel up to `seconds` to finish its report."""
         until = time.monotonic() + seconds
         while self._open and time.monotonic() < until and _END_OF_PANIC not in self.text[-4096:]:

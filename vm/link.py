@@ -61,6 +61,8 @@ class Link:
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
         self._poll.register(console.fileno(), select.POLLIN)
+        if netlog is not None:
+            self._poll.register(netlog.fileno(), select.POLLIN)
 
     def send(self, row: Row) -> None:
         """Send a request; a guest that is gone raises what ended it."""
@@ -92,6 +94,8 @@ class Link:
         ready = {fd for fd, _ in self._poll.poll(wait * 1000)}
         if self.console.fileno() in ready:
             self.console.follow()
+        if self.netlog is not None:
+            self.netlog.receive()
         alive = self.channel.receive()
         if self.channel.has_rows:  # what was told before the end still counts
             return
@@ -104,8 +108,6 @@ class Link:
         self.console.follow_panic()
         line = self.console.fatal or ""
         report = self.console.report(line)
-        if self.netlog is not None:
-            self.netlog.receive()
         if "Attempted to kill init" in report and "BUG" not in report and "Oops" not in report:
             raise AgentDiedError(f"the agent died: {self.console.last_words(4)}")
         raise KernelPanicError(f"the kernel panicked: {line}", report=report)

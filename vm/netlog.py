@@ -15,6 +15,10 @@ class NetLog:
         sock.setblocking(False)
         self._parts: list[bytes] = []
 
+    def fileno(self) -> int:
+        """The descriptor to poll for reading."""
+        return self._socket.fileno()
+
     def receive(self) -> None:
         """Take what has arrived."""
         while True:
