@@ -8,7 +8,7 @@ from pathlib import Path
 from fakes import make_workload
 
 from harness.compare import compare
-from harness.recording import load
+from harness.recording import geometry_of, raw_lines, release_of, trace_of
 from harness.trace import Extent, FileObservation, State, Step, Trace, placement_of
 from model import Behaviour, Model
 from workloads.images import Geometry, Image
@@ -67,31 +67,23 @@ def states(step: Step, name: str = "a") -> list[tuple[int, int, str]]:
 
 
 @cache
-def recorded(name: str) -> tuple[Trace, ...]:
-    """All traces of a recording."""
-    kernel, _, kind = name.partition("-")
-    return tuple(load(RECORDINGS, name, f"{'bh' if kernel == 'bh73' else kernel}-{kind}"))
-
-
 def chosen(name: str, part: str) -> list[Trace]:
     """The traces of recording `name` whose workload's name contains `part`."""
-    found = [trace for trace in recorded(name) if part in trace.workload.name]
+    kernel, _, kind = name.partition("-")
+    listed = f"{'bh' if kernel == 'bh73' else kernel}-{kind}.workloads.json.xz"
+    found = [
+        trace_of(line, workload, name, release_of(name))
+        for _, line, workload in raw_lines(RECORDINGS / f"{name}.jsonl.xz", RECORDINGS / listed)
+        if part in workload["name"]
+    ]
     assert found, f"{name} holds nothing like {part}"
     return found
 
 
 def disagreements(trace: Trace, behaviour: Behaviour) -> list[str]:
     """Where the model, told where the kernel put the blocks, parts from `trace`."""
-    image = trace.workload.config.image
-    assert trace.start.bfree is not None
-    start = Geometry(
-        blocks=image.size // image.block_size,
-        free_blocks=trace.start.bfree,
-        reserved_blocks=0,
-        block_size=image.block_size,
-        cluster_size=image.cluster_size,
-    )
-    mine = Model(behaviour, lambda _: start).run(trace.workload, placement_of(trace))
+    model = Model(behaviour, lambda _: geometry_of(trace))
+    mine = model.run(trace.workload, placement_of(trace))
     return [
         f"{trace.workload.name} step {found.place} {found.op}: {found.file} {found.field}"
         f" model {found.expected} kernel {found.actual}"
