@@ -16,9 +16,8 @@ from harness.verdict import Compared, Outcome, Verdict
 from reports.summary import Digest, digest
 from reports.terminal import explain
 from workloads.files import CATALOGUE, load
-from workloads.program import Program
 from workloads.syntax import WorkloadSyntaxError
-from workloads.workload import Config, Workload
+from workloads.workload import Workload
 
 __all__ = ["WorkloadFile", "WorkloadItem"]
 
@@ -43,14 +42,10 @@ class WorkloadFile(pytest.File):
         """An item per configuration that is selected and path that the kernel has."""
         program = load(self.path)
         lab = self.config.stash[LAB]
-        for config in program.configs:
-            if lab.selected(config.name):
-                for suffix, variant in lab.variants(config):
-                    yield WorkloadItem.from_parent(
-                        self,
-                        name=config.name + suffix,
-                        workload=_workload(program, variant),
-                    )
+        for config in lab.selected(program.configs):
+            for suffix, variant in lab.variants(config):
+                workload = Workload(program.name, variant, program.ops, program.shows)
+                yield WorkloadItem.from_parent(self, name=config.name + suffix, workload=workload)
 
     def repr_failure(  # type: ignore[override]
         self, excinfo: pytest.ExceptionInfo[BaseException]
@@ -61,10 +56,6 @@ class WorkloadFile(pytest.File):
         if isinstance(excinfo.value, OSError | UnicodeDecodeError):
             return f"{self.path}: not a readable workload file: {excinfo.value}"
         return super().repr_failure(excinfo)
-
-
-def _workload(program: Program, config: Config) -> Workload:
-    return Workload(program.name, config, program.ops, program.shows)
 
 
 class WorkloadItem(pytest.Item):

@@ -20,14 +20,22 @@ __all__ = ["LAB", "Lab"]
 class Lab:
     """A pair of sides at work.
 
-    `only` holds patterns of configurations (`4k@*`); none selects all. `results` is the
-    folder of this run.
+    `only` holds patterns of configurations (`4k@*`); none selects all. `short` leaves
+    each program one configuration. `results` is the folder of this run.
     """
 
-    def __init__(self, pair: Pair, results: Path | None = None, only: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        pair: Pair,
+        results: Path | None = None,
+        only: Sequence[str] = (),
+        *,
+        short: bool = False,
+    ) -> None:
         self.pair = pair
         self.results = results or Path.cwd()
         self.only = tuple(only)
+        self.short = short
         self.prepared = False
         self._runner = Runner(pair.expected, pair.actual)
 
@@ -36,9 +44,14 @@ class Lab:
         self.pair.prepare()
         self.prepared = True
 
-    def selected(self, config: str) -> bool:
-        """Whether the configuration called `config` is to be run."""
-        return not self.only or any(fnmatch.fnmatchcase(config, only) for only in self.only)
+    def selected(self, configs: Sequence[Config]) -> list[Config]:
+        """Those of a program's configurations that are to be run."""
+        chosen = [
+            config
+            for config in configs
+            if not self.only or any(fnmatch.fnmatchcase(config.name, only) for only in self.only)
+        ]
+        return chosen[:1] if self.short else chosen
 
     def variants(self, config: Config) -> list[tuple[str, Config]]:
         """`config` on each path that the sides have, with what that adds to an item's name.

@@ -44,6 +44,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--on", metavar="CONFIG", action="append", default=[],
         help="run only this configuration (image@mount; * and ? match), may be repeated",
     )  # fmt: skip
+    group.addoption(
+        "--short", action="store_true",
+        help="run each program on the first of its selected configurations only",
+    )  # fmt: skip
     group.addoption("--results", metavar="DIR", help=f"where to keep results ({FOLDER}/TIME)")
     group.addoption("--catalogue", action="store_true", help="without paths, run the catalogue")
 
@@ -83,7 +87,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Reporter(config, folder), "ext4diff-reporter")
         signal.signal(signal.SIGTERM, _interrupt)
     try:
-        lab = Lab(make_pair(config.getoption("pair"), choice), folder, config.getoption("on"))
+        pair = make_pair(config.getoption("pair"), choice)
+        lab = Lab(pair, folder, config.getoption("on"), short=config.getoption("short"))
         config.stash[LAB] = lab
         if not config.option.collectonly:
             lab.prepare()

@@ -333,6 +333,12 @@ def test_an_unknown_operation_is_status_2_and_names_the_line(bench):
     assert "Traceback" not in run.out
 
 
+def test_a_short_run_takes_one_configuration_of_each_program(bench):
+    bench.write("fine", "known")
+    assert bench.run("--short").says("  4k@delalloc *1 *1", "  all *1 *1")
+    assert bench.run("--short", "--on", "1k@*").says("  1k@delalloc *1 *1", "  all *1 *1")
+
+
 def test_nothing_selected_is_status_2(bench):
     bench.write("fine")
     assert bench.run("--on", "nothing@*").status == 2

@@ -27,6 +27,7 @@ saw after every operation.
   --pair EXPECTED:ACTUAL  sides: model, guest[=KERNEL], bh[=KERNEL], iomap[=KERNEL],
                           recording=FILE (default: model:guest)
   --on CONFIG             only this configuration, as in 4k@delalloc or 'bigalloc*'
+  --short                 each program on its first configuration only
   --results DIR           where to keep results (default: ext4diff-results/TIME)
 
 The engine is pytest, and its options work as ever:
