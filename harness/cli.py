@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from harness.commands import check_recording, differential, doctor, lint, run
+from harness.commands import check_recording, differential, doctor, image, lint, run
 from harness.errors import INTERRUPTED, MACHINERY, Ext4diffError
 
 __all__ = ["main"]
@@ -18,6 +18,7 @@ COMMANDS: dict[str, ModuleType] = {
     "run": run,
     "check-recording": check_recording,
     "lint": lint,
+    "image": image,
     "doctor": doctor,
 }
 STATUS = """\
