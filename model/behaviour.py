@@ -90,8 +90,19 @@ class Behaviour(msgspec.Struct, frozen=True):
     readahead: int = MIB
     """The device's read_ahead_kb in bytes (`do_sync_mmap_readahead`)."""
 
+    cyclic_sync: bool = False
+    """On the buffer_head path sync(2) begins where the last writeback of the whole file
+    ended and then wraps (`range_cyclic` in `ext4_do_writepages`): so 7.2, not 7.3."""
+
     quirks: frozenset[str] = frozenset()
     """Names of the `QUIRKS` that the kernel is known for."""
+
+    @classmethod
+    def of_release(
+        cls, release: tuple[int, int], iomap: bool, quirks: frozenset[str] = frozenset()
+    ) -> Behaviour:
+        """What is known of a kernel `release` (7, 3), with or without the iomap series."""
+        return cls(iomap=iomap, quirks=quirks, cyclic_sync=release < (7, 3))
 
     def __post_init__(self) -> None:
         unknown = self.quirks - QUIRKS.keys()

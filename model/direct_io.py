@@ -40,8 +40,7 @@ def dio_write(inode: Inode, pos: int, data: bytes) -> int:
     inode.content.write(pos, data)
     for low, high in unwritten:
         inode.convert(low, high, WRITTEN)
-    if pos + length > inode.size:
-        inode.size = pos + length
+    inode.size = max(inode.size, pos + length)
     inode.disksize = max(inode.disksize, min(pos + length, inode.size))
     sb.rule("direct write: ext4_dio_write_iter")
     return length

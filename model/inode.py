@@ -40,6 +40,7 @@ class Inode:
         self.cache = PageCache(sb.block_size, sb.max_folio, sb.iomap)
         self.prealloc = Preallocations()
         self.writers = 0
+        self.writeback_start = 0
         self.alloc_on_close = False
         self.uid = self.flags = 0
         self.delalloc = sb.delalloc

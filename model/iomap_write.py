@@ -227,4 +227,3 @@ def iomap_page_mkwrite(inode: Inode, folio: Folio) -> None:
     folio.state = folio.count > 1
     inode.cache.mark_dirty(folio, folio.all)
     inode.sb.rule("map whole folio: iomap_page_mkwrite")
-

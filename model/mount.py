@@ -12,7 +12,7 @@ from model.quota import Quota
 from model.superblock import PerCpuCounter, Superblock
 from model.truncate import evict
 from model.units import DELAYED, EOF_BLOCK
-from model.writeback_bh import writepages
+from model.writeback_bh import cyclic_writepages, writepages
 from model.writeback_iomap import iomap_writepages
 from workloads.images import Geometry
 from workloads.workload import Config
@@ -86,6 +86,17 @@ class Mount:
         else:
             writepages(inode, start, end)
 
+    def flusher_pass(self) -> None:
+        """What sync(2) has the flusher thread do first (wakeup_flusher_threads)."""
+        if self.sb.shut_down or not self.sb.behaviour.cyclic_sync:
+            return
+        for inode in self.files.values():
+            if inode.iomap or inode.inline:
+                continue
+            if self.durable is not None:
+                self.durable.flushed(inode)
+            cyclic_writepages(inode)
+
     def writeback(self) -> None:
         """Write back all files (writeback_inodes_sb, sync_inodes_sb)."""
         for inode in self.files.values():
@@ -147,6 +158,7 @@ def clear_inode(inode: Inode) -> None:
     was on disk (ext4_clear_inode, ext4_iget)."""
     if any(run.state == DELAYED for run in inode.es):
         inode.sb.rule("release at eviction: ext4_clear_inode")
+    inode.writeback_start = 0
     inode.remove_status(0, EOF_BLOCK)
     inode.prealloc.discard()
     inode.alloc_on_close = False

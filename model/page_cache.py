@@ -164,8 +164,8 @@ class PageCache:
             self.dirty_starts.add(folio.index)
 
     def is_dirty(self, folio: Folio) -> bool:
-        """Whether the folio as a whole is marked dirty (folio_test_dirty); on the iomap path
-        it stays so when its last dirty block is forgotten, until writeback."""
+        """Whether the folio as a whole is marked dirty (folio_test_dirty); it stays so when
+        its last dirty block is forgotten, until writeback."""
         return folio.index in self.dirty_starts
 
     def clean(self, folio: Folio, bits: int) -> None:
@@ -207,11 +207,12 @@ class PageCache:
         A dirty folio that has buffers or per-block state is not split, and without such
         state its blocks can't become clean one by one.
         """
-        held = self.is_dirty(folio) and folio.state
+        dirty = self.is_dirty(folio)
+        held = dirty and folio.state
         if folio.buffers or folio.state:
             bits = self.whole_bits(folio, start, end)
             self.clean(folio, bits)
-            if held:
+            if dirty:
                 self.dirty_starts.add(folio.index)
             folio.mapped &= ~bits
             folio.delay &= ~bits

@@ -39,9 +39,7 @@ class Model:
 
     name = "model"
 
-    def __init__(
-        self, behaviour: Behaviour, geometry: Callable[[Image], Geometry]
-    ) -> None:
+    def __init__(self, behaviour: Behaviour, geometry: Callable[[Image], Geometry]) -> None:
         self.behaviour, self.geometry = behaviour, geometry
 
     def run(self, workload: Workload, placement: Placement | None = None) -> Trace:
@@ -233,6 +231,7 @@ def _sync_range(mount: Mount, op: ops.SyncRange) -> Result:
 
 
 def _sync(mount: Mount, _op: ops.Sync) -> Result:
+    mount.flusher_pass()
     mount.sync()
     return 0
 
@@ -330,4 +329,3 @@ HANDLERS: dict[type[Any], Callable[[Mount, Any], Result]] = {
     **SECOND_TABLE,
 }
 """What carries out each operation."""
-

@@ -15,7 +15,7 @@ from model.map_blocks import map_blocks
 from model.page_cache import Folio
 from model.units import DELAYED, UNWRITTEN, WRITTEN, mask, ranges
 
-__all__ = ["writepages"]
+__all__ = ["cyclic_writepages", "writepages"]
 
 MAX_WRITEPAGES_EXTENT_LEN = 2048
 """Blocks that are gathered into one extent at most."""
@@ -36,36 +36,62 @@ class _Buffers(NamedTuple):
 
 def writepages(inode: Inode, start: int = 0, end: int | None = None) -> None:
     """Write the dirty folios that bytes `[start, end)` touch (ext4_do_writepages)."""
+    reached = _write_range(inode, start, end)
+    if reached is not None and start == 0 and end is None:
+        inode.writeback_start = reached
+
+
+def cyclic_writepages(inode: Inode) -> None:
+    """Write the whole file, from where the last such writeback ended to the end and then
+    from the start (`range_cyclic`)."""
+    start = inode.writeback_start
+    if not start:
+        writepages(inode)
+        return
+    if inode.cache.dirty_starts:
+        inode.sb.rule("cyclic writeback: ext4_do_writepages")
+        _write_range(inode, start, None)
+        inode.writeback_start = _write_range(inode, 0, start) or 0
+
+
+def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
+    """One pass; returns the byte that it reached, None if nothing was dirty."""
     cache = inode.cache
     dirty = cache.dirty_folios(start, end)
+    if not dirty:
+        return None
     folios = [folio for folio in dirty if folio.start < inode.size]
     needy = [buffers for folio in folios for buffers in _need_mapping(inode, folio)]
     ended = _map_all(inode, needy)
     for folio in folios:
         cache.clean(folio, folio.all)
         folio.delay &= ~mask(0, max(inode.eof_block - cache.first_block(folio), 0))
-    if len(folios) < len(dirty):
-        _clean_past_eof(inode, dirty[len(folios)], needy)
+    reached = folios[-1].end if folios else dirty[0].start
+    if len(folios) < len(dirty) and _clean_past_eof(inode, dirty[len(folios)], needy):
+        reached = dirty[len(folios)].end
     for low, high in ended:
         inode.convert(low, high, WRITTEN)
     if ended:
         inode.sb.rule("convert: ext4_convert_unwritten_io_end_vec")
     if needy:
         _update_disksize(inode, needy[-1].folio_end * inode.sb.block_size)
+    return reached
 
 
-def _clean_past_eof(inode: Inode, folio: Folio, needy: list[_Buffers]) -> None:
-    """The first folio wholly past EOF ends the walk (mpage_process_page_bufs).
+def _clean_past_eof(inode: Inode, folio: Folio, needy: list[_Buffers]) -> bool:
+    """The first folio wholly past EOF ends the walk (mpage_process_page_bufs); returns
+    whether it was submitted.
 
     If it ends an extent that was being gathered it stays dirty; otherwise it is submitted
     with a length taken from i_size modulo its own size, and buffers behind that length
     become clean though nothing was written (mpage_submit_folio, ext4_bio_write_folio).
     """
     if needy and needy[-1].end == inode.cache.first_block(folio):
-        return
+        return False
     kept = inode.size % (folio.end - folio.start)
     inode.cache.clean(folio, folio.all & ~inode.cache.bits(folio, folio.start, folio.start + kept))
     inode.sb.rule("folio past EOF: ext4_bio_write_folio")
+    return True
 
 
 def _need_mapping(inode: Inode, folio: Folio) -> Iterator[_Buffers]:

@@ -1,0 +1,47 @@
+"""The model against real kernels, on a slice of the recordings of every kind and path.
+
+`ext4diff check-recording` does the same with all of them.
+"""
+
+from __future__ import annotations
+
+import pytest
+from modelled import chosen, disagreements
+
+from model import Behaviour
+
+QUIRKS = frozenset(
+    {
+        "efault_beyond_eof_moves_size",
+        "indirect_delayed_tail_is_hole",
+        "stale_folio_after_short_copy",
+    }
+)
+UNEXPLAINED = {
+    "rand17@bigalloc16k@nodelalloc": "an asynchronous readahead made a larger folio",
+    "rand17@bigalloc16k@nodelalloc,buffered_iomap": "the same",
+    "rand52@bigalloc16k@delalloc,buffered_iomap": "ZERO_RANGE past EOF leaves a dirty folio",
+}
+
+
+def behaviour(name: str) -> Behaviour:
+    """Of the kernel that made the recording `name`."""
+    kernel = name.partition("-")[0]
+    release = (7, 3) if kernel == "bh73" else (7, 2)
+    return Behaviour.of_release(release, iomap=kernel == "iomap", quirks=QUIRKS)
+
+
+@pytest.mark.parametrize("name", ["bh-swarm", "bh73-rand", "iomap-rand"])
+def test_random_programs(name: str) -> None:
+    traces = chosen(name, name.partition("-")[2])[:72]
+    steady = [trace for trace in traces if trace.workload.name not in UNEXPLAINED]
+    found = [line for trace in steady for line in disagreements(trace, behaviour(name))]
+    assert found == []
+
+
+@pytest.mark.parametrize("name", ["bh73-focus", "iomap-focus"])
+def test_programs_around_the_buffered_write(name: str) -> None:
+    found = [
+        line for trace in recorded(name)[::7] for line in disagreements(trace, behaviour(name))
+    ]
+    assert found == []
