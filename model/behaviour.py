@@ -7,6 +7,7 @@ Known kernel bugs are `Quirk`s: off unless `Behaviour.quirks` names them.
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import msgspec
@@ -14,6 +15,8 @@ import msgspec
 __all__ = ["QUIRKS", "Behaviour", "Quirk"]
 
 MIB = 1024 * 1024
+NEWEST = (7, 3)
+"""The newest kernel that the model was checked against."""
 
 
 class Quirk(msgspec.Struct, frozen=True):
@@ -99,10 +102,13 @@ class Behaviour(msgspec.Struct, frozen=True):
 
     @classmethod
     def of_release(
-        cls, release: tuple[int, int], iomap: bool, quirks: frozenset[str] = frozenset()
+        cls, release: str | None, iomap: bool, quirks: frozenset[str] = frozenset()
     ) -> Behaviour:
-        """What is known of a kernel `release` (7, 3), with or without the iomap series."""
-        return cls(iomap=iomap, quirks=quirks, cyclic_sync=release < (7, 3))
+        """What is known of a kernel with this release (`7.3.4-cloud-amd64`), which knows the
+        iomap series or not; an unknown release is taken for the newest."""
+        parts = re.match(r"(\d+)\.(\d+)", release or "")
+        version = (int(parts[1]), int(parts[2])) if parts else NEWEST
+        return cls(iomap=iomap, quirks=quirks, cyclic_sync=version < (7, 3))
 
     def __post_init__(self) -> None:
         unknown = self.quirks - QUIRKS.keys()
