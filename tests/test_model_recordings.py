@@ -21,7 +21,6 @@ QUIRKS = frozenset(
 UNEXPLAINED = {
     "rand17@bigalloc16k@nodelalloc": "an asynchronous readahead made a larger folio",
     "rand17@bigalloc16k@nodelalloc,buffered_iomap": "the same",
-    "rand52@bigalloc16k@delalloc,buffered_iomap": "ZERO_RANGE past EOF leaves a dirty folio",
 }
 
 
