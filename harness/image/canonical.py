@@ -24,7 +24,7 @@ from harness.image.names import printable
 from harness.image.survey import File, Survey
 from harness.trace import Extent, State
 from model.image import features
-from model.image.content import inline_content, written
+from model.image.content import written
 from model.image.filesystem import Filesystem
 from model.image.inode import HUGE_FILE_FL
 from model.image.xattr import INLINE_NAME
@@ -161,7 +161,7 @@ def _entry(fs: Filesystem, file: File) -> Entry:
         blocks=inode.blocks,
         extents=_extents(fs, file),
         content=_content(fs, file) if inode.is_regular else None,
-        target=_target(fs, file) if inode.type == stat.S_IFLNK else None,
+        target=None if file.target is None else printable(file.target),
         device=_device(file) if inode.type in (stat.S_IFCHR, stat.S_IFBLK) else None,
         xattrs={
             printable(xattr.name): xattr.value.hex()
@@ -191,13 +191,9 @@ def _extents(fs: Filesystem, file: File) -> tuple[Extent, ...]:
 
 def _content(fs: Filesystem, file: File) -> str:
     inode = file.inode
-    if inode.is_inline:
-        return digest([(0, inline_content(fs.volume, inode, file.xattrs))], inode.size)
+    if file.inline is not None:
+        return digest([(0, file.inline)], inode.size)
     return digest(written(fs.volume, file.mapping, inode.structure), inode.size)
-
-
-def _target(fs: Filesystem, file: File) -> str:
-    return printable(fs.target(file.inode, file.mapping, file.xattrs))
 
 
 def _device(file: File) -> str:

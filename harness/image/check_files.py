@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 
 from harness.image.names import printable
@@ -11,10 +12,13 @@ from model.image import features
 from model.image.content import inline_tail, tail
 from model.image.directory import FILE_TYPES, Directory
 from model.image.hashes import HASHES, UNSIGNED, name_hash
-from model.image.inode import CASEFOLD_FL, VERITY_FL
+from model.image.inode import BAD_BLOCKS, CASEFOLD_FL, VERITY_FL
 from model.image.volume import Volume
 
 __all__ = ["check_files", "expected_sectors"]
+
+_WITHOUT_HOLES = ("journal", "orphan file")
+_WITHOUT_SIZE = (stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
 
 
 def check_files(survey: Survey) -> Iterator[Problem]:
@@ -26,10 +30,13 @@ def check_files(survey: Survey) -> Iterator[Problem]:
         yield from _links(volume, file, where)
         if file.inode.is_regular and not file.inode.flags & VERITY_FL:
             yield from _past_the_end(volume, file, where)
+        if file.inode.type in _WITHOUT_SIZE and file.inode.size:
+            yield Problem(where, f"{file.inode.size} bytes, but it holds none")
         if file.directory is not None:
             yield from _directory(survey, file, file.directory, where)
     for number, file in survey.system.items():
         yield from _blocks(volume, file, f"inode {number}")
+        yield from _system(volume, file, survey.fs.system_inodes[number])
     for number, file in survey.values.items():
         yield from _blocks(volume, file, f"inode {number}")
         yield from _references(survey, file)
@@ -73,6 +80,21 @@ def _links(volume: Volume, file: File, where: str) -> Iterator[Problem]:
         yield Problem(where, f"link count is {links}, but {expected} names lead to it")
     if file.inode.record.dtime:
         yield Problem(where, "has a time of deletion")
+
+
+def _system(volume: Volume, file: File, what: str) -> Iterator[Problem]:
+    """A file of the file system itself is regular, has one name and, mostly, no hole."""
+    inode = file.inode
+    if inode.number == BAD_BLOCKS:
+        return
+    if not inode.is_regular or inode.links != 1:
+        yield Problem(f"{what}, {inode.structure}", "is no regular file with a link count of 1")
+    if what not in _WITHOUT_HOLES:
+        return
+    mapped = sum(extent.length for extent in file.mapping.extents if extent.written)
+    if inode.size != mapped * volume.block_size:
+        reason = f"{inode.size} bytes, but {mapped} written blocks"
+        yield Problem(f"{what}, {inode.structure}", reason)
 
 
 def _past_the_end(volume: Volume, file: File, where: str) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from harness.image.digest import PIECE
 from harness.image.survey import File
-from model.image.content import inline_content, written
+from model.image.content import written
 from model.image.filesystem import Filesystem
 
 __all__ = ["first_difference"]
@@ -55,8 +55,8 @@ def _in_piece(
 def _pieces(fs: Filesystem, file: File) -> Iterator[tuple[int, bytes]]:
     """(offset, bytes) of each piece that is written."""
     inode = file.inode
-    if inode.is_inline:
-        chunks = iter([(0, inline_content(fs.volume, inode, file.xattrs))])
+    if file.inline is not None:
+        chunks = iter([(0, file.inline)])
     else:
         chunks = written(fs.volume, file.mapping, inode.structure)
     for offset, chunk in chunks:

@@ -7,6 +7,7 @@ import stat
 import msgspec
 
 from harness.image.names import printable
+from model.image.content import inline_content
 from model.image.directory import Directory, Entry
 from model.image.filesystem import Filesystem
 from model.image.inode import BAD_BLOCKS, EA_INODE_FL, ROOT, Inode
@@ -20,7 +21,11 @@ _RESIZE = 7
 
 
 class File(msgspec.Struct):
-    """An inode in use. `paths` are all its names, `entries` what a directory holds."""
+    """An inode in use.
+
+    `paths` are all its names, `target` is where a link points, `inline` content that lies
+    in the inode; `parent` is the inode of the directory where it was met first.
+    """
 
     inode: Inode
     mapping: Mapping
@@ -29,6 +34,8 @@ class File(msgspec.Struct):
     directory: Directory | None = None
     subdirectories: int = 0
     parent: int = 0
+    target: bytes | None = None
+    inline: bytes | None = None
 
 
 class Survey:
@@ -101,6 +108,10 @@ class Survey:
             found.directory = self.fs.directory(inode, found.mapping, found.xattrs)
         elif number == ROOT:
             raise volume.error(inode.structure, "the root is no directory")
+        elif inode.type == stat.S_IFLNK:
+            found.target = self.fs.target(inode, found.mapping, found.xattrs)
+        elif inode.is_inline:
+            found.inline = inline_content(volume, inode, found.xattrs)
         return found
 
     def _file(self, inode: Inode) -> File:

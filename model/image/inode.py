@@ -104,6 +104,14 @@ def _sectors(volume: Volume, record: RawInode) -> int:
     return count * (volume.block_size // SECTOR) if record.flags & HUGE_FILE_FL else count
 
 
+def _largest(volume: Volume, inode: Inode) -> int:
+    """Bytes that a file may have (ext4_max_size, ext4_max_bitmap_size)."""
+    if inode.flags & EXTENTS_FL or not inode.has_blocks:
+        return volume.block_size << 32
+    per_block = volume.block_size // 4
+    return (12 + per_block + per_block**2 + per_block**3) * volume.block_size
+
+
 def inode_checksum(seed: int, raw: bytes, extra_isize: int) -> int:
     """What the record `raw` should carry (ext4_inode_csum); `seed` as `Inode.seed`."""
     parts = raw[:_CHECKSUM_LO] + b"\0\0" + raw[_CHECKSUM_LO + 2 : _OLD_SIZE]
@@ -155,7 +163,10 @@ class InodeTable:
         size = extra.extra_isize
         if size % 4 or (size and size > len(raw) - _OLD_SIZE):
             raise volume.error(f"inode {number}", f"{size} extra bytes cannot be", block)
-        return self._joined(number, raw, record, extra, seed)
+        inode = self._joined(number, raw, record, extra, seed)
+        if inode.size > _largest(volume, inode):
+            raise volume.error(f"inode {number}", f"{inode.size} bytes are too many", block)
+        return inode
 
     def _verify(self, number: int, block: int, raw: bytes, extra: ExtraInode, seed: int) -> None:
         computed = inode_checksum(seed, raw, extra.extra_isize)

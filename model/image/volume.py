@@ -38,6 +38,7 @@ class Volume:
         self.sb, checksum, raw = self._read_superblock()
         sb = self.sb
         self.verify = verify and bool(sb.feature_ro_compat & features.METADATA_CSUM)
+        self.verify_hashes = verify  # which need no feature
         self.verify_groups = verify and self.group_checksums
         if self.verify:
             self._check_checksum(raw, checksum)

@@ -8,13 +8,13 @@ from functools import partial
 
 import msgspec
 
-from model.image.checksum import chain
+from model.image.checksum import ONES, chain
 from model.image.inode import Inode
 from model.image.layout import XATTR_ENTRY, XATTR_HEADER, XattrEntry, XattrHeader
 from model.image.volume import Volume
 
 __all__ = [
-    "INLINE_NAME", "XATTR_MAGIC", "Xattr", "read_block_xattrs", "read_inode_xattrs",
+    "INLINE_NAME", "XATTR_MAGIC", "Xattr", "entry_hash", "read_block_xattrs", "read_inode_xattrs",
     "xattr_block_checksum",
 ]  # fmt: skip
 
@@ -49,11 +49,34 @@ def xattr_block_checksum(seed: int, number: int, block: bytes) -> int:
     return chain(seed, struct.pack("<Q", number) + block[:_CHECKSUM_AT] + b"\0\0\0\0" + after)
 
 
+def entry_hash(name: bytes, value: bytes, *, signed: bool = False) -> int:
+    """e_hash of an attribute, `name` without its prefix (ext4_xattr_hash_entry).
+
+    For a value in an inode of its own, `value` is that one's hash in four bytes. `signed`
+    is the variant of kernels that took names' bytes as signed characters.
+    """
+    hashed = 0
+    for byte in name:
+        number = byte - 256 if signed and byte > 127 else byte
+        hashed = (hashed << 5 ^ hashed >> 27 ^ number) & ONES
+    padded = value + bytes(-len(value) % 4)
+    for (word,) in struct.iter_unpack("<I", padded):
+        hashed = (hashed << 16 ^ hashed >> 16 ^ word) & ONES
+    return hashed
+
+
 class _Area:
     """An area with entries growing up from its start and values down from its end."""
 
-    def __init__(self, bad: Callable[[str], Exception], data: bytes, start: int, base: int) -> None:
-        self.bad, self.data = bad, data
+    def __init__(
+        self,
+        volume: Volume,
+        bad: Callable[[str], Exception],
+        data: bytes,
+        start: int,
+        base: int,
+    ) -> None:
+        self.volume, self.bad, self.data = volume, bad, data
         self.start, self.base = start, base  # of the entries; of the values' offsets
 
     def read(self, read_value: ReadValue) -> list[Xattr]:
@@ -63,10 +86,23 @@ class _Area:
                 if entry.value_size > _LARGEST:
                     raise self.bad(f"{name!r}: a value of {entry.value_size} bytes")
                 value = read_value(entry.value_inum, entry.value_size)
+                hashed = struct.pack("<I", chain(self.volume.seed, value))
             else:
-                value = self._value(entry, name, end)
+                value = hashed = self._value(entry, name, end)
+            self._check_hash(entry, name, hashed)
             found.append(Xattr(name, value, entry.value_inum))
         return found
+
+    def _check_hash(self, entry: XattrEntry, name: bytes, value: bytes) -> None:
+        """Zero means that whoever wrote the attribute did not hash it."""
+        suffix = name[len(name) - entry.name_len :]
+        if not entry.hash or not self.volume.verify_hashes:
+            return
+        if entry.hash not in (
+            entry_hash(suffix, value),
+            entry_hash(suffix, value, signed=True),
+        ):
+            raise self.bad(f"{name!r}: wrong hash")
 
     def _entries(self) -> list[tuple[XattrEntry, bytes, int]]:
         """Entries with their names; `end` is where the last entry's terminator ends."""
@@ -113,7 +149,7 @@ def read_inode_xattrs(volume: Volume, inode: Inode, read_value: ReadValue) -> li
         return []
     structure = f"extended attributes in inode {inode.number}"
     bad = partial(volume.error, structure)
-    return _Area(bad, inode.raw, start + 4, start + 4).read(read_value)
+    return _Area(volume, bad, inode.raw, start + 4, start + 4).read(read_value)
 
 
 def read_block_xattrs(volume: Volume, inode: Inode, read_value: ReadValue) -> list[Xattr]:
@@ -130,4 +166,4 @@ def read_block_xattrs(volume: Volume, inode: Inode, read_value: ReadValue) -> li
         good = xattr_block_checksum(volume.seed, block, data) == header.checksum
         volume.check(good, structure, block)
     bad = partial(volume.error, structure, block=block)
-    return _Area(bad, data, XATTR_HEADER.size, 0).read(read_value)
+    return _Area(volume, bad, data, XATTR_HEADER.size, 0).read(read_value)
