@@ -46,7 +46,8 @@ class Placer:
 
         None without a placement. A block that is not there although the step's placement
         is known was freed in the same step: it is taken to have been at `near`, behind
-        the block before it, or where nothing is adjacent to it.
+        the block before it, or where nothing is adjacent to it. Blocks that are not there
+        between two that are contiguous with them, or at the end, count as contiguous too.
         """
         if not self._known:
             return None
@@ -91,8 +92,11 @@ class Placer:
         physical, end = extent.physical + skip, extent.start + extent.length
         length = extent.length - skip
         for following in extents[at + 1 :]:
-            if following.start != end or following.physical != physical + length:
+            gap = following.start - end
+            if following.physical != physical + length + gap:
                 break
-            end += following.length
-            length += following.length
+            length += gap + following.length
+            end = following.start + following.length
+        else:
+            length = self._block_size << 31
         return physical // self._block_size, length // self._block_size
