@@ -27,29 +27,34 @@ def digest(chunks: Iterable[tuple[int, bytes]], size: int) -> str:
     for offset, chunk in chunks:
         if offset >= size:
             break
-        chunk = chunk[: size - offset]  # noqa: PLW2901
-        for first, last in _nonzero(chunk):
+        view = memoryview(chunk)
+        for first, last in _nonzero(chunk, min(len(chunk), size - offset)):
             if offset + first != end:
                 runs.update(struct.pack("<QQ", start, end))
                 start = offset + first
             end = offset + last
-            data.update(chunk[first:last])
+            data.update(view[first:last])
     runs.update(struct.pack("<QQ", start, end))
     runs.update(data.digest())
     return runs.hexdigest()
 
 
-def _nonzero(chunk: bytes) -> list[tuple[int, int]]:
-    """Runs of pieces that are not all zero: (first byte, end)."""
-    if len(chunk) % PIECE == 0 and _ZEROS not in chunk:
-        return [(0, len(chunk))]
-    found: list[tuple[int, int]] = []
-    for at in range(0, len(chunk), PIECE):
-        end = min(at + PIECE, len(chunk))
-        if chunk[at:end] == _ZEROS[: end - at]:
-            continue
-        if found and found[-1][1] == at:
-            found[-1] = (found[-1][0], end)
-        else:
-            found.append((at, end))
+def _nonzero(chunk: bytes, length: int) -> list[tuple[int, int]]:
+    """Runs of pieces of `chunk[:length]` that are not all zero: (first byte, end)."""
+    whole = length - length % PIECE
+    if _ZEROS not in chunk:  # so no whole piece is zero: the common case, and a fast test
+        found = [(0, whole)] if whole else []
+    else:
+        found = []
+        for at in range(0, whole, PIECE):
+            if chunk[at : at + PIECE] != _ZEROS:
+                _add(found, at, at + PIECE)
+    if chunk[whole:length] != _ZEROS[: length - whole]:
+        _add(found, whole, length)
     return found
+
+
+def _add(runs: list[tuple[int, int]], first: int, end: int) -> None:
+    if runs and runs[-1][1] == first:
+        first = runs.pop()[0]
+    runs.append((first, end))
