@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MIN_INLINE_SIZE", "capacity", "checkpoint", "convert_inline_data", "destroy_inline_data",
-    "inline_truncate",
+    "inline_truncate", "reread", "rewritten",
 ]  # fmt: skip
 
 MIN_INLINE_SIZE = 60
@@ -73,17 +73,31 @@ def inline_truncate(inode: Inode) -> None:
 
 
 def checkpoint(inode: Inode) -> None:
-    """The journal is written to its place at umount. A block that was converted from inline
-    data goes back to what it was then (known bug `inline_truncate_loses_mmap_store`)."""
-    journaled, inode.journaled = inode.journaled, None
-    if journaled is None:
+    """The device's own page cache is written (sync_bdevs): a block that was converted from
+    inline data is on disk again what it was then, whatever file data had been written over
+    it; the file's page cache does not know."""
+    if inode.journaled is not None:
+        inode.stale_disk, inode.journaled = inode.journaled, None
+
+
+def rewritten(inode: Inode, start: int) -> None:
+    """Dirty folios from byte `start` on are written: the disk may get the first block anew."""
+    folio = inode.cache.get(0)
+    if folio is not None and folio.dirty & 1 and start < inode.sb.block_size:
+        inode.stale_disk = None
+
+
+def reread(inode: Inode) -> None:
+    """Clean folios are dropped: what is read next is what is on disk (known bug
+    `inline_truncate_loses_mmap_store`)."""
+    folio = inode.cache.get(0)
+    if inode.stale_disk is None or (folio is not None and folio.dirty & 1):
         return
+    (pblk, data), inode.stale_disk = inode.stale_disk, None
     run = inode.es.lookup(0)
-    if run.state != WRITTEN or run.pblk != journaled[0]:
-        return
     size = inode.sb.block_size
-    old = journaled[1].ljust(size, b"\0")
-    if inode.content.read(0, size) == old:
+    old = data.ljust(size, b"\0")
+    if run.state != WRITTEN or run.pblk != pblk or inode.content.read(0, size) == old:
         return
     if inode.sb.quirk("inline_truncate_loses_mmap_store"):
         inode.content.write(0, old)

@@ -47,6 +47,7 @@ class Inode:
         self.inline, self.may_inline = False, sb.inline
         self.inline_size = 0
         self.journaled: tuple[int | None, bytes] | None = None
+        self.stale_disk: tuple[int | None, bytes] | None = None
 
     # --- size ----------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from model.behaviour import Behaviour
-from model.inline_data import checkpoint, destroy_inline_data
+from model.inline_data import checkpoint, destroy_inline_data, reread, rewritten
 from model.inode import Inode
 from model.placement import Placer
 from model.quota import Quota
@@ -81,6 +81,7 @@ class Mount:
         if self.durable is not None:
             self.durable.flushed(inode)
         destroy_inline_data(inode)
+        rewritten(inode, start)
         if inode.iomap:
             iomap_writepages(inode, start, end)
         else:
@@ -103,9 +104,11 @@ class Mount:
             self.flush_range(inode, 0, None)
 
     def sync(self) -> None:
-        """sync(2): write back, then commit."""
+        """sync(2): write back, then commit, then the device's own page cache."""
         self.writeback()
         self.commit()
+        for inode in self.files.values():
+            checkpoint(inode)
 
     def commit(self) -> None:
         """Commit the running transaction (jbd2_journal_force_commit)."""
@@ -127,6 +130,7 @@ class Mount:
         """Drop clean folios, and inodes that nobody uses (drop_caches_sysctl_handler)."""
         for name, inode in self.files.items():
             inode.cache.drop_clean()
+            reread(inode)
             if name not in self.open and not len(inode.cache):
                 clear_inode(inode)
 
@@ -143,7 +147,7 @@ class Mount:
         for inode in self.files.values():
             clear_inode(inode)
             inode.cache.truncate(0)
-            checkpoint(inode)
+            reread(inode)
         self.sb.free = PerCpuCounter(self.sb.free.sum())
         self.sb.dirty = PerCpuCounter(0)
 

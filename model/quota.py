@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import NotModelledError
 from model.errors import OpError
-from model.units import SECTOR, UNWRITTEN
+from model.units import SECTOR, UNWRITTEN, ceil_div
 
 if TYPE_CHECKING:
     from model.extent_status import Run
@@ -28,6 +28,29 @@ DIRECT_BLOCKS = 12
 LOST_FOUND = 16384
 """Bytes of lost+found, unless that takes more blocks than have direct pointers."""
 TREE_DEPTH = 5
+_ENTRIES_HEADER, _ENTRY = 16, 72
+"""Bytes in a block of entries (qt_disk_dqdbheader, v2r1_disk_dqblk)."""
+
+
+class QuotaFile:
+    """The file with the limits: a tree of 1 KiB blocks by the four bytes of the uid, and
+    entries of 72 bytes (fs/quota/quota_tree.c). Entries that are given up leave it as long
+    as it is.
+    """
+
+    def __init__(self, block_size: int) -> None:
+        self.block_size = block_size
+        self.uids: set[int] = set()
+        self.length = 0
+        self.enter(0)
+
+    def enter(self, uid: int) -> int:
+        """Make an entry for `uid`; returns how many file system blocks the file grows by."""
+        self.uids.add(uid)
+        tree = sum(len({known >> shift for known in self.uids}) for shift in (32, 24, 16, 8))
+        entries = ceil_div(len(self.uids), (KIB - _ENTRIES_HEADER) // _ENTRY)
+        before, self.length = self.length, ceil_div((1 + tree + entries) * KIB, self.block_size)
+        return self.length - before
 
 
 class Quota:
@@ -37,6 +60,7 @@ class Quota:
         self.sb, self.files = sb, files
         self.tracked = "quota" in sb.config.image.features
         self.limits: dict[int, int] = {}
+        self.file = QuotaFile(sb.block_size)
 
     @property
     def enforced(self) -> bool:
@@ -51,6 +75,12 @@ class Quota:
         if not 0 <= hard * KIB <= MAX_LIMIT:
             raise OpError("ERANGE")
         self.limits[uid] = hard * KIB
+        self.enter(uid)
+
+    def enter(self, uid: int) -> None:
+        """`uid` gets an entry in the quota file, which may need a block (dquot_acquire)."""
+        if self.tracked:
+            self.sb.free.add(-self.file.enter(uid))
 
     def usage(self, uid: int) -> int:
         """Bytes that the files of `uid` have, reserved ones included."""
@@ -110,17 +140,28 @@ class Quota:
         room = self.room(inode, taken)
         if room is None or room - taken > TREE_DEPTH or run.pblk is None or inode.tree_unknown:
             return
-        if not inode.extents:
-            indirect = copy.deepcopy(inode.indirect)
-            indirect.insert(run.start, run.end - run.start)
-            blocks = indirect.blocks()
-        else:
-            tree = copy.deepcopy(inode.tree)
-            tree.insert(run.start, run.end - run.start, run.pblk, run.state == UNWRITTEN)
-            blocks = tree.blocks()
-        if taken + blocks - inode.tree_blocks > room:
+        elsewhere = self.sb.placer.lookup(inode.name, run.start, None)
+        places = {run.pblk, elsewhere[0] if elsewhere else run.pblk}
+        refused = {taken + _tree_growth(inode, run, pblk) > room for pblk in places}
+        if len(refused) > 1:
+            raise NotModelledError(
+                f"the quota of uid {inode.uid} depends on a block that was not allocated: it "
+                "takes a tree block or not, by the place where the kernel wanted it"
+            )
+        if True in refused:
             self.sb.rule("tree block/quota: ext4_ext_new_meta_block")
             raise OpError("EDQUOT")
+
+
+def _tree_growth(inode: Inode, run: Run, pblk: int) -> int:
+    """Tree blocks that mapping `run` to the blocks from `pblk` adds."""
+    if not inode.extents:
+        indirect = copy.deepcopy(inode.indirect)
+        indirect.insert(run.start, run.end - run.start)
+        return indirect.blocks() - inode.tree_blocks
+    tree = copy.deepcopy(inode.tree)
+    tree.insert(run.start, run.end - run.start, pblk, run.state == UNWRITTEN)
+    return tree.blocks() - inode.tree_blocks
 
 
 def _unknown_tree(inode: Inode) -> int:

@@ -20,6 +20,9 @@ _IGNORED = frozenset({
     "errors=continue", "usrquota", "quota",
 })  # fmt: skip
 """Accepted; nothing that can be observed changes."""
+_DELALLOC = ("delalloc", "nodelalloc")
+_PATHS = ("buffered_iomap", "nobuffered_iomap")
+_KNOWN = _IGNORED.union({"ro"}, _DATA, _DELALLOC, *_PAIRS)
 
 
 def remount_options(mount: Mount, text: str) -> None:
@@ -29,29 +32,39 @@ def remount_options(mount: Mount, text: str) -> None:
     words = [word for word in text.split(",") if word]
     fresh = set(sb.options)
     for word in words:
+        _check_known(mount, word)
+    if "ro" in words and not sb.read_only and mount.open:
+        sb.rule("files open for writing: sb_prepare_remount_readonly")
+        raise OpError("EBUSY")
+    for word in words:
         _change(mount, fresh, word)
     if sb.shut_down and ("ro" in words) != sb.read_only:
         raise OpError("EROFS")
     if "ro" in words and not sb.read_only:
-        if mount.open:
-            sb.rule("files open for writing: sb_prepare_remount_readonly")
-            raise OpError("EBUSY")
         mount.sync()
     sb.read_only = "ro" in words
     sb.options = fresh
     sb.rule("options changed: ext4_reconfigure")
 
 
+def _check_known(mount: Mount, word: str) -> None:
+    """Raise `OpError` for an option that the kernel lacks, `NotModelledError` for one that
+    the model lacks."""
+    if word in _PATHS:
+        if not mount.sb.behaviour.iomap:
+            raise OpError("EINVAL")
+    elif word not in _KNOWN and not word.startswith("commit="):
+        raise NotModelledError(f"the mount option {word} is not modelled on a remount")
+
+
 def _change(mount: Mount, options: set[str], word: str) -> None:
     """Apply one option to `options`."""
     sb = mount.sb
     pair = next((pair for pair in _PAIRS if word in pair), None)
-    if word in {"delalloc", "nodelalloc"}:
+    if word in _DELALLOC:
         _change_delalloc(mount, options, word)
-    elif word in {"buffered_iomap", "nobuffered_iomap"}:
-        if not sb.behaviour.iomap:
-            raise OpError("EINVAL")
-        _replace(options, ("buffered_iomap", "nobuffered_iomap"), word)
+    elif word in _PATHS:
+        _replace(options, _PATHS, word)
     elif word in _DATA:
         current = next((mode for mode in _DATA if mode in options), "data=ordered")
         if word != current:
@@ -61,8 +74,6 @@ def _change(mount: Mount, options: set[str], word: str) -> None:
         if word == "dioread_nolock" and sb.data_journal:
             raise OpError("EINVAL")
         _replace(options, pair, word)
-    elif word not in _IGNORED and word != "ro" and not word.startswith("commit="):
-        raise NotModelledError(f"the mount option {word} is not modelled on a remount")
 
 
 def _change_delalloc(mount: Mount, options: set[str], word: str) -> None:
@@ -74,7 +85,7 @@ def _change_delalloc(mount: Mount, options: set[str], word: str) -> None:
         raise OpError("EINVAL")
     if word == "delalloc" and sb.data_journal:
         raise OpError("EINVAL")
-    _replace(options, ("delalloc", "nodelalloc"), word)
+    _replace(options, _DELALLOC, word)
 
 
 def _replace(options: set[str], pair: tuple[str, str], word: str) -> None:

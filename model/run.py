@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from harness.errors import NotModelledError
 from harness.trace import Final, Observation, Placement, Result, Step, Trace
 from model import fallocate
@@ -60,7 +62,12 @@ class Model:
             placer.begin(index)
             steps.append(_step(mount, op))
         placer.begin(len(workload.ops))
-        return Trace(workload, self.name, start, tuple(steps), _final(mount))
+        final = _final(mount)
+        if steps and mount.sb.quirks:  # the end has no step of its own to tell it
+            steps[-1] = msgspec.structs.replace(
+                steps[-1], quirks=tuple(dict.fromkeys((*steps[-1].quirks, *mount.sb.quirks)))
+            )
+        return Trace(workload, self.name, start, tuple(steps), final)
 
 
 def check_covered(workload: Workload) -> None:

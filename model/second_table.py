@@ -60,6 +60,7 @@ def _chown(mount: Mount, op: ops.Chown) -> Result:
     """Usage and reservation go along; root may exceed the new owner's limit
     (dquot_transfer)."""
     mount.file(op.file).uid = op.uid
+    mount.sb.quota.enter(op.uid)
     return 0
 
 

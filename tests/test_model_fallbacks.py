@@ -3,6 +3,8 @@ the usual path."""
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from fakes import make_workload
 from modelled import chosen, disagreements, file, placed, results, run, states
@@ -175,6 +177,30 @@ def test_a_converted_block_goes_back_at_the_next_checkpoint() -> None:
     expected = old[:50] + pattern(2, 50, 4000) + bytes(950)
     assert _content(strict) == _content_of(expected)
     assert _content(buggy) == _content_of(old + bytes(4900))
+
+
+def test_what_was_written_after_the_checkpoint_stays() -> None:
+    """sync(2) writes the device's page cache: file data that is written later is safe, and
+    the page cache shows nothing of the loss until it is dropped."""
+    line = "pwrite a 0 100 tag=1; fzero a 0 50; fsync a; sync; pread a 0 100; drop_caches; " + (
+        "pread a 0 100; fzero a 0 50; sync; drop_caches; pread a 0 100"
+    )
+    zeroed = bytes(50) + pattern(1, 50, 50)
+    buggy = run(line, "inline@delalloc", quirks=SEVEN_TWO)
+    seen = [result for result in results(buggy) if isinstance(result, str)]
+    assert seen == [_md5(zeroed), _md5(pattern(1, 0, 100)), _md5(zeroed)]
+    assert [index for index, step in enumerate(buggy.steps) if step.quirks] == [5]
+    strict = run(line, "inline@delalloc")
+    assert [r for r in results(strict) if isinstance(r, str)] == [_md5(zeroed)] * 3
+
+
+def test_a_bug_that_shows_at_the_end_is_told_with_the_last_step() -> None:
+    buggy = run("pwrite a 0 100 tag=1; fzero a 0 50", "inline@delalloc", quirks=SEVEN_TWO)
+    assert buggy.steps[-1].quirks == ("inline_truncate_loses_mmap_store",)
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
 
 
 def _content_of(data: bytes) -> Content:

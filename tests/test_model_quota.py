@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fakes import make_workload
-from modelled import chosen, disagreements, file, placed, results, run
+from modelled import FREE, chosen, disagreements, file, placed, results, run
 
 from harness.errors import NotModelledError
 from harness.trace import Extent, State
@@ -129,6 +129,25 @@ def test_a_tree_block_counts_where_blocks_are_allocated_at_once() -> None:
         trace = placed(make_workload(line.format(hard), AT_ONCE), {"a": apart})
         assert results(trace)[-1] == last
         assert file(trace.steps[-1]).blocks == sectors
+
+
+def test_what_depends_on_a_place_that_nobody_saw_is_refused() -> None:
+    """Behind block 0 the new block merges; anywhere else it is the fifth extent."""
+    writes = "; ".join(f"user_write a {32 * at}k 4k uid=1000" for at in range(4))
+    line = f"truncate a 0; chown a uid=1000; quota_set uid=1000 hard=20; {writes}; "
+    apart = tuple(
+        Extent(32768 * at, 4096, State.WRITTEN, (1 << 30) + 131072 * at) for at in range(4)
+    )
+    with pytest.raises(NotModelledError, match="was not allocated"):
+        placed(make_workload(line + "user_write a 4k 4k uid=1000", AT_ONCE), {"a": apart})
+
+
+def test_every_fourth_leaf_of_the_quota_file_takes_a_block() -> None:
+    """The file has 6 blocks of 1 KiB at first; each uid here needs one leaf of its own, so
+    that the third passes 8 KiB."""
+    line = "pwrite a 0 1; chown a uid=2000; chown a uid=2001; chown a uid=3000; chown a uid=4000"
+    free = [step.observation.bfree for step in run(line, DELALLOC).steps]
+    assert [FREE - 1 - (blocks or 0) for blocks in free] == [0, 0, 0, 0, 1]
 
 
 def test_unknown_tree_blocks_are_not_guessed_at_the_limit() -> None:

@@ -196,6 +196,11 @@ def test_read_only_needs_all_files_closed() -> None:
     assert results(run(line))[1:] == expected
 
 
+def test_open_files_are_looked_at_before_other_options() -> None:
+    trace = run("pwrite a 0 4k; remount_opts ro,nodelalloc; close a; remount_opts ro,nodelalloc")
+    assert results(trace)[1:] == ["EBUSY", 0, "EINVAL"]
+
+
 def test_options_that_a_kernel_does_not_have_or_the_model_does_not_know() -> None:
     assert results(run("remount_opts buffered_iomap")) == ["EINVAL"]
     assert results(run("remount_opts nobuffered_iomap", iomap=True)) == [0]
