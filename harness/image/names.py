@@ -14,9 +14,11 @@ def printable(name: bytes) -> str:
     """
     # A backslash of the name is escaped first, so that it cannot pass for an escape.
     text = name.decode("utf-8", "surrogateescape").translate(_ESCAPED)
-    if text.isascii():
+    if text.isprintable():
         return text
-    return "".join(
-        char if not "\udc80" <= char <= "\udcff" else f"\\x{ord(char) - 0xDC00:02x}"
-        for char in text
-    )
+    return "".join(char if char.isprintable() else _escape(ord(char)) for char in text)
+
+
+def _escape(code: int) -> str:
+    """A byte that is no UTF-8 (as surrogateescape left it), or an unprintable character."""
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:06x}"

@@ -1,0 +1,196 @@
+"""What `check` finds in images that can be read but are not sound."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from small_image import (
+    FEATURES,
+    build,
+    file_at,
+    inode_offset,
+    opened,
+    patched,
+    problems_of,
+    surveyed,
+)
+
+NEEDS_RECOVERY = 0x4
+
+
+def superblock(data: bytes, offset: int, form: str) -> int:
+    (value,) = struct.unpack_from(form, data, 1024 + offset)
+    return int(value)
+
+
+def test_a_sound_image_has_no_problem():
+    assert problems_of(build()) == []
+
+
+def test_a_block_in_use_that_the_bitmap_calls_free():
+    data = build()
+    block = file_at(data, "/file").mapping.extents[0].physical
+    at = opened(data).groups[0].block_bitmap * 1024 + (block - 1) // 8
+    cleared = patched(data, (at, bytes([data[at] & ~(1 << (block - 1) % 8)])))
+    found = problems_of(cleared)
+    assert found[0] == f"group 0: blocks in use but free in the bitmap: {block}"
+    assert len(found) == 3  # the group's and the superblock's count do not fit either
+
+
+def test_blocks_marked_but_not_in_use():
+    data = build()
+    at = opened(data).groups[0].block_bitmap * 1024 + 500
+    assert data[at] == 0
+    found = problems_of(patched(data, (at, b"\x0e")))
+    assert found[0] == "group 0: blocks marked in the bitmap but not in use: 4002-4004"
+
+
+def test_padding_of_bitmaps():
+    data = build()
+    group = opened(data).groups[0]
+    for block, what in ((group.block_bitmap, "block"), (group.inode_bitmap, "inode")):
+        found = problems_of(patched(data, (block * 1024 + 1023, b"\x7f")))
+        assert found == [f"group 0: the padding of the {what} bitmap is not set"]
+
+
+def test_inodes_in_bitmap_and_use():
+    data = build()
+    at = opened(data).groups[0].inode_bitmap * 1024
+    number = file_at(data, "/file").inode.number
+    cleared = data[at + (number - 1) // 8] & ~(1 << (number - 1) % 8)
+    found = problems_of(patched(data, (at + (number - 1) // 8, bytes([cleared]))))
+    assert f"group 0: inodes in use but free in the bitmap: {number}" in found
+    found = problems_of(patched(data, (at + 15, b"\x80")))
+    assert "group 0: inodes marked in the bitmap but not in use: 128" in found
+
+
+@pytest.mark.parametrize(
+    ("offset", "said"),
+    [(12, "free blocks"), (14, "free inodes"), (16, "directories")],
+)
+def test_counts_of_a_group(offset, said):
+    data = build()
+    (count,) = struct.unpack_from("<H", data, 2048 + offset)
+    found = problems_of(patched(data, (2048 + offset, struct.pack("<H", count - 1))))
+    assert len(found) == 1
+    assert found[0].startswith(f"group 0: counts {count - 1} ")
+    assert said in found[0]
+
+
+@pytest.mark.parametrize(("offset", "said"), [(12, "free blocks"), (16, "free inodes")])
+def test_counts_of_the_superblock(offset, said):
+    data = build()
+    count = superblock(data, offset, "<I")
+    found = problems_of(patched(data, (1024 + offset, struct.pack("<I", count + 1))))
+    assert found == [f"superblock: counts {count + 1} {said}, the bitmaps {count}"]
+
+
+def test_i_blocks_and_links():
+    data = build()
+    at = inode_offset(data, file_at(data, "/file").inode.number)
+    assert problems_of(patched(data, (at + 28, struct.pack("<I", 8)))) == [
+        "/file: i_blocks is 8 sectors, what it maps needs 6"
+    ]
+    assert problems_of(patched(data, (at + 26, struct.pack("<H", 3)))) == [
+        "/file: link count is 3, but 1 names lead to it"
+    ]
+    folder = inode_offset(data, file_at(data, "/folder").inode.number)
+    assert problems_of(patched(data, (folder + 26, struct.pack("<H", 2)))) == [
+        "/folder: link count is 2, but 3 names lead to it"
+    ]
+
+
+def test_bytes_past_the_end_that_are_not_zero():
+    data = build()
+    at = file_at(data, "/file").mapping.extents[0].physical * 1024 + 2500
+    assert problems_of(patched(data, (at + 7, b"abc"))) == [
+        "/file: bytes 2507-2509 past the end, 2500 bytes, are not zero"
+    ]
+
+
+def test_written_blocks_past_the_end():
+    data = build()
+    at = inode_offset(data, file_at(data, "/file").inode.number)
+    assert problems_of(patched(data, (at + 4, struct.pack("<I", 1024)))) == [
+        "/file: written blocks 1-2 lie past the end, 1024 bytes"
+    ]
+    # Unwritten ones may lie there.
+    other = inode_offset(data, file_at(data, "/other").inode.number)
+    assert problems_of(patched(data, (other + 4, struct.pack("<I", 3072)))) == []
+
+
+def test_bytes_past_the_end_of_inline_data():
+    features = f"{FEATURES},inline_data"
+    data = build(features, commands=("write {folder}/empty file", "symlink link target"))
+    at = inode_offset(data, file_at(data, "/file").inode.number)
+    assert file_at(data, "/file").inode.is_inline
+    assert problems_of(patched(data, (at + 45, b"z"))) == [
+        "/file: bytes 5-5 past the end, 0 bytes, are not zero"
+    ]
+
+
+def test_a_parent_or_a_type_that_does_not_fit():
+    data = build()
+    folder = file_at(data, "/folder/inner")
+    at = folder.mapping.extents[0].physical * 1024
+    assert problems_of(patched(data, (at + 12, struct.pack("<I", 2)))) == [
+        f"/folder/inner: its .. is inode 2, its parent inode {folder.parent}"
+    ]
+    root = file_at(data, "/").mapping.extents[0].physical * 1024
+    entry = data.index(b"file", root)
+    assert problems_of(patched(data, (entry - 1, b"\x07"))) == [
+        "/: entry file has type 7, its inode 1"
+    ]
+
+
+def test_a_name_in_the_wrong_leaf():
+    data = build()
+    leaf = file_at(data, "/folder").mapping.extents[-1].physical * 1024
+    at = data.index(b"name-", leaf) + 20
+    found = problems_of(patched(data, (at, b"X")))
+    assert len(found) == 1
+    assert "is in the wrong leaf" in found[0]
+
+
+def test_a_block_used_twice():
+    data = build()
+    numbers = sorted(file_at(data, path).inode.number for path in ("/file", "/other"))
+    taken = file_at(data, "/other").mapping.extents[0].physical
+    root = struct.pack("<HHHHIIHHI", 0xF30A, 1, 4, 0, 0, 0, 3, 0, taken)
+    at = inode_offset(data, file_at(data, "/file").inode.number) + 40
+    found = problems_of(patched(data, (at, root)))
+    assert found[0] == f"block {taken}: used twice, by inode {numbers[0]} and inode {numbers[1]}"
+    assert "marked in the bitmap but not in use" in found[1]
+
+
+def test_what_a_mounted_or_failed_file_system_leaves():
+    data = build()
+    incompat = superblock(data, 0x60, "<I")
+    assert problems_of(
+        patched(data, (1024 + 0x60, struct.pack("<I", incompat | NEEDS_RECOVERY)))
+    ) == ["superblock: the journal needs recovery (needs_recovery is set)"]
+    assert problems_of(patched(data, (1024 + 58, b"\0"))) == [
+        "superblock: not cleanly unmounted (state 0x0)"
+    ]
+    errors = patched(
+        data, (1024 + 0x194, struct.pack("<I", 3)), (1024 + 0x1A8, b"ext4_lookup\0"),
+        (1024 + 0x1C8, struct.pack("<I", 1700)),
+    )  # fmt: skip
+    assert problems_of(errors) == ["superblock: 3 errors noted, the first in ext4_lookup:1700"]
+
+
+def test_orphans_are_listed():
+    data = build()
+    number = file_at(data, "/file").inode.number
+    found = problems_of(patched(data, (1024 + 0xE8, struct.pack("<I", number))))
+    assert found == [f"superblock: orphans are left: inode {number}"]
+
+
+def test_a_journal_with_transactions_or_an_error():
+    data = build()
+    at = surveyed(data).system[8].mapping.extents[0].physical * 1024
+    assert problems_of(patched(data, (at + 28, struct.pack(">I", 5)))) == [
+        "journal: holds transactions, but needs_recovery is not set"
+    ]
+    assert problems_of(patched(data, (at + 32, struct.pack(">I", 5)))) == ["journal: notes error 5"]
