@@ -21,7 +21,15 @@ import msgspec
 
 from harness.compare import compare
 from harness.errors import UsageError
-from harness.recording import SUFFIX, geometry_of, raw_lines, release_of, trace_of, workloads_of
+from harness.recording import (
+    SUFFIX,
+    Recorded,
+    geometry_of,
+    raw_lines,
+    recorded_by,
+    trace_of,
+    workloads_of,
+)
 from harness.runner import Runner
 from harness.trace import Placement, Trace, placement_of
 from harness.verdict import Mismatch, Verdict, Where
@@ -59,16 +67,18 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 class _Reference:
-    """The model, started from what `recorded` was started from."""
+    """The model of `kernel`, started from what `recorded` was started from."""
 
     name = "model"
 
-    def __init__(self, recorded: Trace) -> None:
-        self._geometry = geometry_of(recorded)
+    def __init__(self, recorded: Trace, kernel: Recorded) -> None:
+        self._geometry, self._kernel = geometry_of(recorded), kernel
 
     def run(self, workload: Workload, placement: Placement | None, quirks: frozenset[str]) -> Trace:
-        model = Model(Behaviour(quirks=quirks), lambda _image: self._geometry)
-        return model.run(workload, placement)
+        behaviour = Behaviour(
+            iomap=self._kernel.iomap, cyclic_sync=self._kernel.flusher_first, quirks=quirks
+        )
+        return Model(behaviour, lambda _image: self._geometry).run(workload, placement)
 
 
 class _Recorded:
@@ -81,12 +91,12 @@ class _Recorded:
         return self._trace
 
 
-def check_trace(recorded: Trace, unsteady: int | None = None) -> Checked:
-    """The model against one recorded workload.
+def check_trace(recorded: Trace, kernel: Recorded, unsteady: int | None = None) -> Checked:
+    """The model against one workload recorded on `kernel`.
 
     `unsteady` is the first step in which two recordings of it differed, if any.
     """
-    reference = _Reference(recorded)
+    reference = _Reference(recorded, kernel)
     verdict = Runner(reference, _Recorded(recorded)).run(recorded.workload).verdict
     steps = len(recorded.steps)
     if verdict.refused is not None or verdict.unusable is not None or verdict.broken is not None:
@@ -141,16 +151,16 @@ def unsteady_steps(results: Path, listed: Path) -> dict[str, int]:
         raise UsageError(f"{results.parent / 'unsteady.json'} is damaged: {error!r}") from error
 
 
-_Job = tuple[str, int, str, dict[str, Any], str | None, int | None]
+_Job = tuple[str, int, str, dict[str, Any], Recorded, int | None]
 
 
 def _check_line(job: _Job) -> Checked:
-    subject, number, line, workload, release, unsteady = job
+    subject, number, line, workload, kernel, unsteady = job
     try:
-        recorded = trace_of(line, workload, subject, release)
+        recorded = trace_of(line, workload, subject, kernel.release)
     except (ValueError, TypeError, KeyError) as error:
         raise UsageError(f"{subject}: line {number} is damaged: {error!r}") from error
-    return check_trace(recorded, unsteady)
+    return check_trace(recorded, kernel, unsteady)
 
 
 def check_file(
@@ -167,10 +177,12 @@ def check_file(
     """
     listed = listed or workloads_of(results)
     subject = results.name.removesuffix(SUFFIX)
-    release = release or release_of(subject)
+    kernel = recorded_by(subject)
+    if release is not None:
+        kernel = msgspec.structs.replace(kernel, release=release)
     unsteady = unsteady_steps(results, listed)
     jobs: list[_Job] = [
-        (subject, number, line, workload, release, unsteady.get(workload["name"]))
+        (subject, number, line, workload, kernel, unsteady.get(workload["name"]))
         for number, line, workload in raw_lines(results, listed)
     ]
     workers = min(processes or os.cpu_count() or 1, len(jobs))

@@ -37,13 +37,31 @@ from workloads.ops import AnyOp, CopyRange, FileOp, Rename, Sendfile, Splice, Un
 from workloads.workload import Config, Workload
 
 __all__ = [
-    "RELEASES", "SUFFIX", "InodeNumbers", "Recording", "geometry_of", "load", "parse_event",
-    "raw_lines", "release_of", "trace_of", "workloads_of",
+    "RECORDED", "SUFFIX", "InodeNumbers", "Recorded", "Recording", "geometry_of", "load",
+    "parse_event", "raw_lines", "recorded_by", "trace_of", "workloads_of",
 ]  # fmt: skip
 
 SUFFIX = ".jsonl.xz"
-RELEASES = {"bh": "7.2.13", "bh73": "7.3.4", "iomap": "7.2.13"}
-"""The kernel that each kind of recording was made on, by the first part of its name."""
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """The kernel behind a recording.
+
+    `iomap`: it knows the series; `flusher_first`: in sync(2) the flusher thread ran before
+    sync's own writeback, which in guests of `vm` it never does.
+    """
+
+    release: str | None
+    iomap: bool
+    flusher_first: bool = False
+
+
+RECORDED = {
+    "bh": Recorded("7.2.13", iomap=False, flusher_first=True),
+    "bh73": Recorded("7.3.4", iomap=False),
+    "iomap": Recorded("7.2.13", iomap=True, flusher_first=True),
+}
+"""By the first part of a recording's name."""
 
 _NAME = re.compile(r'\{"name": "([^"]+)"')
 
@@ -193,9 +211,13 @@ def _read(path: Path) -> str:
         raise UsageError(f"{path}: not a readable recording: {error}") from error
 
 
-def release_of(name: str) -> str | None:
-    """The kernel behind the recording `name`, by the part of it before the first dash."""
-    return RELEASES.get(name.partition("-")[0])
+def recorded_by(name: str) -> Recorded:
+    """The kernel behind the recording `name`, by the part of it before the first dash.
+
+    Of another recording nothing is known but its name: a kernel with the iomap series, so
+    that no mount option is ignored.
+    """
+    return RECORDED.get(name.partition("-")[0], Recorded(None, iomap=True))
 
 
 def workloads_of(results: Path) -> Path:
@@ -242,7 +264,7 @@ def load(directory: Path, name: str, workloads: str | None = None) -> Iterator[T
     listed = directory / f"{workloads or name}.workloads.json.xz"
     for number, line, workload in raw_lines(results, listed):
         try:
-            trace = trace_of(line, workload, name, release_of(name))
+            trace = trace_of(line, workload, name, recorded_by(name).release)
         except (ValueError, TypeError, KeyError) as error:
             raise UsageError(f"{results}: line {number} is damaged: {error!r}") from error
         yield trace

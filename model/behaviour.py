@@ -7,7 +7,6 @@ Known kernel bugs are `Quirk`s: off unless `Behaviour.quirks` names them.
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 import msgspec
@@ -15,8 +14,6 @@ import msgspec
 __all__ = ["QUIRKS", "Behaviour", "Quirk"]
 
 MIB = 1024 * 1024
-NEWEST = (7, 3)
-"""The newest kernel that the model was checked against."""
 
 
 class Quirk(msgspec.Struct, frozen=True):
@@ -95,20 +92,12 @@ class Behaviour(msgspec.Struct, frozen=True):
 
     cyclic_sync: bool = False
     """On the buffer_head path sync(2) begins where the last writeback of the whole file
-    ended and then wraps (`range_cyclic` in `ext4_do_writepages`): so 7.2, not 7.3."""
+    ended and then wraps (`range_cyclic` in `ext4_do_writepages`). So it is where the
+    flusher thread, which sync(2) wakes, runs before sync's own writeback: a matter of the
+    kernel's preemption model and the caller's scheduling class."""
 
     quirks: frozenset[str] = frozenset()
     """Names of the `QUIRKS` that the kernel is known for."""
-
-    @classmethod
-    def of_release(
-        cls, release: str | None, iomap: bool, quirks: frozenset[str] = frozenset()
-    ) -> Behaviour:
-        """What is known of a kernel with this release (`7.3.4-cloud-amd64`), which knows the
-        iomap series or not; an unknown release is taken for the newest."""
-        parts = re.match(r"(\d+)\.(\d+)", release or "")
-        version = (int(parts[1]), int(parts[2])) if parts else NEWEST
-        return cls(iomap=iomap, quirks=quirks, cyclic_sync=version < (7, 3))
 
     def __post_init__(self) -> None:
         unknown = self.quirks - QUIRKS.keys()

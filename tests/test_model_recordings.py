@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from modelled import chosen, disagreements
 
-from harness.recording import release_of
+from harness.recording import recorded_by
 from model import Behaviour
 
 QUIRKS = frozenset(
@@ -26,8 +26,8 @@ UNEXPLAINED = {
 
 def behaviour(name: str) -> Behaviour:
     """Of the kernel that made the recording `name`."""
-    kernel = name.partition("-")[0]
-    return Behaviour.of_release(release_of(name), iomap=kernel == "iomap", quirks=QUIRKS)
+    kernel = recorded_by(name)
+    return Behaviour(iomap=kernel.iomap, cyclic_sync=kernel.flusher_first, quirks=QUIRKS)
 
 
 @pytest.mark.parametrize("name", ["bh-rand", "bh73-rand", "iomap-rand"])

@@ -14,7 +14,7 @@ from harness.recording import (
     geometry_of,
     load,
     parse_event,
-    release_of,
+    recorded_by,
     workloads_of,
 )
 from harness.trace import EventKind, State, Trace, decode, encode, placement_of
@@ -117,8 +117,8 @@ def test_the_models_start_comes_from_the_first_observation(extra: list[Trace]) -
 
 
 def test_each_kind_of_recording_has_its_kernel(extra: list[Trace]) -> None:
-    assert extra[0].kernel == release_of("bh73-extra") == "7.3.4"
-    assert release_of("other") is None
+    assert extra[0].kernel == recorded_by("bh73-extra").release == "7.3.4"
+    assert recorded_by("other").release is None
 
 
 def test_a_second_kernel_shares_the_first_ones_workloads() -> None:
