@@ -42,6 +42,10 @@ class Content:
             ]
             self.lost = [(low, high) for low, high in kept if low < high]
 
+    def knows(self, start: int, end: int) -> bool:
+        """Whether all bytes `[start, end)` can be known."""
+        return not any(low < end and start < high for low, high in self.lost)
+
     def undefined(self, size: int) -> tuple[tuple[int, int], ...]:
         """What can't be known of the first `size` bytes, as `(start, length)`."""
         return tuple((low, min(high, size) - low) for low, high in sorted(self.lost) if low < size)

@@ -94,11 +94,20 @@ def _step(mount: Mount, op: ops.AnyOp) -> Step:
     except OpError as error:
         result = error.name
     observation, unpredicted = observe(sb, mount.files)
+    if isinstance(op, ops.Read) and _reads_undefined(mount, op):
+        unpredicted = {**unpredicted, "result": "what was read is undefined in part"}
     if sb.shut_down:
         observation, unpredicted = Observation(error="EIO"), {}
     return Step(
         result, tuple(sb.events), observation, tuple(sb.because), tuple(sb.quirks), unpredicted
     )
+
+
+def _reads_undefined(mount: Mount, op: ops.Read) -> bool:
+    inode = mount.files.get(op.file)
+    if inode is None:
+        return False
+    return not inode.content.knows(op.off, min(op.off + op.len, inode.size))
 
 
 def _final(mount: Mount) -> Final:

@@ -37,13 +37,37 @@ def splice_pieces(source: Inode, off: int, target: Inode, dst: int, count: int) 
         if step <= 0:
             break
         source.cache.read(at, at + step)
-        wrote, error = _write_out(target, dst + done, source.content.read(at, step))
+        data, defined = source.content.read(at, step), source.content.knows(at, at + step)
+        if source is target and 0 < abs(dst - off) < step:
+            data, exact = _onto_itself(source, at, dst + done, step)
+            defined = defined and exact
+        wrote, error = _write_out(target, dst + done, data)
+        if not defined:
+            target.content.lose(dst + done, dst + done + wrote)
         done += wrote
         if error is not None:
             if done:
                 break
             raise error
     return done
+
+
+def _onto_itself(inode: Inode, at: int, pos: int, count: int) -> tuple[bytes, bool]:
+    """What arrives at byte `pos` when the pipe holds the pages of `count` bytes from `at` of
+    the same file: each page is copied as earlier ones have left it.
+
+    False with it where a page is copied onto itself, shifted: that is memcpy() with operands
+    that overlap, whose result depends on the processor.
+    """
+    low = min(at, pos)
+    window = bytearray(inode.content.read(low, abs(pos - at) + count))
+    done = 0
+    while done < count:
+        step = min(count - done, PAGE - (at + done) % PAGE)
+        source, target = at + done - low, pos + done - low
+        window[target : target + step] = window[source : source + step]
+        done += step
+    return bytes(window[pos - low : pos - low + count]), abs(pos - at) >= PAGE
 
 
 def _write_out(target: Inode, pos: int, data: bytes) -> tuple[int, OpError | None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from fakes import make_workload
 
 from harness.compare import compare
-from harness.recording import geometry_of, raw_lines, release_of, trace_of
+from harness.recording import geometry_of, raw_lines, recorded_by, trace_of
 from harness.trace import Extent, FileObservation, State, Step, Trace, placement_of
 from model import Behaviour, Model
 from workloads.images import Geometry, Image
@@ -72,7 +72,7 @@ def chosen(name: str, part: str) -> list[Trace]:
     kernel, _, kind = name.partition("-")
     listed = f"{'bh' if kernel == 'bh73' else kernel}-{kind}.workloads.json.xz"
     found = [
-        trace_of(line, workload, name, release_of(name))
+        trace_of(line, workload, name, recorded_by(name).release)
         for _, line, workload in raw_lines(RECORDINGS / f"{name}.jsonl.xz", RECORDINGS / listed)
         if part in workload["name"]
     ]

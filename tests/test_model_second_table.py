@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from fakes import make_workload
 from modelled import chosen, disagreements, file, placed, results, run, states
@@ -9,6 +11,7 @@ from modelled import chosen, disagreements, file, placed, results, run, states
 from harness.errors import NotModelledError
 from harness.trace import Trace
 from model import Behaviour
+from workloads.content import pattern
 
 KERNELS = ("bh-extra", "bh73-extra")
 
@@ -98,6 +101,28 @@ def test_a_copy_that_runs_into_a_full_pipe_goes_on() -> None:
     trace = run(line + "pread b 0 200000; pread c 0 200000; pread a 1000 200000")
     assert results(trace)[1:3] == [200000, 200000]
     assert len(set(map(str, results(trace)[3:]))) == 1
+
+
+def test_a_copy_onto_itself_goes_page_by_page() -> None:
+    """The pipe holds the pages themselves: the first one arrives everywhere."""
+    trace = run("pwrite a 0 20k tag=4; splice a 0 12k a 4k; pread a 4k 12k; pread a 16k 4k")
+    assert results(trace)[2] == hashlib.md5(pattern(4, 0, 4096) * 3).hexdigest()
+    assert results(trace)[3] == hashlib.md5(pattern(4, 16384, 4096)).hexdigest()
+
+
+def test_a_page_shifted_onto_itself_is_undefined() -> None:
+    """memcpy() with operands that overlap: nobody can know the result."""
+    trace = run("pwrite a 0 20k; sendfile a 128 5000 a 1; pread a 0 1; pread a 1 9; pread a 8k 9")
+    assert ["result" in step.unpredicted for step in trace.steps] == [False] * 3 + [True, False]
+    assert trace.final is not None and trace.final.content is not None
+    assert trace.final.content["a"].undefined == ((1, 5000),)
+
+
+def test_what_is_undefined_stays_so_when_it_is_copied() -> None:
+    trace = run("pwrite a 0 20k; sendfile a 128 5000 a 1; copy_range a 0 4k b 0; truncate a 0")
+    assert trace.final is not None and trace.final.content is not None
+    assert trace.final.content["a"].undefined == ()
+    assert trace.final.content["b"].undefined == ((0, 4096),)
 
 
 # --- space ------------------------------------------------------------------------------
