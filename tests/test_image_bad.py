@@ -340,3 +340,21 @@ def test_devices_and_what_is_no_regular_file_are_refused(tmp_path):
         assert caught.value.structure == "file"
     with pytest.raises(ImageError, match="No such file"):
         FileSource(tmp_path / "missing")
+
+
+def test_folders_nested_without_end_are_refused():
+    names = [f"n{number:03}" + "x" * 250 for number in range(70)]
+    commands = [line for name in names for line in (f"mkdir {name}", f"cd {name}")]
+    error = refused(build(FEATURES_CSUM, commands=tuple(commands)))
+    assert error.reason == "path longer than 16384"
+
+
+def test_a_value_in_an_inode_of_its_own_is_verified():
+    commands = ("write {folder}/data file", "ea_set -f {folder}/data file user.huge")
+    data = build(f"{FEATURES_CSUM},ea_inode", commands=commands)
+    survey = surveyed(data)
+    ((number, holder),) = survey.values.items()
+    at = holder.mapping.extents[0].physical * 1024
+    error = refused(patched(data, (at + 5, b"\xee")))
+    assert error.structure == f"inode {number}, an attribute's value"
+    assert error.reason == "wrong hash"

@@ -27,8 +27,8 @@ SEED = bytes.fromhex("12345678123412341234123456789abc")
     "change",
     [
         "^sparse_super", "meta_bg", "sparse_super2", "uninit_bg", "flex_bg",
-        "metadata_csum,metadata_csum_seed", "mmp", "^dir_index", "large_dir", "^filetype", "resize_inode,^64bit",
-        "orphan_file,metadata_csum", "quota,project", "ea_inode",
+        "metadata_csum,metadata_csum_seed", "mmp", "^dir_index", "large_dir", "^filetype",
+        "resize_inode,^64bit", "orphan_file,metadata_csum", "quota,project", "ea_inode",
     ],
 )  # fmt: skip
 def test_features_one_by_one(change):

@@ -15,7 +15,7 @@ from harness.image.canonical import Canonical, Entry, canonical_of
 from harness.image.check import problems
 from harness.image.difference import Difference, differences
 from harness.image.locate import first_difference
-from harness.image.survey import File, Survey
+from harness.image.survey import Survey
 from harness.trace import Extent
 from model.image.filesystem import Filesystem
 
@@ -137,7 +137,7 @@ def _diff(options: argparse.Namespace) -> int:
 
 def _place(surveys: tuple[Survey, Survey], path: str) -> str | None:
     """Where two files' content parts, in words; None if one of them has no content."""
-    files = [_by_path(survey, path) for survey in surveys]
+    files = [survey.by_path.get(path) for survey in surveys]
     if not all(file is not None and file.inode.is_regular for file in files):
         return None
     one, other = ((survey.fs, file) for survey, file in zip(surveys, files, strict=True) if file)
@@ -146,10 +146,6 @@ def _place(surveys: tuple[Survey, Survey], path: str) -> str | None:
         return None
     words = ["the end" if byte is None else f"{byte:#04x}" for byte in place[1:]]
     return f"byte {place[0]}: {words[0]} and {words[1]}"
-
-
-def _by_path(survey: Survey, path: str) -> File | None:
-    return next((file for file in survey.files.values() if path in file.paths), None)
 
 
 def _two(difference: Difference) -> str:

@@ -14,6 +14,7 @@ how the blocks lie on the disk.
 
 from __future__ import annotations
 
+import hashlib
 import stat
 import struct
 
@@ -32,6 +33,7 @@ from model.image.xattr import INLINE_NAME
 __all__ = ["Canonical", "Entry", "Shape", "Whole", "canonical", "canonical_of"]
 
 _VISIBLE = 0x725BDFFF | HUGE_FILE_FL  # EXT4_FL_USER_VISIBLE and what i_blocks counts in
+_LONG_VALUE = 256
 _TYPES = {
     stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link",
     stat.S_IFCHR: "character device", stat.S_IFBLK: "block device", stat.S_IFIFO: "fifo",
@@ -63,7 +65,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     `size` is bytes, `blocks` 512-byte sectors (i_blocks), `extents` bytes by state, joined
     where adjacent ones have the same state. `content` is the digest of a regular file.
-    `xattrs` are values in hexadecimal. `same_as` is the first of an inode's paths, if this
+    `xattrs` are values in hexadecimal, or digests of long ones. `same_as` is the first of an inode's paths, if this
     is another.
     """
 
@@ -164,7 +166,7 @@ def _entry(fs: Filesystem, file: File) -> Entry:
         target=None if file.target is None else printable(file.target),
         device=_device(file) if inode.type in (stat.S_IFCHR, stat.S_IFBLK) else None,
         xattrs={
-            printable(xattr.name): xattr.value.hex()
+            printable(xattr.name): _value(xattr.value)
             for xattr in sorted(file.xattrs, key=lambda xattr: xattr.name)
             if xattr.name != INLINE_NAME  # the content's second part
         },
@@ -194,6 +196,12 @@ def _content(fs: Filesystem, file: File) -> str:
     if file.inline is not None:
         return digest([(0, file.inline)], inode.size)
     return digest(written(fs.volume, file.mapping, inode.structure), inode.size)
+
+
+def _value(value: bytes) -> str:
+    if len(value) <= _LONG_VALUE:
+        return value.hex()
+    return f"{len(value)} bytes, sha256 {hashlib.sha256(value).hexdigest()}"
 
 
 def _device(file: File) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from functools import cached_property
 
 import msgspec
 
@@ -18,6 +19,7 @@ from model.image.xattr import Xattr
 __all__ = ["File", "Survey"]
 
 _RESIZE = 7
+_LONGEST = 1 << 14  # characters of a path; nested folders would take memory without bound
 
 
 class File(msgspec.Struct):
@@ -69,6 +71,11 @@ class Survey:
             self._orphan(number)
         fs.check_mmp()
 
+    @cached_property
+    def by_path(self) -> dict[str, File]:
+        """The files by each of their names."""
+        return {path: file for file in self.files.values() for path in file.paths}
+
     def _walk(self) -> None:
         todo = [self._add(ROOT, "/", ROOT, "the superblock")]
         while todo:
@@ -77,6 +84,9 @@ class Survey:
             prefix = directory.paths[0].rstrip("/")
             for entry in directory.directory.entries:
                 path = f"{prefix}/{printable(entry.name)}"
+                if len(path) > _LONGEST:
+                    structure = directory.inode.structure
+                    raise self.fs.volume.error(structure, f"path longer than {_LONGEST}")
                 found = self._enter(entry, path, directory)
                 if found is not None and found.directory is not None:
                     directory.subdirectories += 1

@@ -28,7 +28,7 @@ _PREFIXES = {
     10: b"gnu.",
 }  # fmt: skip
 _OLD_SIZE = 128
-_LARGEST = 1 << 24  # EXT4_XATTR_SIZE_MAX
+_LARGEST = 1 << 16  # XATTR_SIZE_MAX, the most that a system call can set
 _CHECKSUM_AT = 16
 
 ReadValue = Callable[[int, int], bytes]
