@@ -130,6 +130,8 @@ def metadata(survey: Survey) -> list[tuple[int, int]]:
                 blocks += range(extent.physical, extent.physical + extent.length)
         if file.inode.xattr_block:
             blocks.append(file.inode.xattr_block)
+    for number in {volume.sb.journal_inum, volume.sb.orphan_file_inum} & survey.system.keys():
+        blocks.append(survey.system[number].mapping.extents[0].physical)
     return found + [(block * size, size) for block in blocks]
 
 

@@ -65,8 +65,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     `size` is bytes, `blocks` 512-byte sectors (i_blocks), `extents` bytes by state, joined
     where adjacent ones have the same state. `content` is the digest of a regular file.
-    `xattrs` are values in hexadecimal, or digests of long ones. `same_as` is the first of an inode's paths, if this
-    is another.
+    `xattrs` are values in hexadecimal, or digests of long ones. `same_as` is the first of
+    an inode's paths, if this is another.
     """
 
     type: str
