@@ -67,6 +67,17 @@ def test_what_others_import_of_the_harness_stays_free_of_the_rest():
     assert not wrong
 
 
+def test_the_on_disk_format_is_free_of_the_model():
+    wrong = {
+        f"{path.relative_to(TOP)} imports {name}"
+        for path in files("model/image")
+        for name in imports(path)
+        if not below(name, ("model.image", *SHARED))
+    }
+    assert files("model/image")
+    assert not wrong
+
+
 def test_relative_imports_stay_inside_the_agent():
     """The agent runs in the guest without the project, so it imports only itself."""
     relative = {
