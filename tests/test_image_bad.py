@@ -342,6 +342,13 @@ def test_devices_and_what_is_no_regular_file_are_refused(tmp_path):
         FileSource(tmp_path / "missing")
 
 
+def test_a_short_link_that_does_not_end_is_refused():
+    data = build()
+    number = file_at(data, "/link").inode.number
+    error = refused(patched(data, (inode_offset(data, number) + I_BLOCK + 6, b"s")))
+    assert (error.structure, error.reason) == (f"inode {number}", "a link's target does not end")
+
+
 def test_folders_nested_without_end_are_refused():
     names = [f"n{number:03}" + "x" * 250 for number in range(70)]
     commands = [line for name in names for line in (f"mkdir {name}", f"cd {name}")]

@@ -130,6 +130,14 @@ def test_bytes_past_the_end_of_inline_data():
     ]
 
 
+def test_bytes_past_the_end_of_a_link():
+    data = build()
+    at = file_at(data, "/slow").mapping.extents[0].physical * 1024
+    assert problems_of(patched(data, (at + 100, b"x"))) == [
+        "/slow: bytes 100-100 past the end, 100 bytes, are not zero"
+    ]
+
+
 def test_a_parent_or_a_type_that_does_not_fit():
     data = build()
     folder = file_at(data, "/folder/inner")

@@ -129,6 +129,8 @@ class Filesystem:
             target = inline_content(self.volume, inode, xattrs)
         elif inode.is_fast_symlink:
             target = inode.record.block[: inode.size]
+            if inode.record.block[inode.size]:  # the kernel refuses it, too
+                raise self.volume.error(inode.structure, "a link's target does not end")
         elif inode.size >= self.volume.block_size:
             raise self.volume.error(inode.structure, f"a link's target of {inode.size} bytes")
         else:
