@@ -34,6 +34,7 @@ from vm.errors import (
 )
 from vm.guest import Deadlines, Guest
 from vm.link import Link
+from vm.network import Network
 
 HELLO = {"hello": 1, "release": "7.3.4-fake", "buffered_iomap": False}
 FILE = {
@@ -362,6 +363,28 @@ def test_a_mount_lost_on_the_way_is_a_finding(start: Callable[..., Guest]) -> No
         guest.run(make_workload())
     assert caught.value.trace is not None
     assert guest.dead
+
+
+def _netconsole(start: Callable[..., Guest], *log: str) -> str:
+    """What the guest says of netconsole if its kernel's log is `log`."""
+
+    def script(qemu: FakeQemu, request: dict[str, Any]) -> None:
+        done = list(log) if request["cmd"] == "log" else True
+        qemu.tell({"id": request["id"], "done": done})
+
+    guest = start(script)
+    here, there = socket.socketpair()
+    with here, there:
+        guest.set_up_netconsole(Network(0, "52:54:00:12:34:56", here), "")
+    return guest.netconsole
+
+
+def test_netconsole_is_there_only_if_the_kernel_says_so(start: Callable[..., Guest]) -> None:
+    began = "printk: legacy console [netcon0] enabled"
+    assert _netconsole(start, began, "netconsole: network logging started") == ""
+    assert _netconsole(start, "EXT4-fs (vda): x") == "no netconsole: the kernel has none"
+    refused = _netconsole(start, "netpoll: netconsole: eth0 doesn't exist, aborting")
+    assert refused == "no netconsole: netpoll: netconsole: eth0 doesn't exist, aborting"
 
 
 def test_a_guest_that_does_not_boot(start: Callable[..., Guest]) -> None:

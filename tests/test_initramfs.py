@@ -83,6 +83,11 @@ def test_modules_go_in_plain_with_their_load_order(tmp_path: Path) -> None:
     assert found["usr/lib/modules/failover.ko"].data == make_module("failover")
 
 
+def test_a_kernel_with_everything_built_in_gets_an_empty_load_order() -> None:
+    """The agent reads the file whatever the kernel is."""
+    assert module_entries(None) == {"usr/lib/modules/order": cpio.file(b"")}
+
+
 def test_a_kernel_without_virtio_blk_gets_no_initramfs(tmp_path: Path) -> None:
     (tmp_path / "modules.builtin").write_text("k/ext4.ko\nk/virtio_pci.ko\n")
     with pytest.raises(KernelError, match="virtio_blk"):
@@ -223,6 +228,13 @@ def test_the_whole_archive(build: Callable[[], Path]) -> None:
     assert found["dev/console"][2:] == (5, 1) and found["dev/null"][2:] == (1, 3)
     assert found["lib"][1] == b"usr/lib"
     assert {"proc", "sys", "tmp", "mnt", "usr/lib/modules/virtio_blk.ko"} <= set(found)
+
+
+def test_a_kernel_without_modules_gets_the_load_order_too(
+    build: Callable[[], Path], kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    object.__setattr__(kernel, "modules", None)
+    assert read_cpio(build().read_bytes())["usr/lib/modules/order"][1] == b""
 
 
 def test_an_initramfs_is_built_once(

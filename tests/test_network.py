@@ -53,6 +53,13 @@ def test_the_parameter_names_both_ends(made: Network) -> None:
     assert made.netconsole == f"netconsole=6665@{GUEST}/eth0,6666@{HOST}/{made.mac}"
 
 
+def test_a_kernel_that_has_netconsole_built_in_reads_it_from_its_command_line(
+    made: Network,
+) -> None:
+    """With the dot a kernel that has it as a module takes no notice of it."""
+    assert made.boot_parameter == f"netconsole.{made.netconsole}"
+
+
 def test_without_permission_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise PermissionError(errno.EPERM, "unshare(CLONE_NEWNET): Operation not permitted")

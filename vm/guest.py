@@ -141,7 +141,8 @@ class Guest:
             accelerator = choose_accelerator(accel, machine, kernel.identity)
             net, reason = try_network() if network else (None, "not asked for")
             if net is not None:
-                machine = dataclasses.replace(machine, tap=net.tap)
+                extra = (*machine.extra, net.boot_parameter)
+                machine = dataclasses.replace(machine, tap=net.tap, extra=extra)
                 stack.callback(net.close)
             qemu = Qemu(dataclasses.replace(machine, accel=accelerator.name))
             guest = cls(qemu, make_link(qemu, net), disk, accelerator, deadlines)
@@ -167,17 +168,27 @@ class Guest:
         self.ask({"cmd": "poison"}, self.deadlines.boot, "filling memory")
 
     def set_up_netconsole(self, network: Network | None, reason: str) -> None:
-        """Make the guest send its log by UDP; without `network`, keep the `reason`."""
+        """Make the guest send its log by UDP; without `network`, keep the `reason`.
+
+        Whether it does is what the kernel's log says, not that nothing failed: it may have
+        netconsole as a module, built in, or not at all.
+        """
         self.netconsole = reason
         if network is None:
             return
+        what, seconds = "setting up netconsole", self.deadlines.boot
         parameters = {"netconsole": network.netconsole}
         request = {"cmd": "modules", "group": "net", "parameters": parameters}
         try:
-            self.ask(request, self.deadlines.boot, "setting up netconsole")
+            self.ask(request, seconds, what)
         except AgentDiedError as error:  # a kernel without netconsole still runs workloads
             self.dead = False
             self.netconsole = f"no netconsole: {error}"
+            return
+        log = self.ask({"cmd": "log"}, seconds, what)["done"]
+        lines = [line for line in log if "netconsole" in line]
+        if not any("network logging started" in line for line in lines):
+            self.netconsole = f"no netconsole: {lines[-1] if lines else 'the kernel has none'}"
 
     @property
     def release(self) -> str:

@@ -19,12 +19,14 @@ __all__ = ["BootFiles", "boot_files", "build_initramfs", "module_entries"]
 _AGENT = Path(__file__).parent / "agent"
 
 
-def module_entries(tree: ModuleTree) -> dict[str, cpio.Entry]:
+def module_entries(tree: ModuleTree | None) -> dict[str, cpio.Entry]:
     """`usr/lib/modules/NAME.ko` for the guest, and `usr/lib/modules/order`.
 
     Each line of `order` is a group and a file name, in load order. A file that two groups
-    need is named in both.
+    need is named in both. Without a `tree` everything is built in, and `order` is empty.
     """
+    if tree is None:
+        return {"usr/lib/modules/order": cpio.file(b"")}
     groups = tree.groups()
     lines = [f"{group} {name}.ko\n" for group, names in groups.items() for name in names]
     names = {name for group in groups.values() for name in group}
@@ -54,9 +56,8 @@ def build_initramfs(
     `CacheError`, or `KernelError` if the kernel lacks a driver.
     """
     userland = Userland(unpacked_userland(mirror, refresh))
-    modules: dict[str, cpio.Entry] = {}
-    if kernel.modules is not None:
-        modules = module_entries(ModuleTree(kernel.modules, userland.zstd))
+    tree = ModuleTree(kernel.modules, userland.zstd) if kernel.modules is not None else None
+    modules = module_entries(tree)
 
     def fill(into: Path) -> None:
         entries = {**userland.entries(), **modules}

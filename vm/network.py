@@ -52,6 +52,11 @@ class Network:
         """
         return f"netconsole={SOURCE_PORT}@{GUEST}/eth0,{PORT}@{HOST}/{self.mac}"
 
+    @property
+    def boot_parameter(self) -> str:
+        """The same for the command line of a kernel that has netconsole built in."""
+        return f"netconsole.{self.netconsole}"
+
     def close_tap(self) -> None:
         """Close this process's TAP descriptor, once QEMU has its own."""
         os.close(self.tap)

@@ -14,6 +14,10 @@ class KernelLog:
     def __init__(self, path: str = "/dev/kmsg") -> None:
         self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
+    def close(self) -> None:
+        """Close the device."""
+        os.close(self._fd)
+
     def skip(self) -> None:
         """Forget what was logged so far."""
         os.lseek(self._fd, 0, os.SEEK_END)

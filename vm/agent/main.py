@@ -122,7 +122,9 @@ class Agent:
             setup.load_modules(request["group"], request.get("parameters"))
             tell({"done": True})
         elif command == "log":
-            tell({"done": KernelLog().read()})
+            whole = KernelLog()
+            tell({"done": whole.read()})
+            whole.close()
         elif command == "sysrq":
             with open("/proc/sysrq-trigger", "w") as file:
                 file.write(request["key"])
