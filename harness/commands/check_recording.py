@@ -12,6 +12,7 @@ import msgspec
 
 from harness.errors import AGREE, MISMATCH, UsageError
 from harness.recheck import Checked, Tally, check_file
+from harness.recording import SUFFIX
 from harness.verdict import Where
 from reports.words import place_text, value_text
 
@@ -22,7 +23,9 @@ HELP = "check the model against recordings of real kernels, without a guest"
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.jsonl.xz")
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE.jsonl.xz|FOLDER", help="a folder: all in it"
+    )
     parser.add_argument(
         "--workloads", type=Path, metavar="FILE", help="workload list (default: beside the results)"
     )
@@ -35,7 +38,8 @@ def run(options: argparse.Namespace) -> int:
     """Check each file; 1 if a step is neither agreed nor known."""
     total = Tally()
     not_compared: Counter[Where] = Counter()
-    for path in options.files:
+    files = [file for path in options.files for file in _files(path)]
+    for path in files:
         tally = Tally()
         started = time.monotonic()
         for checked in check_file(path, options.workloads, options.release, options.processes):
@@ -44,13 +48,23 @@ def run(options: argparse.Namespace) -> int:
             _tell(checked)
         print(f"{path.name}: {_words(tally)}; {time.monotonic() - started:.0f} s", flush=True)
         total += tally
-    if len(options.files) > 1:
+    if len(files) > 1:
         print(f"all: {_words(total)}")
     for (field, reason), count in sorted(not_compared.items()):
         print(f"  not compared: {field}, {count} times: {reason}")
     if options.json is not None:
         _write(options.json, total)
     return MISMATCH if total.mismatched or total.skipped else AGREE
+
+
+def _files(path: Path) -> list[Path]:
+    """`path`, or the recordings in it. Raises `UsageError` if there are none."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.glob(f"*{SUFFIX}"))
+    if not found:
+        raise UsageError(f"{path} holds no recording (*{SUFFIX})")
+    return found
 
 
 def _tell(checked: Checked) -> None:

@@ -1,0 +1,105 @@
+"""check-recording: every recorded step is counted once, as what it is."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.cli import main
+from harness.recheck import Tally, check_file
+
+RECORDINGS = Path(__file__).parent / "recordings"
+
+
+def _copy(folder: Path, name: str, edit: dict[str, object] | None = None) -> Path:
+    """The first workloads of recording `name`; `edit` replaces fields of line 1, step 1."""
+    lines = lzma.decompress((RECORDINGS / f"{name}.jsonl.xz").read_bytes()).splitlines()[:6]
+    first = json.loads(lines[0])
+    first["steps"][0].update(edit or {})
+    text = b"\n".join([json.dumps(first).encode(), *lines[1:]])
+    results = folder / f"{name}.jsonl.xz"
+    results.write_bytes(lzma.compress(text))
+    listed = f"{name.replace('bh73', 'bh')}.workloads.json.xz"
+    shutil.copy(RECORDINGS / listed, folder / listed)
+    return results
+
+
+def _total(results: Path) -> Tally:
+    return sum((checked.tally for checked in check_file(results, processes=1)), Tally())
+
+
+def test_an_untouched_recording_agrees(tmp_path: Path) -> None:
+    total = _total(_copy(tmp_path, "bh73-extra"))
+    assert (total.workloads, total.mismatched, total.skipped) == (6, 0, 0)
+    assert total.agreed + total.known == total.steps > 10
+
+
+def test_a_changed_result_is_a_mismatch_and_what_follows_is_skipped(tmp_path: Path) -> None:
+    before = _total(_copy(tmp_path, "bh73-extra"))
+    after = _total(_copy(tmp_path, "bh73-extra", {"ret": 1}))
+    first = next(iter(check_file(tmp_path / "bh73-extra.jsonl.xz", processes=1)))
+    assert first.tally == Tally(1, first.tally.steps, mismatched=1, skipped=first.tally.steps - 1)
+    assert first.headline[0].field == "result"
+    assert after.agreed == before.agreed - first.tally.steps
+
+
+def test_unsteady_steps_are_known(tmp_path: Path) -> None:
+    results = _copy(tmp_path, "bh73-extra", {"ret": 1})
+    name = next(iter(check_file(results, processes=1))).name
+    (tmp_path / "unsteady.json").write_text(json.dumps({"bh-extra": {name: [0, "obs"]}}))
+    total = _total(results)
+    assert (total.known, total.mismatched, total.skipped) == (1, 0, 0)
+
+
+def test_a_known_issue_of_the_recorded_kernel_is_counted_apart(tmp_path: Path) -> None:
+    lines = lzma.decompress((RECORDINGS / "bh73-hand.jsonl.xz").read_bytes()).splitlines()
+    line = next(line for line in lines if b'"efault-past-eof@4k@delalloc"' in line[:60])
+    results = tmp_path / "bh73-hand.jsonl.xz"
+    results.write_bytes(lzma.compress(line))
+    shutil.copy(RECORDINGS / "bh-hand.workloads.json.xz", tmp_path)
+    (checked,) = check_file(results, processes=1)
+    assert checked.known == ("efault-beyond-eof-moves-size",)
+    assert checked.tally.known > 0
+    assert checked.tally.mismatched == 0
+
+
+def test_the_counts_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = _copy(tmp_path, "bh73-extra", {"ret": 1})
+    out = tmp_path / "out.json"
+    assert main(["check-recording", str(tmp_path), "--json", str(out), "-j", "1"]) == 1
+    counts = json.loads(out.read_bytes())
+    assert counts == msgspec.to_builtins(_total(results))
+    assert "1 mismatched" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["missing.jsonl.xz"], "not a readable recording"),
+        (["."], "holds no recording"),
+    ],
+)
+def test_what_is_no_recording_is_the_users_to_mend(
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["check-recording", *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+    results = _copy(tmp_path, "bh73-extra")
+    text = lzma.decompress(results.read_bytes()).splitlines()
+    results.write_bytes(lzma.compress(b"\n".join([text[0], text[1][:-9]])))
+    assert main(["check-recording", str(results)]) == 2
