@@ -130,6 +130,26 @@ def test_bytes_past_the_end_of_inline_data():
     ]
 
 
+def test_clusters_that_are_torn_or_shifted():
+    commands = ("write {folder}/data file", "fallocate file 10 10")
+    data = build(f"{FEATURES},bigalloc", "-C", "4096", commands=commands)
+    file = file_at(data, "/file")
+    first, second = file.mapping.extents
+    assert (first.logical, second.logical) == (0, 10)
+    at = inode_offset(data, file.inode.number) + 40 + 12
+    shifted = patched(data, (at + 12 + 8, struct.pack("<I", second.physical + 1)))
+    assert problems_of(shifted) == [
+        f"/file: block 10 is at {second.physical + 1}, not aligned alike"
+    ]
+    torn = struct.pack("<IHHI", 3, 1, 0, second.physical + 1)
+    found = problems_of(patched(data, (at + 12, torn)))
+    assert found == [
+        f"/file: cluster 0 of the file lies in clusters {first.physical // 4},"
+        f" {second.physical // 4}",
+        "/file: written blocks 3-3 lie past the end, 2500 bytes",
+    ]
+
+
 def test_bytes_past_the_end_of_a_link():
     data = build()
     at = file_at(data, "/slow").mapping.extents[0].physical * 1024

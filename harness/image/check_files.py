@@ -27,6 +27,7 @@ def check_files(survey: Survey) -> Iterator[Problem]:
     for file in survey.files.values():
         where = min(file.paths)
         yield from _blocks(volume, file, where)
+        yield from _clusters(volume, file, where)
         yield from _links(volume, file, where)
         if file.inode.is_regular or file.inode.type == stat.S_IFLNK:
             yield from _past_the_end(volume, file, where)
@@ -68,6 +69,22 @@ def _blocks(volume: Volume, file: File, where: str) -> Iterator[Problem]:
     if file.inode.blocks != expected:
         reason = f"i_blocks is {file.inode.blocks} sectors, what it maps needs {expected}"
         yield Problem(where, reason)
+
+
+def _clusters(volume: Volume, file: File, where: str) -> Iterator[Problem]:
+    """With bigalloc, a cluster of the file lies in one cluster of the disk, block by block."""
+    ratio, last, place = volume.ratio, -1, -1
+    if ratio == 1:
+        return
+    for extent in file.mapping.extents:
+        physical = extent.physical - volume.first_block
+        cluster = physical // ratio
+        if physical % ratio != extent.logical % ratio:
+            yield Problem(where, f"block {extent.logical} is at {physical}, not aligned alike")
+        elif extent.logical // ratio == last and cluster != place:
+            yield Problem(where, f"cluster {last} of the file lies in clusters {place}, {cluster}")
+        last = (extent.end - 1) // ratio
+        place = (physical + extent.length - 1) // ratio
 
 
 def _links(volume: Volume, file: File, where: str) -> Iterator[Problem]:
