@@ -150,6 +150,22 @@ def test_clusters_that_are_torn_or_shifted():
     ]
 
 
+def test_users_of_an_attribute_block_and_references_to_a_value():
+    data = build()
+    block = file_at(data, "/other").inode.xattr_block
+    assert problems_of(patched(data, (block * 1024 + 4, b"\x03"))) == [
+        f"block {block}: attributes of 1 inodes, but it counts 3"
+    ]
+    commands = ("write {folder}/data file", "ea_set -f {folder}/data file user.huge")
+    data = build(f"{FEATURES},ea_inode", commands=commands)
+    ((number, holder),) = surveyed(data).values.items()
+    assert holder.inode.size == 2500
+    version = inode_offset(data, number) + 36
+    assert problems_of(patched(data, (version, b"\x05"))) == [
+        f"inode {number}: counts 5 references to its value, 1 are there"
+    ]
+
+
 def test_bytes_past_the_end_of_a_link():
     data = build()
     at = file_at(data, "/slow").mapping.extents[0].physical * 1024

@@ -13,6 +13,7 @@ from model.image.content import inline_tail, tail
 from model.image.directory import FILE_TYPES, Directory
 from model.image.hashes import HASHES, UNSIGNED, name_hash
 from model.image.inode import BAD_BLOCKS, CASEFOLD_FL, VERITY_FL
+from model.image.layout import XATTR_HEADER, XattrHeader
 from model.image.volume import Volume
 
 __all__ = ["check_files", "expected_sectors"]
@@ -41,6 +42,8 @@ def check_files(survey: Survey) -> Iterator[Problem]:
     for number, file in survey.values.items():
         yield from _blocks(volume, file, f"inode {number}")
         yield from _references(survey, file)
+    for block, users in survey.shared.items():
+        yield from _users(volume, block, users)
 
 
 def expected_sectors(volume: Volume, file: File) -> int:
@@ -178,3 +181,12 @@ def _references(survey: Survey, file: File) -> Iterator[Problem]:
     if counted != expected:
         reason = f"counts {counted} references to its value, {expected} are there"
         yield Problem(inode.structure, reason)
+
+
+def _users(volume: Volume, block: int, users: int) -> Iterator[Problem]:
+    """Inodes may share a block of equal attributes; it counts them."""
+    raw = volume.read(block, "extended attributes")
+    header = XattrHeader._make(XATTR_HEADER.unpack_from(raw))
+    if header.refcount != users:
+        reason = f"attributes of {users} inodes, but it counts {header.refcount}"
+        yield Problem(f"block {block}", reason)

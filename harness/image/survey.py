@@ -142,12 +142,12 @@ class Survey:
             if self.shared[block] == 1:
                 self.usage.claim(block, 1, inode.number)
         found.xattrs = self.fs.xattrs(inode)
-        in_inode = {xattr.inode for xattr in self.fs.xattrs_in(inode)} if block else None
-        for xattr in found.xattrs:
+        inside = len(self.fs.xattrs_in(inode)) if block else len(found.xattrs)
+        for number, xattr in enumerate(found.xattrs):
             if not xattr.inode:
                 continue
-            # A shared block counts once, however many inodes share it.
-            if in_inode is None or xattr.inode in in_inode or self.shared[block] == 1:
+            # A shared block refers once, however many inodes share it.
+            if number < inside or self.shared[block] == 1:
                 self.references[xattr.inode] = self.references.get(xattr.inode, 0) + 1
             if xattr.inode not in self.values:
                 self.values[xattr.inode] = self._file(self.fs.inode(xattr.inode))
