@@ -90,6 +90,7 @@ class PageCache:
         self._by_page: dict[int, Folio] = {}
         self._starts: list[int] = []
         self.dirty_starts: set[int] = set()
+        self.was_read = False
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -186,6 +187,7 @@ class PageCache:
         for folio in self:
             if not self.is_dirty(folio):
                 self.drop(folio)
+        self.was_read = self.was_read and bool(self._starts)
 
     def truncate(self, start: int, end: int | None = None) -> None:
         """Forget bytes `[start, end)` (truncate_inode_pages_range).

@@ -22,6 +22,7 @@ from model.mount import Mount
 from model.observe import content_of, observe
 from model.placement import Placer
 from model.second_table import HANDLERS as SECOND_TABLE
+from model.seek import readahead_decides
 from model.shutdown import Durable
 from model.source import Source
 from model.truncate import setattr_size
@@ -96,11 +97,18 @@ def _step(mount: Mount, op: ops.AnyOp) -> Step:
     observation, unpredicted = observe(sb, mount.files)
     if isinstance(op, ops.Read) and _reads_undefined(mount, op):
         unpredicted = {**unpredicted, "result": "what was read is undefined in part"}
+    if isinstance(op, ops.Seek) and isinstance(result, list) and _seeks_cache(mount, op):
+        unpredicted = {**unpredicted, "result": "readahead may cache unwritten blocks"}
     if sb.shut_down:
         observation, unpredicted = Observation(error="EIO"), {}
     return Step(
         result, tuple(sb.events), observation, tuple(sb.because), tuple(sb.quirks), unpredicted
     )
+
+
+def _seeks_cache(mount: Mount, op: ops.Seek) -> bool:
+    inode = mount.files.get(op.file)
+    return inode is not None and readahead_decides(inode)
 
 
 def _reads_undefined(mount: Mount, op: ops.Read) -> bool:
@@ -152,6 +160,7 @@ def _read(mount: Mount, op: ops.Read) -> Result:
     count = max(min(op.len, inode.size - op.off), 0)
     if count:
         inode.cache.read(op.off, min(op.off + count, inode.size))
+        inode.cache.was_read = True
     return hashlib.md5(inode.content.read(op.off, count)).hexdigest()
 
 

@@ -195,6 +195,19 @@ def test_seek_ends_data_at_the_file_size() -> None:
     assert results(run("pwrite a 0 5000; seek a"))[1] == [[0, 5000]]
 
 
+def test_seek_is_not_predicted_where_readahead_decides() -> None:
+    """read(2) brings in more than was asked for; a store through a mapping does not."""
+    line = "falloc a 0 1m; seek a; {}; seek a; drop_caches; seek a"
+    read = run(line.format("pread a 0 1"))
+    assert ["result" in step.unpredicted for step in read.steps] == [False] * 3 + [
+        True,
+        False,
+        False,
+    ]
+    stored = run(line.format("mwrite a 0 1"))
+    assert not any("result" in step.unpredicted for step in stored.steps)
+
+
 # --- remount options ----------------------------------------------------------------------
 
 
