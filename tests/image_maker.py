@@ -131,8 +131,10 @@ def filling(made: Recipe, folder: Path) -> list[str]:
             commands.append(f"ea_set file{number} user.long {'w' * chance.randrange(200, 900)}")
         if chance.random() < 0.3:
             value = folder / f"value{made.seed}-{number}"
-            value.write_bytes(chance.randbytes(chance.choice((3000, 9000))))
+            value.write_bytes(chance.randbytes(9000))  # of which debugfs takes a block
             commands.append(f"ea_set -f {value} file{number} user.huge")
+        if chance.random() < 0.2:
+            commands.append(f"ea_set file{number} user.blocks {'b' * 6000}")
         if chance.random() < 0.5:
             first = chance.randrange(200)
             commands.append(f"fallocate file{number} {first} {first + chance.randrange(60)}")

@@ -156,10 +156,10 @@ def test_users_of_an_attribute_block_and_references_to_a_value():
     assert problems_of(patched(data, (block * 1024 + 4, b"\x03"))) == [
         f"block {block}: attributes of 1 inodes, but it counts 3"
     ]
-    commands = ("write {folder}/data file", "ea_set -f {folder}/data file user.huge")
+    commands = ("write {folder}/data file", "ea_set file user.huge " + "h" * 3000)
     data = build(f"{FEATURES},ea_inode", commands=commands)
     ((number, holder),) = surveyed(data).values.items()
-    assert holder.inode.size == 2500
+    assert holder.inode.size == 3000
     version = inode_offset(data, number) + 36
     assert problems_of(patched(data, (version, b"\x05"))) == [
         f"inode {number}: counts 5 references to its value, 1 are there"
