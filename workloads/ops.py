@@ -176,7 +176,8 @@ class SyncRange(RangeOp, frozen=True, tag="sync_range"):
 
 
 class Sync(Op, frozen=True, tag="sync"):
-    """`sync(2)`."""
+    """Write back the file system and wait: `syncfs(2)`, without its result, which `sync(2)`
+    has not; that one also wakes the flusher thread, and the two passes race."""
 
     WORD = "sync"
 

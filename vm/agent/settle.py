@@ -6,9 +6,8 @@ extents runs in a worker afterwards. Whether an observation saw the one or the o
 would be left to chance.
 
 During an operation the agent runs under SCHED_FIFO, so that no kernel thread preempts it:
-they run while it waits. Otherwise the writeback that sync(2) wakes first
-(`wakeup_flusher_threads`, which starts in the middle of a file) races with the one that it
-waits for (`sync_inodes_sb`). After the operation the agent is the least important process
+they run while it waits. Otherwise what an operation starts and does not wait for may or may
+not be over when it goes on. After the operation the agent is the least important process
 of the only CPU until nothing else runs and no request is under way.
 """
 
