@@ -7,7 +7,6 @@ import functools
 import gzip
 import os
 import shutil
-import textwrap
 import time
 from pathlib import Path
 
@@ -27,6 +26,10 @@ from workloads.images import Geometry, Image
 from workloads.workload import Workload
 
 __all__ = ["GuestSide", "ModelSide", "TraceSide"]
+
+
+_REASON = 110
+"""Characters of the header that the reason for the accelerator may take."""
 
 
 @functools.cache
@@ -54,9 +57,10 @@ class ModelSide(Side):
         quirks: frozenset[str] = frozenset(),
     ) -> Trace:
         """What should be seen. Raises `NotModelledError`."""
-        iomap = self._other is None or self._other.knows_iomap()
-        path = self._other.forced_path if self._other is not None else None
-        model = Model(Behaviour(iomap=iomap, quirks=quirks), _geometry)
+        other = self._other or Side()
+        path, iomap = other.forced_path, other.knows_iomap()
+        behaviour = Behaviour.of_release(other.release(), iomap=iomap, quirks=quirks)
+        model = Model(behaviour, _geometry)
         return model.run(on_path(workload, path), placement)
 
 
@@ -189,12 +193,17 @@ class GuestSide(Side):
         """Whether the kernel knows the mount option `buffered_iomap`."""
         return self._facts is not None and self._facts.buffered_iomap
 
+    def release(self) -> str | None:
+        """What its kernel's uname says."""
+        return None if self._facts is None else self._facts.release
+
     def header(self) -> list[str]:
         """Kernel, QEMU, accelerator, netconsole."""
         if self._facts is None or self._kernel is None:
             return []
         facts = self._facts
-        reason = textwrap.shorten(facts.accel_reason, 90, placeholder=" ...")
+        reason = facts.accel_reason.split(" | ")[0]
+        reason = reason if len(reason) <= _REASON else f"{reason[: _REASON - 4]} ..."
         return [
             f"kernel {facts.release} ({self._kernel.source})",
             f"QEMU {facts.qemu}, {facts.accel} ({reason})",
@@ -254,6 +263,10 @@ class TraceSide(Side):
         if (kept.ops, kept.config) != (workload.ops, workload.config):
             raise UsageError(f"{self._path} is a trace of {kept.name}, not of {workload.name}")
         return self._trace
+
+    def release(self) -> str | None:
+        """The release that the trace notes."""
+        return self._trace.kernel
 
     def header(self) -> list[str]:
         """Which trace."""

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+QEMU = "qemu-system-x86_64"
 HELLO = {"hello": 1, "release": "7.3.4-fake", "buffered_iomap": False}
 GREETING = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""},
                     "capabilities": []}}  # fmt: skip
@@ -69,6 +70,10 @@ def main() -> None:
     mode = sys.argv[1]
     if mode == "refuses":
         sys.exit("Could not access KVM kernel module: No such file or directory")
+    if mode == "asserts":
+        print(f"{QEMU}: warning: host doesn't support requested feature", file=sys.stderr)
+        print(f"{QEMU}: error: failed to set MSR 0x10a to 0x69", file=sys.stderr)
+        sys.exit(f"{QEMU}: ../../target/i386/kvm/kvm.c:3183: Assertion failed.")
     qmp = socket.socket(fileno=descriptor("qmp"))
     qmp.sendall(json.dumps(GREETING).encode() + b"\n")
     for request in requests(qmp):

@@ -99,6 +99,7 @@ def test_a_damaged_memory_is_probed_again(device: Path, tmp_path: Path) -> None:
         ("dies", "KVM: entry failed", 1.5),
         ("panics", "Kernel panic - not syncing: no init", 1.5),
         ("refuses", "Could not access KVM", 1.5),
+        ("asserts", "^QEMU did not start: failed to set MSR 0x10a to 0x69 [|] .*kvm.c", 1.5),
     ],
 )
 def test_a_probe_says_why_it_failed_and_leaves_nothing(

@@ -164,6 +164,17 @@ def test_a_second_process_knows_the_facts_without_a_boot(host, side):
     assert side.identity()["release"] == RELEASE
 
 
+def test_the_header_says_why_there_is_no_kvm_in_few_words_and_the_identity_in_all(host, side):
+    """A reason cut after 'error:' said nothing."""
+    why = "KVM does not work here: QEMU did not start: failed to set MSR 0x10a to 0x69"
+    whole = f"{why} | ../../target/i386/kvm/kvm.c:3183: Assertion `ret == n' failed."
+    side._facts = msgspec.structs.replace(side._facts, accel_reason=whole)
+    assert f"QEMU 7.2.22, tcg ({why})" in side.header()
+    assert side.identity()["accel_reason"] == whole
+    side._facts = msgspec.structs.replace(side._facts, accel_reason="x" * 500)
+    assert max(map(len, side.header())) < 150
+
+
 def test_paths_are_what_the_kernel_knows(host, side):
     assert side.paths() == ("bh",)
     host.iomap = True

@@ -60,7 +60,7 @@ def choose_accelerator(
         known = _remembered(path)
         if known is None:
             trouble = (probe or _probe)(machine)
-            found = f"the guest did not come up with KVM: {trouble}"
+            found = f"KVM does not work here: {trouble}"
             known = Accelerator("tcg", found) if trouble else Accelerator("kvm", "probed")
             _remember(path, known)
     return known

@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -55,6 +56,7 @@ COMMAND_LINE = (
 _PR_SET_PDEATHSIG = 1
 _SYSRQ_PAUSE = 0.3
 """Seconds that a key for sysrq gets to take effect."""
+_OWN_NAME = re.compile(r"^(\S*/)?qemu-system-\w+: (error: )?")
 _running: weakref.WeakSet[Qemu] = weakref.WeakSet()
 
 
@@ -176,9 +178,11 @@ class Qemu:
         return self._process.poll() is None
 
     def last_words(self) -> str:
-        """What QEMU itself printed, on one line."""
-        data = os.pread(self._words, 1 << 16, 0)
-        return " | ".join(data.decode(errors="replace").split("\n")).strip(" |")
+        """What QEMU itself printed, on one line, without its name; warnings if nothing else."""
+        lines = os.pread(self._words, 1 << 16, 0).decode(errors="replace").splitlines()
+        words = [_OWN_NAME.sub("", line).strip() for line in lines if line.strip()]
+        errors = [line for line in words if not line.startswith("warning: ")]
+        return " | ".join(errors or words)
 
     def status(self) -> str:
         """QEMU's run state; `QemuError` if it does not answer."""
