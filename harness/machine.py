@@ -20,6 +20,7 @@ from vm import cache, mkfs
 from vm.errors import KernelPanicError, MountRefusedError
 from vm.guest import Guest
 from vm.host_tools import ensure_host_tools
+from vm.initramfs import BootFiles, boot_files
 from vm.kernel import Kernel, resolve_kernel
 from vm.qemu import qemu_version
 from workloads.images import Geometry, Image
@@ -89,6 +90,7 @@ class GuestSide(Side):
         self.forced_path = path
         self._choice = choice
         self._kernel: Kernel | None = None
+        self._files: BootFiles | None = None
         self._facts: Facts | None = None
         self._guest: Guest | None = None
         self._failed_starts = 0
@@ -99,7 +101,9 @@ class GuestSide(Side):
     def prepare(self) -> None:
         """Get QEMU, kernel, initramfs and, unless remembered, a first boot's facts."""
         ensure_host_tools()
-        self._kernel = resolve_kernel(self._choice.kernel)
+        choice = self._choice
+        self._kernel = resolve_kernel(choice.kernel, choice.mirror, choice.refresh)
+        self._files = boot_files(self._kernel, mirror=choice.mirror, refresh=choice.refresh)
         path = self._facts_path(self._kernel)
         self._facts = _remembered(path)
         if self._facts is None:
@@ -125,7 +129,7 @@ class GuestSide(Side):
             raise MachineryError("the guest was not prepared")
         began = time.monotonic()
         try:
-            self._guest = Guest.start(self._kernel, self._choice.accel)
+            self._guest = Guest.start(self._kernel, self._choice.accel, self._files)
         except Exception:
             self._failed_starts += 1
             raise

@@ -7,6 +7,7 @@ there is one guest per worker.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import signal
 from collections.abc import Generator
@@ -20,8 +21,9 @@ import pytest
 from harness.errors import Ext4diffError
 from harness.items import WorkloadFile, WorkloadItem
 from harness.lab import LAB, Lab
+from harness.options import add_guest_options, choice_of
 from harness.reporter import ATTACHED, Reporter
-from harness.sides import Choice, make_pair
+from harness.sides import make_pair
 from workloads.files import CATALOGUE
 from workloads.syntax import SUFFIX
 
@@ -32,10 +34,7 @@ FOLDER = "ext4diff-results"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of a differential run."""
     group = parser.getgroup("ext4diff", "ext4 model and kernels, compared")
-    group.addoption("--kernel", metavar="PATH", help="bzImage or vmlinux (default: Debian's)")
-    group.addoption(
-        "--accel", choices=("auto", "kvm", "tcg"), default="auto", help="how QEMU runs the guest"
-    )
+    add_guest_options(group.addoption)
     group.addoption(
         "--pair", metavar="EXPECTED:ACTUAL", default="model:guest",
         help="sides: model, guest[=KERNEL], bh[=KERNEL], iomap[=KERNEL], recording=FILE",
@@ -81,7 +80,9 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if config.getoption("catalogue") and config.args_source is not config.ArgsSource.ARGS:
         config.args[:] = [str(CATALOGUE)]
-    choice = Choice(config.getoption("kernel"), config.getoption("accel"))
+    choice = choice_of(config.option)
+    if _is_worker(config):  # the process that started the workers has refreshed the cache
+        choice = dataclasses.replace(choice, refresh=False)
     folder = _results_folder(config)
     if not _is_worker(config):
         config.pluginmanager.register(Reporter(config, folder), "ext4diff-reporter")

@@ -24,10 +24,16 @@ PATHS = ("bh", "iomap")
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What the user chose: `kernel` (a path, None for the default) and `accel`."""
+    """What the user chose: `kernel` (a path, None for the default) and `accel`.
+
+    `mirror` is the address of a Debian mirror (None: the host's); `refresh` looks for newer
+    packages than the cache has.
+    """
 
     kernel: str | None = None
     accel: str = "auto"
+    mirror: str | None = None
+    refresh: bool = False
 
 
 class Side:
@@ -54,6 +60,10 @@ class Side:
     ) -> Trace:
         """As `Subject.run`; only the model follows `quirks`."""
         raise NotImplementedError
+
+    def release(self) -> str | None:
+        """Its kernel's release (uname -r), if it has one and it is known."""
+        return None
 
     def meet(self, other: Side) -> None:
         """Learn what side this one is compared with."""

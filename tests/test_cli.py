@@ -10,6 +10,7 @@ from harness.cli import main
 from harness.commands import doctor
 from harness.commands.run import FIRST_CONFIG
 from harness.errors import MachineryError, NotModelledError
+from harness.sides import Choice
 from harness.trace import Step
 from vm import host_tools
 from vm.errors import GuestHangError, HostToolError, ImageError
@@ -138,6 +139,32 @@ def test_an_interrupt_is_status_130_and_ends_the_guest(pair, capsys):
     pair.answer(KeyboardInterrupt())
     assert main(["run", LINE]) == 130
     assert pair.actual.closed == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "refresh"), [(["run", LINE], False), (["run", LINE, "--refresh"], True)]
+)
+def test_the_mirror_and_a_refresh_are_asked_for_on_the_command_line(
+    pair, monkeypatch, words, refresh
+):
+    choices = []
+    monkeypatch.setitem(
+        sides.MAKERS, "guest", lambda argument, choice: choices.append(choice) or pair.actual
+    )
+    assert main([*words, "--mirror", "http://mirror.example/debian"]) == 0
+    assert choices == [Choice(None, "auto", "http://mirror.example/debian", refresh)]
+
+
+def test_doctor_takes_the_options_of_a_run(monkeypatch):
+    choices = []
+
+    def look(choice):
+        choices.append(choice)
+        yield True, "fine"
+
+    monkeypatch.setattr(doctor, "CHECKS", {"guest": look})
+    assert main(["doctor", "--kernel", "k", "--accel", "tcg", "--mirror", "m", "--refresh"]) == 0
+    assert choices == [Choice("k", "tcg", "m", True)]
 
 
 # --- lint -----------------------------------------------------------------------------

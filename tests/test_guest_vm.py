@@ -18,6 +18,7 @@ from vm.accel import probe
 from vm.disk import Disk
 from vm.errors import GuestHangError, KernelPanicError, MountRefusedError
 from vm.guest import Deadlines, Guest, make_machine
+from vm.initramfs import boot_files
 from vm.kernel import Kernel, resolve_kernel
 from vm.qemu import Qemu
 
@@ -142,7 +143,7 @@ def test_a_stopped_guest_is_a_hang(kernel: Kernel) -> None:
 
 def test_a_probe_that_fails_leaves_nothing(kernel: Kernel) -> None:
     with Disk() as disk:
-        machine = make_machine(kernel, disk)
+        machine = make_machine(boot_files(kernel), disk)
         before = _children()
         probe(machine, deadline=2.0, silence=1.0)
     assert _children() == before
@@ -165,7 +166,7 @@ time.sleep(60)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_qemu_dies_with_its_parent(kernel: Kernel, number: signal.Signals) -> None:
     with Disk() as disk:
-        machine = make_machine(kernel, disk)
+        machine = make_machine(boot_files(kernel), disk)
     command = [sys.executable, "-c", _KILLED, str(machine.kernel), str(machine.initrd)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
         assert parent.stdout is not None
@@ -189,7 +190,7 @@ def _runs(pid: int) -> bool:
 
 def test_qemu_reports_what_it_does_not_like(kernel: Kernel, tmp_path: Path) -> None:
     with Disk() as disk:
-        machine = make_machine(kernel, disk)
+        machine = make_machine(boot_files(kernel), disk)
     broken = type(machine)(machine.kernel, tmp_path / "absent", None)
     with pytest.raises(Exception, match=r"QEMU did not start: .*absent"):
         Qemu(broken)

@@ -19,6 +19,7 @@ from harness.trace import encode
 from vm.accel import Accelerator
 from vm.errors import GuestHangError, ImageError, KernelPanicError
 from vm.guest import Identity
+from vm.initramfs import BootFiles
 from vm.kernel import Kernel
 
 
@@ -58,10 +59,13 @@ class Host:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.guests: list[FakeGuest] = []
+        self.started: list = []
+        self.asked: list = []
         self.failures: list[BaseException] = []
         self.iomap = False
 
-    def start(self, kernel, accel):
+    def start(self, kernel, accel, files):
+        self.started.append((kernel, accel, files))
         if self.failures:
             raise self.failures.pop(0)
         self.guests.append(FakeGuest(self.iomap, self.path / "disk"))
@@ -75,7 +79,17 @@ def host(monkeypatch, tmp_path) -> Host:
     kernel = Kernel(tmp_path / "vmlinuz", RELEASE, None, "a package", "0" * 64)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(machine, "ensure_host_tools", lambda: None)
-    monkeypatch.setattr(machine, "resolve_kernel", lambda spec: kernel)
+
+    def resolve_kernel(spec, mirror, refresh):
+        host.asked.append(("kernel", spec, mirror, refresh))
+        return kernel
+
+    def boot_files(asked, *, mirror, refresh):
+        host.asked.append(("files", asked.release, mirror, refresh))
+        return BootFiles(tmp_path / "vmlinux", tmp_path / "initramfs.cpio")
+
+    monkeypatch.setattr(machine, "resolve_kernel", resolve_kernel)
+    monkeypatch.setattr(machine, "boot_files", boot_files)
     monkeypatch.setattr(machine, "qemu_version", lambda: "7.2.22")
     monkeypatch.setattr(machine, "Guest", host)
     return host
@@ -86,6 +100,20 @@ def side(host) -> GuestSide:
     side = GuestSide(Choice())
     side.prepare()
     return side
+
+
+def test_kernel_and_user_space_come_from_one_mirror_and_are_looked_for_once(host, workload):
+    side = GuestSide(Choice("bzImage", "tcg", "http://mirror.example/debian", True))
+    side.prepare()
+    host.guests[-1].dead = True
+    side.run(workload)  # boots another with the same files
+    assert host.asked == [
+        ("kernel", "bzImage", "http://mirror.example/debian", True),
+        ("files", RELEASE, "http://mirror.example/debian", True),
+    ]
+    first, again = host.started
+    assert first == again
+    assert first[2].initramfs.name == "initramfs.cpio"
 
 
 def test_one_guest_runs_many_workloads(host, side, workload):

@@ -28,16 +28,13 @@ from vm.errors import (
     MountRefusedError,
     QemuError,
 )
-from vm.guest_files import Userland
-from vm.initramfs import build_initramfs
+from vm.initramfs import BootFiles, boot_files
 from vm.kernel import Kernel
 from vm.link import Link
 from vm.netlog import NetLog
 from vm.network import Network, try_network
-from vm.packages import unpacked_userland
 from vm.qemu import Machine, Qemu, qemu_version
 from vm.transcript import Transcript
-from vm.vmlinux import boot_image
 from workloads.images import Image
 from workloads.ops import QuotaSet
 from workloads.workload import Config, Workload
@@ -79,11 +76,9 @@ def _uses_quota(config: Config) -> bool:
     return "quota" in config.image.features or "quota" in config.mount
 
 
-def make_machine(kernel: Kernel, disk: Disk, memory: int = MEMORY) -> Machine:
-    """What QEMU runs for `kernel`: its fastest image and its initramfs, from the cache."""
-    initrd = build_initramfs(kernel)
-    zstd = Userland(unpacked_userland()).zstd
-    return Machine(boot_image(kernel.image, kernel.sha256, zstd), initrd, disk.path, memory=memory)
+def make_machine(files: BootFiles, disk: Disk, memory: int = MEMORY) -> Machine:
+    """What QEMU runs: `files` with `disk` and `memory` MiB."""
+    return Machine(files.kernel, files.initramfs, disk.path, memory=memory)
 
 
 def make_link(qemu: Qemu, network: Network | None = None) -> Link:
@@ -125,19 +120,22 @@ class Guest:
         cls,
         kernel: Kernel,
         accel: str = "auto",
+        files: BootFiles | None = None,
+        *,
         memory: int = MEMORY,
         network: bool = True,
         deadlines: Deadlines | None = None,
     ) -> Guest:
         """Boot `kernel` to its agent, with `memory` MiB; `accel` is `kvm`, `tcg` or `auto`.
 
+        `files` are the kernel's `boot_files`, which are made if they are not given.
         Where the host allows it and `network` is set, the guest's log also comes by
         netconsole. Raises `QemuError`, `BootTimeoutError`, `KernelError` and the like;
         nothing is left running then.
         """
         with contextlib.ExitStack() as stack:
             disk = stack.enter_context(Disk())
-            machine = make_machine(kernel, disk, memory)
+            machine = make_machine(files or boot_files(kernel), disk, memory)
             accelerator = choose_accelerator(accel, machine, kernel.identity)
             net, reason = try_network() if network else (None, "not asked for")
             if net is not None:

@@ -21,9 +21,12 @@ usage: ext4diff differential [OPTION ...] [PATH ...]
 Run workload files (default: the whole catalogue) on two subjects, and compare what they
 saw after every operation.
 
-  --kernel PATH           bzImage or vmlinux with its modules beside it (default: Debian's
-                          newest kernel, fetched once into the cache)
+  --kernel PATH           bzImage or vmlinux with its modules beside it (default: the
+                          distribution's newest, fetched once into the cache)
   --accel auto|kvm|tcg    how QEMU runs the guest (default: KVM if a probe boot succeeds)
+  --mirror URL            Debian mirror for kernel and user space (default: the value of
+                          EXT4DIFF_DEBIAN_MIRROR, else apt's)
+  --refresh               look for newer packages than those in the cache
   --pair EXPECTED:ACTUAL  sides: model, guest[=KERNEL], bh[=KERNEL], iomap[=KERNEL],
                           recording=FILE (default: model:guest)
   --on CONFIG             only this configuration, as in 4k@delalloc or 'bigalloc*'

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from harness.errors import AGREE, Ext4diffError
 from harness.machine import GuestSide
+from harness.options import add_guest_options, choice_of
 from harness.sides import Choice
 from vm import cache, host_tools
 from vm.qemu import qemu_version
@@ -16,8 +17,6 @@ from vm.qemu import qemu_version
 __all__ = ["add", "run"]
 
 HELP = "say what is there, what is missing and how to get it"
-NEEDED_MIB = 800
-"""Disk space for packages, kernel and images."""
 
 Finding = tuple[bool, str]
 """Whether it is fine, and what was found."""
@@ -25,14 +24,13 @@ Finding = tuple[bool, str]
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    parser.add_argument("--kernel", metavar="PATH", help="bzImage or vmlinux")
-    parser.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto")
+    add_guest_options(parser.add_argument)
 
 
 def run(options: argparse.Namespace) -> int:
     """Look at everything, even after something is missing; 3 if something needed is."""
     worst = AGREE
-    choice = Choice(options.kernel, options.accel)
+    choice = choice_of(options)
     for title, look in CHECKS.items():
         try:
             for fine, text in look(choice):
@@ -51,14 +49,13 @@ def _tools(_choice: Choice) -> Iterator[Finding]:
 
 def _cache(_choice: Choice) -> Iterator[Finding]:
     root = cache.cache_root()
-    free = shutil.disk_usage(root).free >> 20
-    used = sum(file.stat().st_size for file in root.rglob("*") if file.is_file()) >> 20
-    enough = free >= NEEDED_MIB or used >= NEEDED_MIB
-    yield (
-        enough,
-        f"{root}: {used} MiB used, {free} MiB free"
-        + ("" if enough else f"; {NEEDED_MIB} MiB are needed, XDG_CACHE_HOME moves it elsewhere"),
-    )
+    free = shutil.disk_usage(root).free // 10**6
+    used = sum(file.stat().st_blocks * 512 for file in root.rglob("*") if file.is_file()) // 10**6
+    needed = cache.NEEDED_MB - used
+    room = f"{root}: {used} MB used, {free} MB free"
+    enough = free >= needed
+    advice = f"; {needed} MB more are needed, XDG_CACHE_HOME moves it elsewhere"
+    yield enough, room + ("" if enough else advice)
 
 
 def _memory(_choice: Choice) -> Iterator[Finding]:
@@ -82,6 +79,7 @@ def _guest(choice: Choice) -> Iterator[Finding]:
         side.prepare()
         for line in side.header():
             yield True, line
+        yield True, f"accelerator {side.identity()['accel']}: {side.identity()['accel_reason']}"
         known = side.knows_iomap()
         yield (
             known,

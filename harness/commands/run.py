@@ -11,8 +11,9 @@ import msgspec
 
 from harness.errors import UsageError
 from harness.lab import Lab
+from harness.options import add_guest_options, choice_of
 from harness.session import exit_status
-from harness.sides import Choice, make_pair
+from harness.sides import make_pair
 from reports.steps import step_table
 from reports.summary import Digest, digest
 from reports.terminal import explain
@@ -34,15 +35,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--on", action="append", default=[], metavar="CONFIG",
         help=f"image@mount (default: the file's own; for a line, {FIRST_CONFIG})",
     )  # fmt: skip
-    parser.add_argument("--kernel", metavar="PATH", help="bzImage or vmlinux")
-    parser.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto")
+    add_guest_options(parser.add_argument)
     parser.add_argument("--pair", metavar="EXPECTED:ACTUAL", default="model:guest")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run it on each configuration; the status of the worst."""
     workloads = _workloads(options.workload, options.on)
-    pair = make_pair(options.pair, Choice(options.kernel, options.accel))
+    pair = make_pair(options.pair, choice_of(options))
     lab = Lab(pair)
     with contextlib.closing(lab):
         lab.prepare()

@@ -1,0 +1,32 @@
+"""The options that choose a guest, the same for every command that starts one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from harness.sides import Choice
+
+__all__ = ["add_guest_options", "choice_of"]
+
+
+def add_guest_options(add: Callable[..., object]) -> None:
+    """Declare them; `add` is `add_argument` of argparse or `addoption` of pytest."""
+    add(
+        "--kernel", metavar="PATH",
+        help="bzImage or vmlinux with its modules beside it (default: the distribution's newest)",
+    )  # fmt: skip
+    add(
+        "--accel", choices=("auto", "kvm", "tcg"), default="auto",
+        help="how QEMU runs the guest (default: KVM if a probe boot succeeds)",
+    )  # fmt: skip
+    add(
+        "--mirror", metavar="URL",
+        help="Debian mirror of kernel and user space (default: EXT4DIFF_DEBIAN_MIRROR or apt's)",
+    )  # fmt: skip
+    add("--refresh", action="store_true", help="look for newer packages than those in the cache")
+
+
+def choice_of(options: argparse.Namespace) -> Choice:
+    """What the user chose with them."""
+    return Choice(options.kernel, options.accel, options.mirror, options.refresh)
