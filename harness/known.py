@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from workloads.ops import MmapIn, MmapWrite, MsyncWrite, Op, Pwritev, WriteFault
+from workloads.ops import Op, Pwritev, WriteFault
 from workloads.workload import Config, Workload
 
 __all__ = ["KNOWN_ISSUES", "KnownIssue", "applicable", "parse_release"]
@@ -83,17 +83,19 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         reason="__iomap_write_begin() marks the range uptodate before it is copied",
     ),
     KnownIssue(
-        name="inline-truncate-loses-mmap-store",
-        quirk="inline_truncate_loses_mmap_store",
+        name="inline-conversion-undone",
+        quirk="inline_conversion_undone",
         since=(7, 2),
         fixed=None,
         path="bh",
-        triggers=(MmapWrite, MmapIn, MsyncWrite),
+        triggers=(Op,),
         feature="inline_data",
-        condition="a store through a mapping to a file that began with inline data, then"
-        " truncate down, truncate up and fsync",
-        observable="the stored bytes below the new size are gone after a remount",
-        reason="acknowledged data is lost; the cause is not known yet",
+        condition="a file whose data was inline gets its first block by truncate, fallocate"
+        " or a store through a mapping, and is written before that block was checkpointed",
+        observable="after sync and drop_caches, or a remount, the first block is as it was"
+        " when the data left the inode: what was written or zeroed since is gone",
+        reason="ext4_convert_inline_data_nolock() writes the block through the journal as"
+        " metadata, and nothing makes the journal forget it when it becomes file data",
     ),
     KnownIssue(
         name="indirect-delayed-tail-is-hole",

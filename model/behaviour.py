@@ -41,7 +41,7 @@ QUIRKS: dict[str, Quirk] = {
             "__iomap_write_begin of 7.2 marks the range uptodate before the copy",
         ),
         Quirk(
-            "inline_truncate_loses_mmap_store",
+            "inline_conversion_undone",
             "What was written to the first block of a file that held its data inline is gone "
             "after umount, if truncate, fallocate or a store through a mapping gave it the block.",
             "ext4_convert_inline_data_nolock writes the block through the journal as metadata; "

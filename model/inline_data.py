@@ -89,7 +89,7 @@ def rewritten(inode: Inode, start: int) -> None:
 
 def reread(inode: Inode) -> None:
     """Clean folios are dropped: what is read next is what is on disk (known bug
-    `inline_truncate_loses_mmap_store`)."""
+    `inline_conversion_undone`)."""
     folio = inode.cache.get(0)
     if inode.stale_disk is None or (folio is not None and folio.dirty & 1):
         return
@@ -99,6 +99,6 @@ def reread(inode: Inode) -> None:
     old = data.ljust(size, b"\0")
     if run.state != WRITTEN or run.pblk != pblk or inode.content.read(0, size) == old:
         return
-    if inode.sb.quirk("inline_truncate_loses_mmap_store"):
+    if inode.sb.quirk("inline_conversion_undone"):
         inode.content.write(0, old)
         inode.content.zero(inode.size)

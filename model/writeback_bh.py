@@ -95,12 +95,20 @@ def _clean_past_eof(inode: Inode, folio: Folio, needy: list[_Buffers]) -> bool:
 
 
 def _need_mapping(inode: Inode, folio: Folio) -> Iterator[_Buffers]:
-    """Dirty buffers below EOF that are delayed or unwritten (mpage_add_bh_to_extent)."""
+    """Dirty buffers below EOF that are delayed or unwritten (mpage_add_bh_to_extent).
+
+    The buffer's own mark counts: truncating inline data takes the delayed extent away under
+    a buffer that goes on being marked so, and the block is allocated all the same.
+    """
     first, eof = inode.cache.first_block(folio), inode.eof_block
     for low, high in ranges(folio.dirty):
-        for run in inode.es.overlapping(first + low, min(first + high, eof)):
+        at, stop = first + low, min(first + high, eof)
+        for run in inode.es.overlapping(at, stop):
+            yield from (hole for hole in _by_flag(folio, first, at, run.start) if hole.delay)
             if run.state in (DELAYED, UNWRITTEN):
                 yield from _by_flag(folio, first, run.start, run.end)
+            at = run.end
+        yield from (hole for hole in _by_flag(folio, first, at, stop) if hole.delay)
 
 
 def _by_flag(folio: Folio, first: int, start: int, end: int) -> Iterator[_Buffers]:

@@ -61,8 +61,8 @@ def test_a_file_system_that_falls_back_to_buffer_head_has_its_issues():
 
 def test_an_issue_of_one_feature_is_not_assumed_elsewhere():
     line = "mwrite a 0 100"
-    assert "inline-truncate-loses-mmap-store" in names(RELEASE, line, "inline@delalloc")
-    assert "inline-truncate-loses-mmap-store" not in names(RELEASE, line)
+    assert "inline-conversion-undone" in names(RELEASE, line, "inline@delalloc")
+    assert "inline-conversion-undone" not in names(RELEASE, line)
 
 
 def test_an_issue_that_was_fixed_is_not_assumed_of_later_kernels():

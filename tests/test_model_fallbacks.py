@@ -19,7 +19,7 @@ from workloads.program import workloads
 SEVEN_TWO = frozenset(
     {
         "efault_beyond_eof_moves_size",
-        "inline_truncate_loses_mmap_store",
+        "inline_conversion_undone",
         "indirect_delayed_tail_is_hole",
     }
 )
@@ -196,7 +196,7 @@ def test_what_was_written_after_the_checkpoint_stays() -> None:
 
 def test_a_bug_that_shows_at_the_end_is_told_with_the_last_step() -> None:
     buggy = run("pwrite a 0 100 tag=1; fzero a 0 50", "inline@delalloc", quirks=SEVEN_TWO)
-    assert buggy.steps[-1].quirks == ("inline_truncate_loses_mmap_store",)
+    assert buggy.steps[-1].quirks == ("inline_conversion_undone",)
 
 
 def _md5(data: bytes) -> str:
