@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,22 @@ def test_a_panic_keeps_what_was_seen_before_it(start: Callable[..., Guest]) -> N
     assert guest.dead
     with pytest.raises(QemuError, match="dead"):
         guest.run(make_workload())
+
+
+def test_a_panics_first_line_is_whole_though_it_came_in_two_parts(
+    start: Callable[..., Guest],
+) -> None:
+    def script(qemu: FakeQemu, request: dict[str, Any]) -> None:
+        qemu.say("[ 9.1] Kernel panic - not syncing: sysrq tr")
+        time.sleep(0.1)
+        qemu.say("iggered crash\r\n")
+        time.sleep(0.1)
+        qemu.say("[ 9.3] ---[ end Kernel panic - not syncing: sysrq triggered crash ]---\r\n")
+
+    with pytest.raises(KernelPanicError) as caught:
+        start(script).run(make_workload())
+    assert str(caught.value).endswith("panicked: Kernel panic - not syncing: sysrq triggered crash")
+    assert caught.value.report.startswith("Kernel panic - not syncing: sysrq triggered crash\n")
 
 
 def test_a_panic_that_ends_qemu_is_still_a_panic(start: Callable[..., Guest]) -> None:

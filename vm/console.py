@@ -90,6 +90,15 @@ class Console:
         data = os.pread(self._log, max(self.size - start, 0), start)
         return data.decode(errors="replace")
 
+    def whole_line(self, start: str) -> str:
+        """The first line of the log that has `start` in it, from there to its end.
+
+        What `fatal` and `hang` hold may be the part of a line that had arrived by then.
+        """
+        text = self.text
+        at = text.find(start)
+        return start if at < 0 else text[at:].split("\n", 1)[0].strip()
+
     def report(self, line: str) -> str:
         """The part of the log that begins with the first occurrence of `line`."""
         text = self.text

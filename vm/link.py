@@ -106,7 +106,7 @@ class Link:
 
     def _panicked(self) -> None:
         self.console.follow_panic()
-        line = self.console.fatal or ""
+        line = self.console.whole_line(self.console.fatal or "")
         report = self.console.report(line)
         if "Attempted to kill init" in report and "BUG" not in report and "Oops" not in report:
             raise AgentDiedError(f"the agent died: {self.console.last_words(4)}")
@@ -127,7 +127,7 @@ class Link:
         if self.console.fatal:
             self._panicked()
         blocked = BLOCKED.search(self.console.text_from(start))
-        reason = self.console.hang
+        reason = self.console.hang and self.console.whole_line(self.console.hang)
         if blocked:
             reason = f"task {blocked['task']} is blocked in {blocked['function']}"
         if reason:
