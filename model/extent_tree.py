@@ -66,6 +66,11 @@ class ExtentTree:
         """Levels below the root (ext_depth)."""
         return self._depth
 
+    @property
+    def root(self) -> Branch | Leaf:
+        """The root with all that is below it, for who writes the tree; not to be changed."""
+        return self._root
+
     def extents(self) -> list[Extent]:
         """All extents by logical block, unmerged ones apart, as they are in the leaves."""
         return [slot.seen() for leaf in leaves(self._root) for slot in leaf.slots]

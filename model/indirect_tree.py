@@ -107,6 +107,11 @@ class IndirectTree:
         """Indirect blocks of all levels, empty ones too. Costs nothing to ask."""
         return self._blocks
 
+    @property
+    def root(self) -> _Block:
+        """The inode's pointers, for who writes the map; not to be changed."""
+        return self._root
+
     def mapped(self, lblk: int) -> bool:
         """Whether `lblk` has a data block."""
         block = self._root

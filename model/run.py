@@ -50,6 +50,13 @@ class Model:
 
         Without `placement` the number of extent tree blocks stays unknown.
         """
+        return self._play(workload, placement)[0]
+
+    def finish(self, workload: Workload, placement: Placement | None = None) -> Mount:
+        """The file system that `workload` leaves, mounted once more as at the end of `run`."""
+        return self._play(workload, placement)[1]
+
+    def _play(self, workload: Workload, placement: Placement | None) -> tuple[Trace, Mount]:
         config = workload.config
         check_covered(workload)
         geometry = self.geometry(config.image)
@@ -68,7 +75,7 @@ class Model:
             steps[-1] = msgspec.structs.replace(
                 steps[-1], quirks=tuple(dict.fromkeys((*steps[-1].quirks, *mount.sb.quirks)))
             )
-        return Trace(workload, self.name, start, tuple(steps), final)
+        return Trace(workload, self.name, start, tuple(steps), final), mount
 
 
 def check_covered(workload: Workload) -> None:
