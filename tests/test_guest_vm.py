@@ -120,9 +120,12 @@ def test_a_shutdown_is_no_complaint(guest: Guest) -> None:
 
 def test_a_panic_arrives_by_console_and_by_netconsole(kernel: Kernel) -> None:
     with Guest.start(kernel) as guest:
-        with pytest.raises(KernelPanicError, match=": sysrq triggered crash$") as caught:
+        with pytest.raises(KernelPanicError, match=r": sysrq triggered crash$") as caught:
             guest.ask({"cmd": "sysrq", "key": "c"}, 20, "the crash")
-        assert "sysrq_handle_crash" in caught.value.report
+        report = caught.value.report
+        assert "end Kernel panic" in report
+        # A kernel may be built without the call trace.
+        assert "Call Trace" not in report or "sysrq_handle_crash" in report
         if guest.netconsole == "":
             assert guest.link.netlog is not None
             deadline = time.monotonic() + 30
