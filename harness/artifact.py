@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 from pathlib import Path
 
 import msgspec
 
+from harness.errors import Ext4diffError
 from harness.sides import Pair
 from harness.trace import Trace, encode
 from harness.verdict import Compared
+from reports.terminal import explain
 from workloads.images import IMAGES
 from workloads.program import Program
 from workloads.syntax import format_program
 from workloads.workload import Workload
 
-__all__ = ["folder_name", "keep", "program_of"]
+__all__ = ["FOLDER", "folder_name", "keep", "program_of", "results_folder", "try_keep"]
+
+FOLDER = "ext4diff-results"
+"""Where results go, below the current directory, unless `--results` says otherwise."""
 
 README = """\
 {explanation}
@@ -46,6 +52,14 @@ def program_of(workload: Workload) -> Program:
     return Program(workload.program, workload.ops, workload.shows, on=on, size=size)
 
 
+def results_folder(given: str | None) -> Path:
+    """Where this run's results go: `given`, or a folder named by the time."""
+    if given:
+        return Path(given).absolute()
+    moment = datetime.datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+    return Path(FOLDER).absolute() / moment
+
+
 def folder_name(item: str) -> str:
     """A folder's name for a test item: `topic/program.ops::4k@delalloc` without slashes."""
     return re.sub(r"[^A-Za-z0-9@,=_.+-]+", "-", item.replace(".ops::", "@"))
@@ -71,6 +85,15 @@ def keep(compared: Compared, pair: Pair, directory: Path, explanation: str) -> N
     (directory / "identity.json").write_text(identity + "\n", "utf-8")
     for side in pair.sides:
         side.save_evidence(directory)
+
+
+def try_keep(compared: Compared, pair: Pair, directory: Path) -> tuple[Path | None, str]:
+    """`keep` it with its explanation: where it is, or what to add to the report if it failed."""
+    try:
+        keep(compared, pair, directory, explain(compared))
+    except (OSError, Ext4diffError) as error:
+        return None, f"\n\nNot everything could be kept in {directory}: {error}"
+    return directory, ""
 
 
 def _write_trace(path: Path, trace: Trace) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.artifact import folder_name, keep
-from harness.errors import Ext4diffError
+from harness.artifact import folder_name, try_keep
 from harness.lab import LAB
 from harness.verdict import Compared, Outcome, Verdict
 from reports.summary import Digest, digest
@@ -100,24 +99,15 @@ class WorkloadItem(pytest.Item):
         if verdict.outcome is Outcome.NOT_MODELLED:
             pytest.skip(f"not modelled: {verdict.refused}")
         if verdict.outcome is Outcome.MISMATCH:
-            note = self._keep(self.compared)
+            lab = self.config.stash[LAB]
+            directory = lab.results / folder_name(self.nodeid)
+            self.kept_in, note = try_keep(self.compared, lab.pair, directory)
             colour = self.config.get_terminal_writer().hasmarkup
             raise Told(explain(self.compared, colour=colour, kept_in=self.kept_in) + note)
 
     def teardown(self) -> None:
         """Free the traces: pytest keeps items until the end."""
         self.compared = None
-
-    def _keep(self, compared: Compared) -> str:
-        """Keep the mismatch; what to add to the report if that fails."""
-        lab = self.config.stash[LAB]
-        directory = lab.results / folder_name(self.nodeid)
-        try:
-            keep(compared, lab.pair, directory, explain(compared))
-        except (OSError, Ext4diffError) as error:
-            return f"\n\nNot everything could be kept in {directory}: {error}"
-        self.kept_in = directory
-        return ""
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any) -> Any:
         """What was found, in words; a traceback only for faults of this program."""

@@ -8,7 +8,6 @@ there is one guest per worker.
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import signal
 from collections.abc import Generator
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from harness.artifact import FOLDER, results_folder
 from harness.errors import Ext4diffError
 from harness.items import WorkloadFile, WorkloadItem
 from harness.lab import LAB, Lab
@@ -26,9 +26,6 @@ from harness.reporter import ATTACHED, Reporter
 from harness.sides import make_pair
 from workloads.files import CATALOGUE
 from workloads.syntax import SUFFIX
-
-FOLDER = "ext4diff-results"
-"""Where results go, below the current directory, unless `--results` says otherwise."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -66,11 +63,7 @@ def _results_folder(config: pytest.Config) -> Path:
     worker: dict[str, str] | None = getattr(config, "workerinput", None)
     if worker is not None:
         return Path(worker["ext4diff_results"])
-    given = config.getoption("results")
-    if given:
-        return Path(given).absolute()
-    moment = datetime.datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
-    return Path(FOLDER).absolute() / moment
+    return results_folder(config.getoption("results"))
 
 
 @pytest.hookimpl(trylast=True)

@@ -76,6 +76,29 @@ def test_a_mismatch_is_status_1_and_its_step_is_marked(pair, capsys):
     assert "What differs: step 2 of 3" in out
 
 
+def test_a_mismatch_of_run_is_kept_as_the_main_job_keeps_it(pair, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", LINE]) == 0
+    assert not list(tmp_path.iterdir())
+    pair.answer(lambda workload: make_trace(workload, "guest", None, {1: WRONG}))
+    assert main(["run", LINE]) == 1
+    (kept,) = tmp_path.glob("ext4diff-results/*/line@4k@delalloc")
+    assert f"Kept in: {kept}" in capsys.readouterr().out
+    names = {path.name for path in kept.iterdir()}
+    assert {"README.txt", "workload.ops", "expected.json", "actual.json", "kernel.log"} <= names
+    assert main(["run", str(kept / "workload.ops"), "--results", "again"]) == 1
+    assert (tmp_path / "again/workload@4k@delalloc/actual.json").exists()
+
+
+def test_a_mismatch_that_cannot_be_kept_is_still_told(pair, capsys, tmp_path):
+    (tmp_path / "file").touch()
+    pair.answer(lambda workload: make_trace(workload, "guest", None, {1: WRONG}))
+    assert main(["run", LINE, "--results", str(tmp_path / "file/x")]) == 1
+    out = capsys.readouterr().out
+    assert "What differs: step 2 of 3" in out
+    assert "Not everything could be kept in" in out
+
+
 def test_a_file_runs_on_its_own_configurations_or_on_those_asked_for(pair, tmp_path):
     path = tmp_path / "example.ops"
     path.write_text(f"on: 1k@delalloc 4k@nodelalloc\n\n{LINE}\n")

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import msgspec
 
+from harness.artifact import FOLDER, folder_name, results_folder, try_keep
 from harness.errors import UsageError
 from harness.lab import Lab
 from harness.options import add_guest_options, choice_of
 from harness.session import exit_status
 from harness.sides import make_pair
+from harness.verdict import Outcome
 from reports.steps import step_table
 from reports.summary import Digest, digest
 from reports.terminal import explain
@@ -36,6 +38,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         help=f"image@mount (default: the file's own; for a line, {FIRST_CONFIG})",
     )  # fmt: skip
     add_guest_options(parser.add_argument)
+    parser.add_argument(
+        "--results", metavar="DIR", help=f"where to keep mismatches (default: {FOLDER}/TIME)"
+    )
     parser.add_argument("--pair", metavar="EXPECTED:ACTUAL", default="model:guest")
 
 
@@ -43,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     """Run it on each configuration; the status of the worst."""
     workloads = _workloads(options.workload, options.on)
     pair = make_pair(options.pair, choice_of(options))
-    lab = Lab(pair)
+    lab = Lab(pair, results_folder(options.results))
     with contextlib.closing(lab):
         lab.prepare()
         for line in pair.header():
@@ -64,8 +69,11 @@ def _run_one(lab: Lab, workload: Workload) -> Digest:
     if compared.actual is not None:
         print("\n".join(step_table(compared, colour=colour)))
         print()
-    print(explain(compared, colour=colour))
-    return digest(verdict, workload.name, 0.0)
+    kept_in, note = None, ""
+    if verdict.outcome is Outcome.MISMATCH:
+        kept_in, note = try_keep(compared, lab.pair, lab.results / folder_name(workload.name))
+    print(explain(compared, colour=colour, kept_in=kept_in) + note)
+    return digest(verdict, workload.name, 0.0, str(kept_in) if kept_in else None)
 
 
 def _program(text: str) -> Program:
