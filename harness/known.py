@@ -23,17 +23,19 @@ Release = tuple[int, int]
 
 
 class KnownIssue(msgspec.Struct, frozen=True):
-    """A kernel bug that the model can follow.
+    """A kernel bug that the model can follow, or that only the kernel's log shows.
 
-    `quirk` is its name in `model/behaviour.py`. The bug is in kernels from release
-    `since` on, up to but without `fixed` (None: in all later ones that were seen), on one
-    `path`, and only with the file system `feature` if one is named (as given to mke2fs's
-    `-O`). `condition` says when it shows, `observable` what is then seen, `reason` why
-    it is taken for a bug. Only workloads with an operation of `triggers` can meet it.
+    `quirk` is its name in `model/behaviour.py`; `complaint` a regular expression that
+    matches its lines in the kernel's log; it has one of both. The bug is in kernels from
+    release `since` on, up to but without `fixed` (None: in all later ones that were seen),
+    on one `path`, and only with the file system `feature` (as given to mke2fs's `-O`) and
+    the mount `option` if one is named. `condition` says when it shows, `observable` what
+    is then seen, `reason` why it is taken for a bug. Only workloads with an operation of
+    `triggers` can meet it.
     """
 
     name: str
-    quirk: str
+    quirk: str | None
     since: Release
     fixed: Release | None
     path: Literal["bh", "iomap"]
@@ -42,6 +44,8 @@ class KnownIssue(msgspec.Struct, frozen=True):
     observable: str
     reason: str
     feature: str | None = None
+    option: str | None = None
+    complaint: str | None = None
 
     def affects(self, release: str, workload: Workload) -> bool:
         """Whether a kernel of this release may show it on this workload."""
@@ -52,6 +56,7 @@ class KnownIssue(msgspec.Struct, frozen=True):
             and (self.fixed is None or version < self.fixed)
             and _path(workload.config) == self.path
             and (self.feature is None or self.feature in workload.config.image.features)
+            and (self.option is None or self.option in workload.config.options)
             and any(isinstance(op, self.triggers) for op in workload.ops)
         )
 
@@ -96,6 +101,21 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         " when the data left the inode: what was written or zeroed since is gone",
         reason="ext4_convert_inline_data_nolock() writes the block through the journal as"
         " metadata, and nothing makes the journal forget it when it becomes file data",
+    ),
+    KnownIssue(
+        name="inline-growth-spotted-by-the-journal",
+        quirk=None,
+        complaint=r"JBD2: Spotted dirty metadata buffer",
+        since=(7, 2),
+        fixed=None,
+        path="bh",
+        triggers=(Op,),
+        feature="inline_data",
+        option="data=journal",
+        condition="a file with inline data outgrows its inode in one write",
+        observable="the kernel's log: JBD2: Spotted dirty metadata buffer, there's a risk of"
+        " filesystem corruption in case of system crash",
+        reason="the block that the data moves to is dirtied outside of the journal",
     ),
     KnownIssue(
         name="indirect-delayed-tail-is-hole",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -92,7 +93,13 @@ class Runner:
 
     def _judge(self, workload: Workload, actual: Trace) -> Compared:
         """Compare with the strict reference, or with the issues that explain most."""
-        issues = {issue.quirk: issue for issue in applicable(actual.kernel, workload, self.issues)}
+        listed = applicable(actual.kernel, workload, self.issues)
+        return _excused(self._explained(workload, actual, listed), listed)
+
+    def _explained(
+        self, workload: Workload, actual: Trace, listed: Iterable[KnownIssue]
+    ) -> Compared:
+        issues = {issue.quirk: issue for issue in listed if issue.quirk is not None}
         strict = self._explain(actual, workload, frozenset())
         if not issues:
             return strict
@@ -159,6 +166,26 @@ def _best(
     )
     return msgspec.structs.replace(
         best, verdict=msgspec.structs.replace(best.verdict, known=known, gone=gone)
+    )
+
+
+def _excused(compared: Compared, listed: Iterable[KnownIssue]) -> Compared:
+    """Without the complaints in the kernel's log if each line is a known issue's."""
+    final = compared.actual.final if compared.actual is not None else None
+    lines = final.log if final is not None and final.log else ()
+    issues = [issue for issue in listed if issue.complaint is not None]
+    blamed = [
+        next((i.name for i in issues if i.complaint and re.search(i.complaint, line)), None)
+        for line in lines
+    ]
+    names = tuple(dict.fromkeys(name for name in blamed if name is not None))
+    if not names or None in blamed:
+        return compared
+    verdict = compared.verdict
+    left = tuple(m for m in verdict.mismatches if m.field != "log")
+    return msgspec.structs.replace(
+        compared,
+        verdict=msgspec.structs.replace(verdict, mismatches=left, known=(*verdict.known, *names)),
     )
 
 

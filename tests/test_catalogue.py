@@ -61,12 +61,12 @@ def test_quota_programs_run_where_limits_are_enforced() -> None:
             assert "usrquota" in config.options
 
 
-def test_every_configuration_is_delalloc_or_nodelalloc_on_a_known_image() -> None:
+def test_every_configuration_says_how_it_allocates_on_a_known_image() -> None:
     names = {name for program in PROGRAMS for name in program.on} - {DEFAULT}
     for name in {*names, *DEFAULT_CONFIGS}:
         image, _, mount = name.partition("@")
         assert image in IMAGES
-        assert len({"delalloc", "nodelalloc"} & set(mount.split(","))) == 1
+        assert len({"delalloc", "nodelalloc", "data=journal"} & set(mount.split(","))) == 1
 
 
 def test_topics() -> None:

@@ -25,16 +25,18 @@ def test_release_numbers_are_compared_as_numbers(release, parsed):
 
 
 def test_every_quirk_is_one_of_the_models_and_every_one_of_them_is_listed():
-    assert {issue.quirk for issue in KNOWN_ISSUES} == QUIRKS.keys()
+    assert {issue.quirk for issue in KNOWN_ISSUES if issue.quirk} == QUIRKS.keys()
 
 
 def test_names_and_quirks_are_unique_and_everything_is_said():
-    assert len(NAMES) == len({issue.quirk for issue in KNOWN_ISSUES}) == len(KNOWN_ISSUES)
+    signs = {issue.quirk or issue.complaint for issue in KNOWN_ISSUES}
+    assert len(NAMES) == len(signs) == len(KNOWN_ISSUES)
     for issue in KNOWN_ISSUES:
         assert issue.condition
         assert issue.observable
         assert issue.reason
         assert issue.triggers
+        assert (issue.quirk is None) != (issue.complaint is None)
 
 
 @pytest.mark.parametrize("release", ["7.2.0", "7.3.4-cloud-amd64", "8.0"])
@@ -63,6 +65,12 @@ def test_an_issue_of_one_feature_is_not_assumed_elsewhere():
     line = "mwrite a 0 100"
     assert "inline-conversion-undone" in names(RELEASE, line, "inline@delalloc")
     assert "inline-conversion-undone" not in names(RELEASE, line)
+
+
+def test_an_issue_of_a_mount_option_is_not_assumed_elsewhere():
+    name = "inline-growth-spotted-by-the-journal"
+    assert name in names(RELEASE, "pwrite a 0 1", "inline@data=journal")
+    assert name not in names(RELEASE, "pwrite a 0 1", "inline@delalloc")
 
 
 def test_an_issue_that_was_fixed_is_not_assumed_of_later_kernels():

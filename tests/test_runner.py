@@ -6,13 +6,13 @@ import dataclasses
 
 import msgspec
 import pytest
-from fakes import RELEASE, FakeSubject, make_trace, make_workload, seen
+from fakes import LINE, RELEASE, FakeSubject, make_trace, make_workload, seen
 
 from harness.errors import MachineryError, NotModelledError, UsageError
 from harness.known import KNOWN_ISSUES
 from harness.runner import Runner
 from harness.trace import Extent, State, Step, Trace, placement_of
-from harness.verdict import Outcome
+from harness.verdict import Outcome, Verdict
 from vm.errors import KernelPanicError
 from workloads.workload import Workload
 
@@ -178,6 +178,38 @@ def test_two_issues_can_be_followed_together(workload):
 
 
 # --- refusals and failures ------------------------------------------------------------
+
+
+SPOTTED = "JBD2: Spotted dirty metadata buffer (dev = vda, blocknr = 2056)."
+
+
+def complaining(log: tuple[str, ...], config: str) -> Verdict:
+    workload = make_workload(LINE, config)
+    trace = make_trace(workload)
+    assert trace.final is not None
+    final = msgspec.structs.replace(trace.final, log=log)
+    actual = msgspec.structs.replace(trace, subject="guest", kernel=RELEASE, final=final)
+    return judge(FakeModel(trace), actual).run(workload).verdict
+
+
+def test_a_complaint_that_a_known_issue_explains_is_known():
+    verdict = complaining((SPOTTED,), "inline@data=journal")
+    assert verdict.outcome is Outcome.KNOWN
+    assert verdict.known == ("inline-growth-spotted-by-the-journal",)
+
+
+@pytest.mark.parametrize(
+    ("log", "config"),
+    [
+        ((SPOTTED, "EXT4-fs error (device vda): ext4_foo"), "inline@data=journal"),
+        ((SPOTTED,), "4k@data=journal"),
+        ((SPOTTED,), "inline@delalloc"),
+    ],
+)
+def test_any_other_complaint_is_a_mismatch(log, config):
+    verdict = complaining(log, config)
+    assert verdict.outcome is Outcome.MISMATCH
+    assert [m.field for m in verdict.mismatches] == ["log"]
 
 
 def test_what_the_model_refuses_is_named_and_nothing_is_judged(workload):
