@@ -1,0 +1,96 @@
+"""Extent trees as bytes, node for node as the model has them (fs/ext4/extents.c)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from model.extent_nodes import MAX_UNWRITTEN, MAX_WRITTEN, ROOT_ENTRIES, Branch, Index, Leaf, Slot
+from model.image import features
+from model.image.extents import EXTENT_MAGIC, UNWRITTEN_OVER, extent_block_checksum
+from model.image.layout import EXTENT, EXTENT_HEADER
+from model.image.volume import Volume
+from model.image.write_target import Target
+
+__all__ = ["extents_as_tree", "put_tree"]
+
+_INDEX = struct.Struct("<IIHH")
+_ROOT_SIZE = 60
+
+
+def _depth(node: Branch | Leaf) -> int:
+    depth = 0
+    while isinstance(node, Branch):
+        node, depth = node.slots[0].child, depth + 1
+    return depth
+
+
+def _extent(slot: Slot) -> bytes:
+    length = slot.length + (UNWRITTEN_OVER if slot.unwritten else 0)
+    return EXTENT.pack(slot.first, length, slot.pblk >> 32, slot.pblk & 0xFFFFFFFF)
+
+
+def put_tree(
+    volume: Volume,
+    root: Branch | Leaf,
+    seed: int,
+    new_block: Callable[[], int],
+    target: Target,
+) -> bytes:
+    """Write the nodes below `root` to blocks that `new_block` gives; returns the root.
+
+    `seed` is what the checksums of the inode's blocks start from.
+    """
+
+    def packed(node: Branch | Leaf, size: int) -> bytes:
+        entries = (size - EXTENT_HEADER.size) // EXTENT.size
+        if isinstance(node, Branch):
+            body = b"".join(below(index) for index in node.slots)
+        else:
+            body = b"".join(_extent(slot) for slot in node.slots)
+        header = EXTENT_HEADER.pack(EXTENT_MAGIC, len(node.slots), entries, _depth(node), 0)
+        return (header + body).ljust(size, b"\0")
+
+    def below(index: Index) -> bytes:
+        block = new_block()
+        raw = packed(index.child, volume.block_size)
+        if volume.ro_compat(features.METADATA_CSUM):
+            entries = (volume.block_size - EXTENT_HEADER.size) // EXTENT.size
+            end = EXTENT_HEADER.size + entries * EXTENT.size
+            checksum = struct.pack("<I", extent_block_checksum(seed, raw, entries))
+            raw = raw[:end] + checksum + raw[end + len(checksum) :]
+        target.put(block, raw)
+        return _INDEX.pack(index.first, block & 0xFFFFFFFF, block >> 32, 0)
+
+    return packed(root, _ROOT_SIZE)
+
+
+def extents_as_tree(slots: list[Slot], capacity: int) -> Branch | Leaf:
+    """The smallest tree that holds `slots`, for a file whose tree the model does not know.
+
+    `capacity` is the number of entries of a tree block.
+    """
+    whole = [part for slot in slots for part in _split(slot)]
+    if len(whole) <= ROOT_ENTRIES:
+        return Leaf(whole, ROOT_ENTRIES)
+    level: list[Branch | Leaf] = [
+        Leaf(whole[at : at + capacity], capacity) for at in range(0, len(whole), capacity)
+    ]
+    while len(level) > ROOT_ENTRIES:
+        level = [
+            Branch([_index(node) for node in level[at : at + capacity]], capacity)
+            for at in range(0, len(level), capacity)
+        ]
+    return Branch([_index(node) for node in level], ROOT_ENTRIES)
+
+
+def _index(node: Branch | Leaf) -> Index:
+    return Index(node.slots[0].first, node)
+
+
+def _split(slot: Slot) -> list[Slot]:
+    longest = MAX_UNWRITTEN if slot.unwritten else MAX_WRITTEN
+    return [
+        Slot(slot.first + at, min(longest, slot.length - at), slot.pblk + at, slot.unwritten)
+        for at in range(0, slot.length, longest)
+    ]

@@ -1,0 +1,104 @@
+"""Clusters and inodes that are in use, and free ones for what has no place yet."""
+
+from __future__ import annotations
+
+from model.image.groups import Groups
+from model.image.usage import Usage
+from model.image.volume import Volume
+
+__all__ = ["Space"]
+
+_ROOM = "free space"
+
+
+class Space:
+    """The bitmaps of all groups, bit 0 the first cluster or inode of the group.
+
+    `owners` says what each cluster taken here is for: with bigalloc, several extents of a
+    file may share one, if it is the same part of the file.
+    """
+
+    def __init__(self, volume: Volume, groups: Groups) -> None:
+        self.volume = volume
+        self.clusters = _block_bitmaps(volume, groups)
+        self.inodes = _inode_bitmaps(volume, groups)
+        self.owners: dict[int, tuple[str, int]] = {}
+
+    # --- clusters ---------------------------------------------------------------------
+
+    def cluster_of(self, block: int) -> int:
+        """The cluster that holds `block`, counted through all groups."""
+        return (block - self.volume.first_block) // self.volume.ratio
+
+    def first_block_of(self, cluster: int) -> int:
+        """The first block of `cluster`."""
+        return cluster * self.volume.ratio + self.volume.first_block
+
+    def take(self, block: int, owner: tuple[str, int]) -> None:
+        """Mark the cluster of `block` as used for `owner`: a file and its cluster in it.
+
+        Raises `ImageError` if it is outside, or used for something else.
+        """
+        if not self.volume.valid(block):
+            raise self.volume.error(f"file {owner[0]}", "a block lies outside", block)
+        cluster = self.cluster_of(block)
+        held = self.owners.get(cluster)
+        if held == owner:
+            return
+        group, bit = divmod(cluster, self.volume.sb.clusters_per_group)
+        if held is not None or self.clusters[group] >> bit & 1:
+            by = f"file {held[0]}" if held else "the file system itself or a file of it"
+            raise self.volume.error(f"file {owner[0]}", f"a block is used by {by}", block)
+        self.clusters[group] |= 1 << bit
+        self.owners[cluster] = owner
+
+    def find(self, owner: tuple[str, int]) -> int:
+        """Take the first free cluster for `owner`; returns its first block."""
+        for group, used in enumerate(self.clusters):
+            bit = (~used & (used + 1)).bit_length() - 1
+            if bit < self.volume.clusters_in(group):
+                block = self.first_block_of(group * self.volume.sb.clusters_per_group + bit)
+                self.take(block, owner)
+                return block
+        raise self.volume.error(_ROOM, "no cluster is free")
+
+    def free_clusters(self, group: int) -> int:
+        """Clusters of `group` that are free."""
+        return self.volume.clusters_in(group) - self.clusters[group].bit_count()
+
+    # --- inodes -----------------------------------------------------------------------
+
+    def new_inode(self) -> int:
+        """Take the lowest free inode number that files may have (ext4_new_inode)."""
+        per_group = self.volume.sb.inodes_per_group
+        for group, taken in enumerate(self.inodes):
+            kept = (1 << self.volume.first_inode - 1) - 1 if group == 0 else 0
+            used = taken | kept
+            bit = (~used & (used + 1)).bit_length() - 1
+            if bit < per_group:
+                self.inodes[group] |= 1 << bit
+                return group * per_group + bit + 1
+        raise self.volume.error(_ROOM, "no inode is free")
+
+    def free_inodes(self, group: int) -> int:
+        """Inodes of `group` that are free."""
+        return self.volume.sb.inodes_per_group - self.inodes[group].bit_count()
+
+
+def _block_bitmaps(volume: Volume, groups: Groups) -> list[int]:
+    usage = Usage(volume, groups)
+    found = []
+    for group in range(volume.groups_count):
+        bitmap = groups.block_bitmap(group)
+        if bitmap is None:
+            used = usage.initial_bitmap(group)
+        else:
+            used = int.from_bytes(bitmap, "little") & (1 << volume.clusters_in(group)) - 1
+        found.append(used)
+    return found
+
+
+def _inode_bitmaps(volume: Volume, groups: Groups) -> list[int]:
+    ones = (1 << volume.sb.inodes_per_group) - 1
+    bitmaps = (groups.inode_bitmap(group) for group in range(volume.groups_count))
+    return [int.from_bytes(bitmap or b"", "little") & ones for bitmap in bitmaps]

@@ -1,0 +1,224 @@
+"""The model's image: a real ext4 file system that holds what the model says is there.
+
+It begins as the image that mke2fs made and the workload started from. Files are added as
+the model has them: size, owner, flags, extents by state, content, and the very nodes of
+the extent tree. Data lies where the kernel put it, as far as the model was told; all else
+(tree blocks, indirect blocks, data without a known place) takes the first free clusters.
+
+An image is exact or it is refused: `NotModelledError` names what cannot be written,
+`ImageError` what contradicts itself. The journal stays empty, as mke2fs left it.
+"""
+
+from __future__ import annotations
+
+import stat
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from harness.errors import NotModelledError
+from model.extent_nodes import node_entries
+from model.image import features
+from model.image.errors import ImageError
+from model.image.filesystem import Filesystem
+from model.image.inode import EXTENTS_FL, INLINE_DATA_FL, ROOT
+from model.image.source import FileSource, MemorySource
+from model.image.volume import SECTOR
+from model.image.write_directory import with_entries
+from model.image.write_extents import extents_as_tree, put_tree
+from model.image.write_groups import put_groups, put_superblock
+from model.image.write_indirect import put_block_map
+from model.image.write_inode import IN_RECORD, NewInode, inode_seed, pack_inode, sealed
+from model.image.write_places import Place, claim_known, is_free_choice, parts_of, place_rest
+from model.image.write_space import Space
+from model.image.write_target import Target, copied
+
+if TYPE_CHECKING:
+    from model.inode import Inode
+    from model.mount import Mount
+
+__all__ = ["Written", "write_image"]
+
+MODE = stat.S_IFREG | 0o644
+"""Of every file that a workload makes."""
+_PIECE = 1 << 20  # bytes of content written at a time
+_BLOCK_AT = 40  # of the block numbers in an inode
+_PARENT = 4  # bytes of an inline directory before its entries
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What of an image is the writer's choice.
+
+    `placed` are the files with data whose place nobody told; their extent trees, and so
+    their i_blocks, need not be a kernel's.
+    """
+
+    placed: tuple[str, ...] = ()
+
+
+def write_image(mount: Mount, base: Path | bytes, target: Path) -> Written:
+    """Write the state of `mount` to the file `target`, beginning with the image `base`.
+
+    `base` is the image that the workload started from, as mke2fs made it. `target` is
+    replaced if it exists. Nothing may be delayed: call after a sync or at the end.
+    Raises `NotModelledError`, `ImageError`.
+    """
+    source = FileSource(base) if isinstance(base, Path) else MemorySource(base)
+    with Filesystem(source) as fs:
+        _check(mount, fs)
+        with copied(source, target, fs.volume.block_size) as out:
+            return _Writer(mount, fs, out).write()
+
+
+def _check(mount: Mount, fs: Filesystem) -> None:
+    """Whether `fs` is what `mount` started from, and nothing stands in the way."""
+    sb, volume = mount.sb, fs.volume
+    if (sb.block_size, sb.ratio) != (volume.block_size, volume.ratio) or (
+        sb.geometry.blocks,
+        sb.geometry.free_blocks,
+    ) != (volume.blocks_count, volume.free_blocks):
+        raise ImageError(volume.name, "superblock", "is not what the model started from")
+    if sb.shut_down:
+        raise NotModelledError("an image of a file system that is shut down: mount it again")
+    if volume.ro_compat(features.QUOTA) or sb.quota.tracked:
+        raise NotModelledError("the quota file of an image is not written")
+    root = fs.inode(ROOT)
+    entries = fs.directory(root, fs.mapping(root), fs.xattrs_in(root)).entries
+    if any(entry.name != b"lost+found" for entry in entries):
+        raise ImageError(volume.name, "root directory", "holds files already")
+
+
+class _Writer:
+    """Writes one image; `space` is what is in use, more with each file."""
+
+    def __init__(self, mount: Mount, fs: Filesystem, target: Target) -> None:
+        self.mount, self.fs, self.target = mount, fs, target
+        self.volume = fs.volume
+        self.before = Space(fs.volume, fs.groups)
+        self.space = Space(fs.volume, fs.groups)
+
+    def write(self) -> Written:
+        files = self.mount.files
+        # What the kernel placed comes first: nothing else may take it away.
+        known = {name: claim_known(inode, self.space) for name, inode in files.items()}
+        places = {name: place_rest(inode, self.space, known[name]) for name, inode in files.items()}
+        numbers = {}
+        for name, inode in files.items():
+            numbers[name.encode()] = self.space.new_inode()
+            self._put_file(inode, numbers[name.encode()], places[name])
+        if numbers:
+            self._put_names(numbers)
+        self._check_free()
+        put_groups(self.volume, self.fs.groups, self.before, self.space, self.target)
+        put_superblock(self.volume, self.space, self.target)
+        return Written(tuple(name for name, inode in files.items() if is_free_choice(inode)))
+
+    def _check_free(self) -> None:
+        """What the image has left is what the model counts, if it knows all trees."""
+        sb = self.mount.sb
+        if sb.space_unknown is not None or any(
+            inode.tree_unknown is not None for inode in self.mount.files.values()
+        ):
+            return
+        groups = range(self.volume.groups_count)
+        free = sum(self.space.free_clusters(group) for group in groups)
+        if free != sb.free.sum():
+            reason = f"the model counts {sb.free.sum()} free clusters, the image has {free}"
+            raise ImageError(self.volume.name, "free space", reason)
+
+    # --- files ------------------------------------------------------------------------
+
+    def _put_file(self, inode: Inode, number: int, places: list[Place]) -> None:
+        self._put_content(inode, places)
+        new = self._inline(inode) if inode.inline else self._mapped(inode, number, places)
+        self.target.write(self._inode_at(number), pack_inode(self.volume, number, new))
+
+    def _put_content(self, inode: Inode, places: list[Place]) -> None:
+        """Written blocks as the model reads them, zeros behind the end of the file."""
+        size = self.volume.block_size
+        for place in places:
+            if place.unwritten:
+                continue
+            start, end = place.first * size, place.end * size
+            if not inode.content.knows(start, min(end, inode.size)):
+                raise NotModelledError(f"an image of {inode.name}, of which content is undefined")
+            for at in range(start, end, _PIECE):
+                count = min(_PIECE, end - at)
+                data = inode.content.read(at, max(min(count, inode.size - at), 0))
+                offset = place.pblk * size + at - start
+                self.target.write(offset, data.ljust(count, b"\0"))
+
+    def _inline(self, inode: Inode) -> NewInode:
+        length = max(inode.inline_size, IN_RECORD)
+        if not inode.content.knows(0, inode.size):
+            raise NotModelledError(f"an image of {inode.name}, of which content is undefined")
+        data = inode.content.read(0, min(length, inode.size)).ljust(length, b"\0")
+        return NewInode(
+            mode=MODE, uid=inode.uid, size=inode.disksize, sectors=0,
+            flags=inode.flags | INLINE_DATA_FL, block=data[:IN_RECORD], inline=data[IN_RECORD:],
+        )  # fmt: skip
+
+    def _mapped(self, inode: Inode, number: int, places: list[Place]) -> NewInode:
+        trees: list[int] = []
+        flags = inode.flags
+        if inode.extents:
+            flags |= EXTENTS_FL
+            block = self._extent_root(inode, number, places, trees)
+        else:
+            block = self._block_map(inode, places, trees)
+        parts = parts_of(places, self.volume.ratio)
+        sectors = (len(parts) + len(trees)) * (self.volume.cluster_size // SECTOR)
+        if inode.tree_unknown is None and sectors != inode.disk_sectors:
+            reason = f"the model counts {inode.disk_sectors} sectors, the image has {sectors}"
+            raise ImageError(self.volume.name, f"file {inode.name}", reason)
+        return NewInode(
+            mode=MODE, uid=inode.uid, size=inode.disksize, sectors=sectors, flags=flags,
+            block=block,
+        )  # fmt: skip
+
+    def _new_tree_block(self, inode: Inode, trees: list[int]) -> int:
+        """A block of its own cluster for the file's tree."""
+        block = self.space.find((inode.name, -1 - len(trees)))
+        trees.append(block)
+        return block
+
+    def _extent_root(
+        self, inode: Inode, number: int, places: list[Place], trees: list[int]
+    ) -> bytes:
+        root = inode.tree.root
+        if inode.tree_unknown is not None:
+            root = extents_as_tree(places, node_entries(self.volume.block_size))
+        seed = inode_seed(self.volume, number)
+        new_block = partial(self._new_tree_block, inode, trees)
+        return put_tree(self.volume, root, seed, new_block, self.target)
+
+    def _block_map(self, inode: Inode, places: list[Place], trees: list[int]) -> bytes:
+        where = {slot.first + at: slot.pblk + at for slot in places for at in range(slot.length)}
+        new_block = partial(self._new_tree_block, inode, trees)
+        root = inode.indirect.root
+        return put_block_map(self.volume, root, where.__getitem__, new_block, self.target)
+
+    def _inode_at(self, number: int) -> int:
+        """Byte of an inode's record (ext4_get_inode_loc)."""
+        group, index = divmod(number - 1, self.volume.sb.inodes_per_group)
+        table = self.fs.groups[group].inode_table * self.volume.block_size
+        return table + index * self.volume.inode_size
+
+    # --- names ------------------------------------------------------------------------
+
+    def _put_names(self, numbers: dict[bytes, int]) -> None:
+        root = self.fs.inode(ROOT)
+        if root.is_inline:
+            entries = with_entries(self.volume, root.record.block[_PARENT:], numbers, None)
+            at = _BLOCK_AT + _PARENT
+            raw = root.raw[:at] + entries + root.raw[at + len(entries) :]
+            self.target.write(self._inode_at(ROOT), sealed(self.volume, ROOT, raw))
+            return
+        extents = self.fs.mapping(root).extents
+        if [(extent.logical, extent.length) for extent in extents] != [(0, 1)]:
+            raise NotModelledError("an image whose root directory is not one block")
+        physical = extents[0].physical
+        block = self.volume.read(physical, "root directory")
+        self.target.put(physical, with_entries(self.volume, block, numbers, root.seed))
