@@ -75,8 +75,11 @@ class _Reference:
         self._geometry, self._kernel = geometry_of(recorded), kernel
 
     def run(self, workload: Workload, placement: Placement | None, quirks: frozenset[str]) -> Trace:
-        behaviour = Behaviour(
-            iomap=self._kernel.iomap, cyclic_sync=self._kernel.flusher_first, quirks=quirks
+        behaviour = Behaviour.of_release(
+            self._kernel.release,
+            iomap=self._kernel.iomap,
+            cyclic_sync=self._kernel.flusher_first,
+            quirks=quirks,
         )
         return Model(behaviour, lambda _image: self._geometry).run(workload, placement)
 

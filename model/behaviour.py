@@ -7,13 +7,15 @@ Known kernel bugs are `Quirk`s: off unless `Behaviour.quirks` names them.
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Any, Literal, Self
 
 import msgspec
 
 __all__ = ["QUIRKS", "Behaviour", "Quirk"]
 
 MIB = 1024 * 1024
+_RELEASE = re.compile(r"(\d+)\.(\d+)")
 
 
 class Quirk(msgspec.Struct, frozen=True):
@@ -59,8 +61,8 @@ QUIRKS: dict[str, Quirk] = {
 class Behaviour(msgspec.Struct, frozen=True):
     """What kernel and machine the model stands for.
 
-    The defaults are Linux 7.2/7.3 with transparent huge pages on a one-CPU guest and the
-    iomap series as measured.
+    The defaults are Linux 7.2 with transparent huge pages on a one-CPU guest and the iomap
+    series as measured; `of_release` gives what other releases do.
     """
 
     iomap: bool = True
@@ -70,11 +72,20 @@ class Behaviour(msgspec.Struct, frozen=True):
     """`ext4_da_map_blocks` reports EXT4_MAP_NEW (eaff8d796722); without it the punch of
     stale delayed ranges never runs (v3 08/22)."""
 
-    disksize_rule: Literal["endio", "grow_pending"] = "endio"
-    """When i_disksize follows i_size on the iomap path: after I/O (v2, v3)."""
+    eof_zero_flush: Literal["truncate_down", "allocated"] = "allocated"
+    """Which zeroing of the block that holds EOF is written at once on the iomap path.
 
-    eof_zero_flush: Literal["truncate_down", "all"] = "truncate_down"
-    """Which zeroing past EOF is written at once on the iomap path (v2 17/22: truncate)."""
+    `truncate_down`: that of ext4_truncate, whatever the block's state (v2 03/22 and 17/22).
+    `allocated`: every one (truncate, a write past EOF, fallocate), unless the block is
+    delayed (as measured). Edges of punched and zeroed ranges are never."""
+
+    write_ends_at_fault: bool = False
+    """On the iomap path a fault after progress ends the call (7.3: `iomap_write_iter`
+    returns its status); before, one more mapping was made and found that nothing is left."""
+
+    zero_range_edges_first: bool = False
+    """`ext4_zero_range` zeroes the blocks that it covers in part before it drops the page
+    cache of the range (7.3); before, at the end."""
 
     max_folio: int = 2 * MIB
     """Largest folio of the page cache in bytes; 4096 without transparent huge pages
@@ -98,6 +109,22 @@ class Behaviour(msgspec.Struct, frozen=True):
 
     quirks: frozenset[str] = frozenset()
     """Names of the `QUIRKS` that the kernel is known for."""
+
+    @classmethod
+    def of_release(cls, release: str | None, **switches: Any) -> Self:
+        """What the kernel `release` (uname -r, `7.3.4-amd64`) does, with `switches` for what
+        no release tells.
+
+        Raises `ValueError` if `release` does not begin with two numbers; without one the
+        defaults hold.
+        """
+        if release is None:
+            return cls(**switches)
+        match = _RELEASE.match(release)
+        if match is None:
+            raise ValueError(f"not a kernel release: {release!r}")
+        since_7_3 = (int(match[1]), int(match[2])) >= (7, 3)
+        return cls(write_ends_at_fault=since_7_3, zero_range_edges_first=since_7_3, **switches)
 
     def __post_init__(self) -> None:
         unknown = self.quirks - QUIRKS.keys()

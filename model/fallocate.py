@@ -84,6 +84,8 @@ def zero_range(inode: Inode, off: int, length: int, keep_size: bool) -> None:
     low, high = ceil_div(off, size), end // size
     if off % size or end % size:
         alloc_file_blocks(inode, off // size, ceil_div(end, size), new_size)
+        if inode.sb.behaviour.zero_range_edges_first:
+            zero_edges(inode, off, end)
     update_disksize_before_punch(inode, off, length)
     inode.cache.truncate(off, end)
     if high > low:
@@ -93,7 +95,8 @@ def zero_range(inode: Inode, off: int, length: int, keep_size: bool) -> None:
         _convert_unwritten(inode, low, high)
     if new_size:
         _grow(inode, new_size)
-    zero_edges(inode, off, end)
+    if not inode.sb.behaviour.zero_range_edges_first:
+        zero_edges(inode, off, end)
     inode.sb.rule("zero range: ext4_zero_range")
 
 

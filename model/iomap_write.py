@@ -39,15 +39,19 @@ def iomap_buffered_write(inode: Inode, pos: int, source: Source) -> int:
     done, count = 0, len(source)
     try:
         while done < count:
-            done += _round(inode, pos, source, done, delayed)
+            written, faulted = _round(inode, pos, source, done, delayed)
+            done += written
+            if faulted and inode.sb.behaviour.write_ends_at_fault:
+                break
     except OpError:
         if not done:
             raise
     return done
 
 
-def _round(inode: Inode, pos: int, source: Source, done: int, delayed: bool) -> int:
-    """One mapping round; returns the bytes written. Raises `OpError` if none were."""
+def _round(inode: Inode, pos: int, source: Source, done: int, delayed: bool) -> tuple[int, bool]:
+    """One mapping round; returns the bytes written and whether a fault ended it. Raises
+    `OpError` if none were."""
     at, left = pos + done, len(source) - done
     mapping, new = write_begin(inode, at, left, delayed)
     length = min(left, mapping.end * inode.sb.block_size - at)
@@ -56,7 +60,7 @@ def _round(inode: Inode, pos: int, source: Source, done: int, delayed: bool) -> 
         da_write_end(inode, at, length, written)
     if error and not written:
         raise error
-    return written
+    return written, error is not None
 
 
 def write_begin(inode: Inode, pos: int, length: int, delayed: bool) -> tuple[Run, bool]:
@@ -122,6 +126,8 @@ def _write_iter(
         stale = _prepare_folio(inode, folio, at, want)
         copied = min(want, readable)
         if copied < want and not folio.full:
+            if stale:
+                inode.lose_content(at + copied, min(stale, max(at + copied, inode.size)))
             _write_failed(inode, at, want)
             chunk, want = max(chunk // 2, PAGE), copied
             continue

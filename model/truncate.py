@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from model.inline_data import convert_inline_data, inline_truncate
 from model.inode import Inode
-from model.units import EOF_BLOCK, HOLE, PAGE, UNWRITTEN, WRITTEN, ceil_div, round_up
+from model.units import DELAYED, EOF_BLOCK, HOLE, PAGE, UNWRITTEN, WRITTEN, ceil_div, round_up
 
 __all__ = ["block_zero_eof", "evict", "setattr_size", "truncate", "truncate_failed_write",
            "zero_partial"]  # fmt: skip
@@ -51,18 +51,32 @@ def _iomap_zero(inode: Inode, start: int, end: int) -> bool:
     return True
 
 
-def block_zero_eof(inode: Inode, start: int, end: int | None = None) -> None:
+def block_zero_eof(
+    inode: Inode, start: int, end: int | None = None, *, truncating: bool = False
+) -> None:
     """Zero from byte `start` to the end of its block, but not past `end`
-    (ext4_block_zero_eof)."""
+    (ext4_block_zero_eof); `truncating` tells that ext4_truncate asks for it.
+
+    The iomap path does not tie data to the transaction, so it may write at once what it
+    zeroed (`Behaviour.eof_zero_flush`).
+    """
     size = inode.sb.block_size
     if start % size == 0 or inode.inline:
         return
     stop = round_up(start, size)
     stop = stop if end is None else min(stop, end)
-    if inode.iomap and inode.es.lookup(start // size).state == UNWRITTEN:
+    if not zero_partial(inode, start, stop):
+        return
+    inode.sb.rule("zero EOF block: ext4_block_zero_eof")
+    if not inode.iomap:
+        return
+    if inode.sb.behaviour.eof_zero_flush == "truncate_down":
+        at_once = truncating
+    else:
+        at_once = inode.es.lookup(start // size).state != DELAYED
+    if at_once:
+        inode.sb.rule("write zeroed EOF block: ext4_block_zero_eof")
         inode.sb.flush_range(inode, start, stop)
-    if zero_partial(inode, start, stop):
-        inode.sb.rule("zero EOF block: ext4_block_zero_eof")
 
 
 def truncate_failed_write(inode: Inode) -> None:
@@ -81,7 +95,7 @@ def truncate(inode: Inode) -> None:
     if inode.inline:
         inline_truncate(inode)
         return
-    block_zero_eof(inode, inode.size)
+    block_zero_eof(inode, inode.size, truncating=True)
     inode.prealloc.discard()
     inode.disksize = inode.size
     first = ceil_div(inode.size, sb.block_size)
