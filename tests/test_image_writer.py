@@ -18,7 +18,7 @@ from model import Behaviour, Model
 from model.file_write import buffered_write
 from model.image.errors import ImageError
 from model.image.filesystem import Filesystem
-from model.image.writer import write_image
+from model.image_writer import write_image
 from model.mount import Mount
 from model.source import Source
 from vm import mkfs

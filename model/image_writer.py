@@ -27,13 +27,13 @@ from model.image.inode import EXTENTS_FL, INLINE_DATA_FL, ROOT
 from model.image.source import FileSource, MemorySource
 from model.image.volume import SECTOR
 from model.image.write_directory import with_entries
-from model.image.write_extents import extents_as_tree, put_tree
 from model.image.write_groups import put_groups, put_superblock
 from model.image.write_indirect import put_block_map
 from model.image.write_inode import IN_RECORD, NewInode, inode_seed, pack_inode, sealed
-from model.image.write_places import Place, claim_known, is_free_choice, parts_of, place_rest
 from model.image.write_space import Space
 from model.image.write_target import Target, copied
+from model.image_places import Place, claim_known, is_free_choice, parts_of, place_rest
+from model.image_tree import extents_as_tree, put_tree
 
 if TYPE_CHECKING:
     from model.inode import Inode
