@@ -7,48 +7,19 @@ about; no rule string, public function or catalogue program is missing from it.
 from __future__ import annotations
 
 import ast
-import importlib
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from functools import cache
-from pathlib import Path
-from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
-from modelled import RECORDINGS
+from documented import DOCS, MODEL, PROGRAMS, Example, exists, known, run, run_usual
 
-from harness.recording import geometry_of, raw_lines, recorded_by, trace_of
-from harness.trace import Extent, Placement, State, Trace, placement_of
-from model import QUIRKS, Behaviour, Model
-from workloads.files import catalogue
-from workloads.images import IMAGES, Geometry, Image
-from workloads.program import Program
-from workloads.syntax import parse_line, workloads
-from workloads.workload import Workload
+from model import QUIRKS, Behaviour
 
-ROOT = Path(__file__).parent.parent
-MODEL = ROOT / "model"
-TEXT = (ROOT / "docs" / "semantics.md").read_text()
+TEXT = (DOCS / "semantics.md").read_text()
 FIELDS = ("kernel", "model", "workloads", "reports")
-PROGRAMS = {program.name: program for program in catalogue()}
-
-FREE = {
-    "4k": 14327, "1k": 41950, "2k": 21999, "bigalloc16k": 15084, "bigalloc64k": 15216,
-    "1kbigalloc8k": 43472, "nocsum4k": 14327, "nojournal": 15351, "ext3ish": 14326,
-    "inline": 14328, "small4k": 2807, "quota4k": 14325,
-}  # fmt: skip
-"""f_bfree of each image after mke2fs."""
-
-
-class Example(NamedTuple):
-    """A program that a rule names: of the catalogue, a recording or written out."""
-
-    text: str
-    iomap: bool
 
 
 class Rule(NamedTuple):
@@ -60,14 +31,6 @@ class Rule(NamedTuple):
     model: tuple[str, ...]
     workloads: tuple[Example, ...]
     reports: tuple[str, ...]
-
-
-class Ran(NamedTuple):
-    """Runs of the model: functions used as `module.qualified.name`, rule strings, traces."""
-
-    functions: frozenset[str]
-    reports: frozenset[str]
-    traces: tuple[Trace, ...]
 
 
 OTHER = {
@@ -105,106 +68,6 @@ def _helpers() -> list[str]:
 
 RULES = [_rule(section) for section in TEXT.split("\n### ")[1:]]
 BY_NAME = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-
-
-# --- what runs ----------------------------------------------------------------------------
-
-
-def _geometry(image: Image) -> Geometry:
-    name = image.name.partition("-")[0]  # `1k-16m` is the image 1k, but of 16 MiB
-    full = IMAGES[name]
-    taken = full.size // full.block_size - FREE[name]
-    blocks = image.size // image.block_size
-    return Geometry(blocks, blocks - taken, 0, image.block_size, image.cluster_size)
-
-
-def _placement(workload: Workload) -> Placement:
-    """Every file contiguous and apart from the others."""
-    names = sorted({getattr(op, name) for op in workload.ops for name in ("file", "to")
-                    if hasattr(op, name)})  # fmt: skip
-    placed: dict[str, tuple[Extent, ...]] = {
-        name: (Extent(0, 1 << 30, State.WRITTEN, 1 << (31 + 4 * at)),)
-        for at, name in enumerate(names)
-    }
-    return tuple(placed for _ in range(len(workload.ops) + 1))
-
-
-def _observed(behaviour: Behaviour, geometry: Geometry, workload: Workload,
-              placement: Placement) -> Ran:  # fmt: skip
-    """Run the model and note its functions and rules."""
-    codes: set[CodeType] = set()
-
-    def note(frame: FrameType, event: str, _arg: object) -> None:
-        if event == "call":
-            codes.add(frame.f_code)
-
-    before = sys.getprofile()
-    sys.setprofile(note)
-    try:
-        trace = Model(behaviour, lambda _: geometry).run(workload, placement)
-    finally:
-        sys.setprofile(before)
-    functions = {
-        f"{Path(code.co_filename).stem}.{code.co_qualname}"
-        for code in codes
-        if Path(code.co_filename).parent == MODEL
-    }
-    reports = {text for step in trace.steps for text in step.because}
-    return Ran(frozenset(functions), frozenset(reports), (trace,))
-
-
-def _run_program(program: Program, iomap: bool, switches: dict[str, Any]) -> Ran:
-    found = []
-    for workload in workloads(program):
-        config = workload.config.with_options("buffered_iomap") if iomap else workload.config
-        chosen = Workload(workload.program, config, workload.ops, workload.shows)
-        behaviour = Behaviour(**{"iomap": iomap, **switches})
-        geometry = _geometry(config.image)
-        found.append(_observed(behaviour, geometry, chosen, _placement(chosen)))
-    return Ran(
-        frozenset().union(*(ran.functions for ran in found)),
-        frozenset().union(*(ran.reports for ran in found)),
-        tuple(trace for ran in found for trace in ran.traces),
-    )
-
-
-@cache
-def _recording(name: str) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Result line and listing of each workload of a recording."""
-    lines = raw_lines(RECORDINGS / f"{name}.jsonl.xz", RECORDINGS / f"{name}.workloads.json.xz")
-    return {workload["name"]: (line, workload) for _, line, workload in lines}
-
-
-def _recorded(text: str, iomap: bool) -> tuple[str, str] | None:
-    """The recording and the first workload that `hand/NAME` or `extra/NAME` means."""
-    kind, _, name = text.partition("/")
-    recording = f"{'iomap' if iomap else 'bh'}-{kind}"
-    for listed in _recording(recording):
-        if listed == name or listed.startswith(f"{name}@"):
-            return recording, listed
-    return None
-
-
-def _run_recorded(recording: str, name: str, switches: dict[str, Any]) -> Ran:
-    kernel = recorded_by(recording)
-    line, listed = _recording(recording)[name]
-    seen = trace_of(line, listed, recording, kernel.release)
-    standard = {"iomap": kernel.iomap, "cyclic_sync": kernel.flusher_first}
-    behaviour = Behaviour(**{**standard, **switches})
-    return _observed(behaviour, geometry_of(seen), seen.workload, placement_of(seen))
-
-
-def _run(example: Example, **switches: Any) -> Ran:
-    if ";" in example.text:
-        return _run_program(parse_line(example.text, "example"), example.iomap, switches)
-    if "/" in example.text:
-        found = _recorded(*example)
-        assert found, f"no recorded program {example.text}"
-        return _run_recorded(*found, switches)
-    return _run_program(PROGRAMS[example.text], example.iomap, switches)
-
-
-_run_strict = cache(_run)
 
 
 def _subject(rule: Rule) -> str:
@@ -246,14 +109,6 @@ def _rule_strings() -> set[str]:
     return found
 
 
-def _exists(name: str) -> bool:
-    module, *parts = name.split(".")
-    thing: object = importlib.import_module(f"model.{module}")
-    for part in parts:
-        thing = getattr(thing, part, None)
-    return thing is not None
-
-
 # --- tests --------------------------------------------------------------------------------
 
 
@@ -270,12 +125,9 @@ def test_rule(rule: Rule) -> None:
     assert rule.kernel, "no kernel function"
     assert all(re.fullmatch(r"\w+", name) for name in rule.kernel)
     assert rule.model, "no model function"
-    assert [name for name in rule.model if not _exists(name)] == []
+    assert [name for name in rule.model if not exists(name)] == []
     assert rule.workloads, "no workload"
-    for text, iomap in rule.workloads:
-        written_out = ";" in text and bool(parse_line(text, "example").ops)
-        recorded = "/" in text and _recorded(text, iomap) is not None
-        assert written_out or recorded or text in PROGRAMS, f"no program {text}"
+    assert [example.text for example in rule.workloads if not known(example)] == []
 
 
 @BY_NAME
@@ -283,7 +135,7 @@ def test_workloads_exercise_their_rule(rule: Rule) -> None:
     """Each program runs a function of the rule; each function and string has its program."""
     quirks = frozenset({_subject(rule)} if rule.name.startswith("quirk.") else ())
     ran = {
-        example: _run(example, quirks=quirks) if quirks else _run_strict(example)
+        example: run(example, quirks=quirks) if quirks else run_usual(example)
         for example in rule.workloads
     }
     named = set(rule.model)
@@ -297,7 +149,7 @@ def test_a_quirk_changes_what_its_workloads_show(quirk: str) -> None:
     rules = [r for r in RULES if r.name.startswith("quirk.") and _subject(r) == quirk]
     assert len(rules) == 1
     for example in rules[0].workloads:
-        strict, followed = _run_strict(example), _run(example, quirks=frozenset({quirk}))
+        strict, followed = run_usual(example), run(example, quirks=frozenset({quirk}))
         assert not any(step.quirks for trace in strict.traces for step in trace.steps)
         assert any(quirk in step.quirks for trace in followed.traces for step in trace.steps)
 
@@ -309,7 +161,7 @@ def test_a_switch_changes_what_its_workloads_show(field: str) -> None:
     value = OTHER[field]
     assert value != getattr(Behaviour(), field)
     for example in rules[0].workloads:
-        usual, other = (_run(example, **{field: v}) for v in (getattr(Behaviour(), field), value))
+        usual, other = (run(example, **{field: v}) for v in (getattr(Behaviour(), field), value))
         differs = usual.traces != other.traces
         assert differs, example.text
 
@@ -338,6 +190,6 @@ def test_every_program_of_the_catalogue_shows_a_rule() -> None:
 
 
 def test_programs_name_rules_that_exist() -> None:
-    known = {rule.name for rule in RULES}
+    ours = {rule.name for rule in RULES}
     named = {(program.name, rule) for program in PROGRAMS.values() for rule in program.rules}
-    assert [pair for pair in sorted(named) if pair[1] not in known] == []
+    assert [pair for pair in sorted(named) if pair[1] not in ours] == []

@@ -1,0 +1,165 @@
+"""What the model does in the examples that the documents name: programs of the catalogue,
+recorded ones, and lines of operations."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from functools import cache
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
+
+from modelled import RECORDINGS
+
+from harness.recording import geometry_of, raw_lines, recorded_by, trace_of
+from harness.trace import Extent, Placement, State, Trace, placement_of
+from model import Behaviour, Model
+from workloads.files import catalogue
+from workloads.images import IMAGES, Geometry, Image
+from workloads.program import Program
+from workloads.syntax import parse_line, workloads
+from workloads.workload import Workload
+
+__all__ = ["DOCS", "MODEL", "PROGRAMS", "Example", "Ran", "exists", "known", "run", "run_usual"]
+
+ROOT = Path(__file__).parent.parent
+DOCS, MODEL = ROOT / "docs", ROOT / "model"
+PROGRAMS = {program.name: program for program in catalogue()}
+
+FREE = {
+    "4k": 14327, "1k": 41950, "2k": 21999, "bigalloc16k": 15084, "bigalloc64k": 15216,
+    "1kbigalloc8k": 43472, "nocsum4k": 14327, "nojournal": 15351, "ext3ish": 14326,
+    "inline": 14328, "small4k": 2807, "quota4k": 14325,
+}  # fmt: skip
+"""f_bfree of each image after mke2fs."""
+
+
+class Example(NamedTuple):
+    """A program by name, `hand/NAME` or `extra/NAME` of the recordings, or `op; op; ...`."""
+
+    text: str
+    iomap: bool
+
+
+class Ran(NamedTuple):
+    """Runs of the model: functions used as `module.qualified.name`, rule strings, traces."""
+
+    functions: frozenset[str]
+    reports: frozenset[str]
+    traces: tuple[Trace, ...]
+
+
+def exists(name: str) -> bool:
+    """Whether `module.function` is in model/."""
+    module, *parts = name.split(".")
+    thing: object = importlib.import_module(f"model.{module}")
+    for part in parts:
+        thing = getattr(thing, part, None)
+    return thing is not None
+
+
+def known(example: Example) -> bool:
+    """Whether there is such a program."""
+    if ";" in example.text:
+        return bool(parse_line(example.text, "example").ops)
+    return example.text in PROGRAMS or ("/" in example.text and _recorded(*example) is not None)
+
+
+def run(example: Example, **switches: Any) -> Ran:
+    """The model on all configurations of the program, on the first one of a recorded one."""
+    if ";" in example.text:
+        return _run_program(parse_line(example.text, "example"), example.iomap, switches)
+    if "/" in example.text:
+        found = _recorded(*example)
+        assert found, f"no recorded program {example.text}"
+        return _run_recorded(*found, switches)
+    return _run_program(PROGRAMS[example.text], example.iomap, switches)
+
+
+run_usual = cache(run)
+"""`run`, once for each example."""
+
+
+def _geometry(image: Image) -> Geometry:
+    name = image.name.partition("-")[0]  # `1k-16m` is the image 1k, but of 16 MiB
+    full = IMAGES[name]
+    taken = full.size // full.block_size - FREE[name]
+    blocks = image.size // image.block_size
+    return Geometry(blocks, blocks - taken, 0, image.block_size, image.cluster_size)
+
+
+def _placement(workload: Workload) -> Placement:
+    """Every file contiguous and apart from the others."""
+    names = sorted({getattr(op, name) for op in workload.ops for name in ("file", "to")
+                    if hasattr(op, name)})  # fmt: skip
+    placed: dict[str, tuple[Extent, ...]] = {
+        name: (Extent(0, 1 << 30, State.WRITTEN, 1 << (31 + 4 * at)),)
+        for at, name in enumerate(names)
+    }
+    return tuple(placed for _ in range(len(workload.ops) + 1))
+
+
+def _observed(behaviour: Behaviour, geometry: Geometry, workload: Workload,
+              placement: Placement) -> Ran:  # fmt: skip
+    """Run the model and note its functions and rules."""
+    codes: set[CodeType] = set()
+
+    def note(frame: FrameType, event: str, _arg: object) -> None:
+        if event == "call":
+            codes.add(frame.f_code)
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        trace = Model(behaviour, lambda _: geometry).run(workload, placement)
+    finally:
+        sys.setprofile(before)
+    functions = {
+        f"{Path(code.co_filename).stem}.{code.co_qualname}"
+        for code in codes
+        if Path(code.co_filename).parent == MODEL
+    }
+    reports = {text for step in trace.steps for text in step.because}
+    return Ran(frozenset(functions), frozenset(reports), (trace,))
+
+
+def _run_program(program: Program, iomap: bool, switches: dict[str, Any]) -> Ran:
+    found = []
+    for workload in workloads(program):
+        config = workload.config.with_options("buffered_iomap") if iomap else workload.config
+        chosen = Workload(workload.program, config, workload.ops, workload.shows)
+        behaviour = Behaviour(**{"iomap": iomap, **switches})
+        geometry = _geometry(config.image)
+        found.append(_observed(behaviour, geometry, chosen, _placement(chosen)))
+    return Ran(
+        frozenset().union(*(ran.functions for ran in found)),
+        frozenset().union(*(ran.reports for ran in found)),
+        tuple(trace for ran in found for trace in ran.traces),
+    )
+
+
+@cache
+def _recording(name: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Result line and listing of each workload of a recording."""
+    lines = raw_lines(RECORDINGS / f"{name}.jsonl.xz", RECORDINGS / f"{name}.workloads.json.xz")
+    return {workload["name"]: (line, workload) for _, line, workload in lines}
+
+
+def _recorded(text: str, iomap: bool) -> tuple[str, str] | None:
+    """The recording and the first workload that `hand/NAME` or `extra/NAME` means."""
+    kind, _, name = text.partition("/")
+    recording = f"{'iomap' if iomap else 'bh'}-{kind}"
+    for listed in _recording(recording):
+        if listed == name or listed.startswith(f"{name}@"):
+            return recording, listed
+    return None
+
+
+def _run_recorded(recording: str, name: str, switches: dict[str, Any]) -> Ran:
+    kernel = recorded_by(recording)
+    line, listed = _recording(recording)[name]
+    seen = trace_of(line, listed, recording, kernel.release)
+    standard = {"iomap": kernel.iomap, "cyclic_sync": kernel.flusher_first}
+    behaviour = Behaviour(**{**standard, **switches})
+    return _observed(behaviour, geometry_of(seen), seen.workload, placement_of(seen))
