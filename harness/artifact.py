@@ -38,7 +38,7 @@ Files
   README.txt      this text
 Files that begin with the name of a guest are what it left: its disk image after the
 workload (compressed) and the kernel's log.
-"""
+{image}"""
 
 
 def program_of(workload: Workload) -> Program:
@@ -74,7 +74,13 @@ def keep(compared: Compared, pair: Pair, directory: Path, explanation: str) -> N
     directory.mkdir(parents=True, exist_ok=True)
     expecting, seeing = verdict.subjects
     header = "\n".join(pair.header())
-    text = README.format(explanation=explanation, header=header, expecting=expecting, seeing=seeing)
+    image = ""
+    if compared.expected is not None:
+        image = pair.expected.save_image(directory, compared.expected)
+    text = README.format(
+        explanation=explanation, header=header, expecting=expecting, seeing=seeing,
+        image=f"{image}\n" if image else "",
+    )  # fmt: skip
     (directory / "README.txt").write_text(text, "utf-8")
     (directory / "workload.ops").write_text(format_program(program_of(verdict.workload)), "utf-8")
     (directory / "workload.json").write_bytes(_pretty(msgspec.json.encode(verdict.workload)))

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from harness.errors import MachineryError, UsageError
+from harness.expected_image import keep_image
 from harness.sides import NO_IOMAP, Choice, Side, on_path
 from harness.trace import Placement, Trace, decode
 from model import Behaviour, Model
@@ -26,11 +27,16 @@ from vm.qemu import qemu_version
 from workloads.images import Geometry, Image
 from workloads.workload import Workload
 
-__all__ = ["GuestSide", "ModelSide", "TraceSide"]
+__all__ = ["EXPECTED_IMAGE", "GuestSide", "ModelSide", "TraceSide"]
 
 
 _REASON = 110
 """Characters of the header that the reason for the accelerator may take."""
+
+
+EXPECTED_IMAGE = "expected.img.gz"
+_IMAGE = f"{EXPECTED_IMAGE} is the disk as the model has it after the workload."
+_NO_IMAGE = f"There is no {EXPECTED_IMAGE}, the disk as the model has it after the workload"
 
 
 @functools.cache
@@ -46,6 +52,7 @@ class ModelSide(Side):
 
     def __init__(self) -> None:
         self._other: Side | None = None
+        self._runs: list[tuple[Trace, Model, Workload, Placement | None]] = []
 
     def meet(self, other: Side) -> None:
         """Stand for the kernel of `other`."""
@@ -62,7 +69,20 @@ class ModelSide(Side):
         path, iomap = other.forced_path, other.knows_iomap()
         behaviour = Behaviour.of_release(other.release(), iomap=iomap, quirks=quirks)
         model = Model(behaviour, _geometry)
-        return model.run(on_path(workload, path), placement)
+        chosen = on_path(workload, path)
+        if self._runs and self._runs[0][2] != chosen:
+            self._runs.clear()
+        trace = model.run(chosen, placement)
+        self._runs.append((trace, model, chosen, placement))
+        return trace
+
+    def save_image(self, directory: Path, expected: Trace) -> str:
+        """`expected.img.gz`: the model runs once more and writes its image."""
+        for trace, model, workload, placement in self._runs:
+            if trace is expected:
+                reason = keep_image(model, workload, placement, directory / EXPECTED_IMAGE)
+                return _IMAGE if reason is None else f"{_NO_IMAGE}: {reason}"
+        return ""
 
 
 class Facts(msgspec.Struct, frozen=True):

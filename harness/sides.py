@@ -91,6 +91,13 @@ class Side:
     def save_evidence(self, directory: Path) -> None:
         """Put what it knows of its last run into `directory`: image, kernel log."""
 
+    def save_image(self, directory: Path, expected: Trace) -> str:  # noqa: ARG002
+        """Put the disk's image as it should be after `expected` into `directory`, if it can.
+
+        Returns what to say of it in the README, or nothing.
+        """
+        return ""
+
     def close(self) -> None:
         """End whatever runs; may be called more than once."""
 

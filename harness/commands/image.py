@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from harness.errors import AGREE, MISMATCH, UsageError
+from harness.expected_image import expected_of
 from harness.image.canonical import Canonical, Entry, canonical_of
 from harness.image.check import problems
 from harness.image.difference import Difference, differences
@@ -36,13 +37,20 @@ def add(parser: argparse.ArgumentParser) -> None:
     diff.add_argument("second", type=Path, metavar="B")
     check = actions.add_parser("check", help="what is wrong with an image; status 1 if anything")
     check.add_argument("image", type=Path, metavar="IMAGE")
-    for action in (show, diff, check):
+    expected = actions.add_parser("expected", help="write the image that the model expects")
+    expected.add_argument(
+        "source", type=Path, metavar="WORKLOAD|TRACE|FOLDER",
+        help="a workload file, a trace, or the folder of a mismatch",
+    )  # fmt: skip
+    expected.add_argument("target", type=Path, metavar="IMAGE")
+    expected.add_argument("--on", metavar="CONFIG", help="image@mount for a workload file")
+    for action in (show, diff, check, expected):
         action.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run one of the three; 1 for a difference or a problem, else 0."""
-    actions = {"show": _show, "diff": _diff, "check": _check}
+    """Run one of the four; 1 for a difference or a problem, else 0."""
+    actions = {"show": _show, "diff": _diff, "check": _check, "expected": _expected}
     return actions[options.action](options)
 
 
@@ -162,6 +170,23 @@ def _short(value: Any) -> str:
         return f"[{words}]"
     text = str(value)
     return text if len(text) <= _SHORT else f"{text[:_SHORT]}..."
+
+
+# --- expected -------------------------------------------------------------------------
+
+
+def _expected(options: argparse.Namespace) -> int:
+    expected = expected_of(options.source, options.on)
+    placed = expected.write(options.target).placed
+    if options.json:
+        _print_json({"image": str(options.target), "placed": placed})
+    else:
+        print(f"{options.target}: {expected.workload.name} as the model expects it")
+        if placed:
+            print(
+                f"blocks lie where there was room, not where a kernel put them: {' '.join(placed)}"
+            )
+    return AGREE
 
 
 # --- check ----------------------------------------------------------------------------

@@ -1,0 +1,89 @@
+"""The image that the model expects: beside a mismatch, or from a workload or a trace."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from harness.errors import Ext4diffError, UsageError
+from harness.trace import Placement, decode, placement_of
+from model import Behaviour, Model
+from model.image_writer import Written, write_image
+from vm import mkfs
+from workloads.files import load
+from workloads.program import config_of
+from workloads.syntax import WorkloadSyntaxError
+from workloads.workload import Workload
+
+__all__ = ["ACTUAL", "Expected", "expected_of", "keep_image"]
+
+ACTUAL = "actual.json"
+"""The file in the folder of a mismatch that holds what the kernel did."""
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """What the model is to play: `placement` is where a kernel of `release` put the blocks."""
+
+    workload: Workload
+    placement: Placement | None = None
+    release: str | None = None
+
+    def write(self, target: Path) -> Written:
+        """Write the image to `target`. Raises `NotModelledError`, `UsageError`."""
+        base = mkfs.image_file(self.workload.config.image)
+        geometry = mkfs.read_geometry(base)
+        iomap = "buffered_iomap" in self.workload.config.options
+        behaviour = Behaviour.of_release(self.release, iomap=iomap)
+        model = Model(behaviour, lambda _image: geometry)
+        return write_image(model.finish(self.workload, self.placement), base, target)
+
+
+def expected_of(source: Path, on: str | None = None) -> Expected:
+    """What `source` says: the folder of a mismatch, a trace (.json), or a workload file.
+
+    `on` (image@mount) chooses the configuration of a workload file, its first one without.
+    Raises `UsageError`.
+    """
+    if source.is_dir():
+        source /= ACTUAL
+    try:
+        if source.suffix == ".json":
+            trace = decode(source.read_bytes())
+            if on is not None:
+                raise UsageError(f"{source} is a trace, which has a configuration: --on is in vain")
+            return Expected(trace.workload, placement_of(trace), trace.kernel)
+        program = load(source)
+        config = program.configs[0] if on is None else config_of(on, program.size)
+    except msgspec.MsgspecError as error:
+        raise UsageError(f"{source} is no trace: {error}") from error
+    except OSError as error:
+        raise UsageError(f"{source} cannot be read: {error.strerror}") from error
+    except WorkloadSyntaxError as error:
+        raise UsageError(str(error)) from error
+    except KeyError as error:
+        raise UsageError(f"no image is called {error} in --on {on}") from error
+    return Expected(Workload(program.name, config, program.ops, program.shows))
+
+
+def keep_image(
+    model: Model, workload: Workload, placement: Placement | None, target: Path
+) -> str | None:
+    """Write the image, compressed, that `model` expects after `workload` to `target`.
+
+    Returns why there is none, or None. Raises `OSError` if the disk is full.
+    """
+    target.unlink(missing_ok=True)
+    try:
+        base = mkfs.image_file(workload.config.image)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".image-") as folder:
+            plain = Path(folder) / "image"
+            write_image(model.finish(workload, placement), base, plain)
+            with plain.open("rb") as image, gzip.open(target, "wb", compresslevel=1) as packed:
+                shutil.copyfileobj(image, packed, 1 << 20)
+    except Ext4diffError as error:
+        return str(error)
+    return None
