@@ -1,4 +1,5 @@
-"""docs/semantics.md held against the model, the catalogue and the recordings.
+"""docs/semantics.md held against the model, the catalogue and the recordings, and
+docs/determinism.md against what subjects say.
 
 No rule names a function or a program that does not exist or does not do what the rule is
 about; no rule string, public function or catalogue program is missing from it.
@@ -16,6 +17,7 @@ from typing import NamedTuple
 import pytest
 from documented import DOCS, MODEL, PROGRAMS, Example, exists, known, run, run_usual
 
+from harness.trace import FileObservation, Observation
 from model import QUIRKS, Behaviour
 
 TEXT = (DOCS / "semantics.md").read_text()
@@ -193,3 +195,21 @@ def test_programs_name_rules_that_exist() -> None:
     ours = {rule.name for rule in RULES}
     named = {(program.name, rule) for program in PROGRAMS.values() for rule in program.rules}
     assert [pair for pair in sorted(named) if pair[1] not in ours] == []
+
+
+def test_determinism_tells_of_every_field_and_every_reason() -> None:
+    """docs/determinism.md: what subjects see, and in which words they leave a field open."""
+    page = (DOCS / "determinism.md").read_text()
+    seen = {*FileObservation.__struct_fields__, *Observation.__struct_fields__} - {"files"}
+    assert sorted(field for field in seen if f"`{field}`" not in page) == []
+    code = "".join(
+        re.sub(r"{[^}\"]+}", "X", path.read_text())
+        for package in ("model", "harness", "vm")
+        for path in (DOCS.parent / package).rglob("*.py")
+    )
+    code = re.sub(r'"\s+f?"', "", code)  # a text over two lines
+    table = page.partition("| reason | when |")[2].partition("\n\n")[0]
+    reasons = re.findall(r'"([^"]+)"', table)
+    assert len(reasons) >= 5
+    unknown = [text for text in reasons if re.sub(r"\b(N|NAME)\b", "X", text) not in code]
+    assert unknown == []
