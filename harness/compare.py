@@ -3,8 +3,8 @@
 What two subjects both see must be equal. What one of them does not see (None) is not
 compared, and the verdict counts it with the reason. Physical block numbers are never
 compared, and the events of different files in one step may come in any order: the kernel
-is free in both. What e2fsck and the kernel's log complain of is held against a subject
-whatever the other one says.
+is free in both. What e2fsck, our own check of the image and the kernel's log complain of
+is held against a subject whatever the other one says.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ Run = tuple[int, int, State]
 
 _FILE_FIELDS = ("size", "blocks", "disk_blocks", "disksize", "reserved")
 _FS_FIELDS = ("delalloc", "bfree", "bavail")
+_COMPLAINTS = ("fsck", "image", "log")
+"""Fields of the end that count against a subject whatever the other one says."""
 
 
 def compare(expected: Trace, actual: Trace) -> Verdict:
@@ -74,7 +76,7 @@ def compare(expected: Trace, actual: Trace) -> Verdict:
 
 
 def complaints(trace: Trace) -> tuple[Mismatch, ...]:
-    """What e2fsck and the kernel's log hold against `trace`, without any other trace."""
+    """What `_COMPLAINTS` hold against `trace`, without any other trace."""
     found = _Comparison((trace.subject, trace.subject))
     found.at("final", "", (), {}, {})
     found.complaints(trace.subject, trace.final)
@@ -227,15 +229,16 @@ class _Comparison:
         self._disk_blocks(expected.disk_blocks, actual.disk_blocks)
 
     def complaints(self, subject: str, side: Final | None) -> None:
-        """What e2fsck and the kernel's log say against `subject`."""
+        """What e2fsck, the check of the image and the kernel's log say against `subject`."""
         if side is None:
             return
-        for field, complaint in (("fsck", side.fsck), ("log", "\n".join(side.log or ()))):
+        said = (side.fsck, "\n".join(side.image or ()), "\n".join(side.log or ()))
+        for field, complaint in zip(_COMPLAINTS, said, strict=True):
             if complaint:
                 self.differ(None, field, "no complaint", f"{subject}: {complaint}")
 
     def _unlooked(self, expected: Final | None, actual: Final | None) -> None:
-        for field in ("fsck", "log"):
+        for field in _COMPLAINTS:
             if all(side is None or getattr(side, field) is None for side in (expected, actual)):
                 self.skip(None, field, no_expected=False, no_actual=True)
             else:

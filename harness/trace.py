@@ -141,9 +141,10 @@ class Final(msgspec.Struct, frozen=True):
     `dropped` is the content after sync and drop_caches, `content` after umount and mount,
     both by file; `observation` was taken after that mount. `disk_blocks` is each file's
     i_blocks (sectors) read from the image by another program than the kernel. `fsck` is
-    what `e2fsck -fn` complained of, empty if nothing. `log` holds the kernel's own
-    complaints (WARN, ext4_warning, ext4_error, panic). `warnings` are the quota warnings
-    that the workload brought about, in order.
+    what `e2fsck -fn` complained of, empty if nothing; `image` what our own check of the
+    image found (`harness.image.check`). `log` holds the kernel's own complaints (WARN,
+    ext4_warning, ext4_error, panic). `warnings` are the quota warnings that the workload
+    brought about, in order.
     """
 
     observation: Observation
@@ -151,6 +152,7 @@ class Final(msgspec.Struct, frozen=True):
     content: dict[str, Content] | None = None
     disk_blocks: dict[str, int] | None = None
     fsck: str | None = None
+    image: tuple[str, ...] | None = None
     log: tuple[str, ...] | None = None
     warnings: tuple[str, ...] | None = None
 

@@ -63,7 +63,9 @@ def make_trace(
     workload = workload or make_workload()
     quiet = Step(result=0, events=(), observation=seen())
     content = {"a": Content(4096, "0" * 64, {0: 7})}
-    final = Final(seen(), dropped=content, content=content, disk_blocks={"a": 8}, fsck="", log=())
+    final = Final(
+        seen(), dropped=content, content=content, disk_blocks={"a": 8}, fsck="", image=(), log=()
+    )
     given = {
         "start": Observation(files={}, delalloc=0, bfree=1000, bavail=1000),
         "final": final,

@@ -236,18 +236,22 @@ def test_blocks_on_disk_count():
     assert verdict.not_compared == {("disk_blocks on disk", "not seen by model"): 1}
 
 
-@pytest.mark.parametrize(("field", "value"), [("fsck", "Free blocks wrong"), ("log", ("WARN",))])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("fsck", "Free blocks wrong"), ("image", ("/a: stale bytes",)), ("log", ("WARN",))],
+)
 def test_complaints_count_even_if_the_model_cannot_have_any(field, value):
-    mismatch = only(ends({"fsck": None, "log": None}, {field: value}))
+    mismatch = only(ends({"fsck": None, "image": None, "log": None}, {field: value}))
     assert mismatch.field == field
     assert mismatch.expected == "no complaint"
     assert str(mismatch.actual).startswith("guest: ")
 
 
 def test_complaints_that_nobody_looked_for_are_counted():
-    blind = {"fsck": None, "log": None}
+    blind = {"fsck": None, "image": None, "log": None}
     assert set(ends(blind, blind).not_compared) == {
         ("fsck", "not seen by guest"),
+        ("image", "not seen by guest"),
         ("log", "not seen by guest"),
     }
 

@@ -140,12 +140,18 @@ def test_a_guest_that_died_or_was_interrupted_is_replaced(host, side, workload, 
     assert len(host.guests) == 2
 
 
+def test_the_image_that_a_workload_leaves_is_checked(host, side, workload):
+    (complaint,) = side.run(workload).final.image  # the fake guest's disk is no file system
+    assert "holds no ext4 file system" in complaint
+
+
 def test_a_kernel_that_complained_is_not_used_again(host, side, workload):
     """WARN_ONCE says it once a boot: the next workload would pass."""
     clean = make_trace(workload, "kernel", RELEASE)
     final = msgspec.structs.replace(clean.final, log=("WARNING: at fs/ext4/inode.c",))
     host.guests[0].answer = msgspec.structs.replace(clean, final=final)
-    assert side.run(workload).final == final
+    seen = side.run(workload).final
+    assert msgspec.structs.replace(seen, image=final.image) == final
     assert host.guests[0].closed == 0  # its image and log are still wanted
     side.run(workload)
     assert len(host.guests) == 2
