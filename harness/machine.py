@@ -14,9 +14,12 @@ import msgspec
 
 from harness.errors import MachineryError, UsageError
 from harness.expected_image import keep_image
+from harness.image.check import check
 from harness.sides import NO_IOMAP, Choice, Side, on_path
 from harness.trace import Placement, Trace, decode
 from model import Behaviour, Model
+from model.image.errors import ImageError
+from model.image.filesystem import Filesystem
 from vm import cache, mkfs
 from vm.errors import KernelPanicError, MountRefusedError
 from vm.guest import Guest
@@ -192,7 +195,7 @@ class GuestSide(Side):
             raise
         if trace.final is not None and trace.final.log:
             guest.dead = True  # a kernel that has complained once may keep quiet the next time
-        return trace
+        return _with_image_problems(trace, Path(guest.disk.path))
 
     def save_evidence(self, directory: Path) -> None:
         """The disk's image (gzip), the console's and netconsole's text, a panic's report."""
@@ -256,6 +259,19 @@ def _facts(guest: Guest) -> Facts:
         netconsole=identity.netconsole,
         buffered_iomap=guest.knows_buffered_iomap,
     )
+
+
+def _with_image_problems(trace: Trace, disk: Path) -> Trace:
+    """`trace` with what our own check has against the image that the workload left."""
+    if trace.final is None:
+        return trace
+    try:
+        with Filesystem.open(disk) as image:
+            found = tuple(str(problem) for problem in check(image))
+    except ImageError as error:
+        found = (str(error),)
+    final = msgspec.structs.replace(trace.final, image=found)
+    return msgspec.structs.replace(trace, final=final)
 
 
 def _remembered(path: Path) -> Facts | None:
