@@ -33,6 +33,7 @@ from model.image.write_inode import IN_RECORD, NewInode, inode_seed, pack_inode,
 from model.image.write_space import Space
 from model.image.write_target import Target, copied
 from model.image_places import Place, claim_known, is_free_choice, parts_of, place_rest
+from model.image_quota import check_quota, put_quota
 from model.image_tree import extents_as_tree, put_tree
 
 if TYPE_CHECKING:
@@ -82,8 +83,8 @@ def _check(mount: Mount, fs: Filesystem) -> None:
         raise ImageError(volume.name, "superblock", "is not what the model started from")
     if sb.shut_down:
         raise NotModelledError("an image of a file system that is shut down: mount it again")
-    if volume.ro_compat(features.QUOTA) or sb.quota.tracked:
-        raise NotModelledError("the quota file of an image is not written")
+    if volume.ro_compat(features.QUOTA):
+        check_quota(fs)
     root = fs.inode(ROOT)
     entries = fs.directory(root, fs.mapping(root), fs.xattrs_in(root)).entries
     if any(entry.name != b"lost+found" for entry in entries):
@@ -98,6 +99,7 @@ class _Writer:
         self.volume = fs.volume
         self.before = Space(fs.volume, fs.groups)
         self.space = Space(fs.volume, fs.groups)
+        self.sectors: dict[str, int] = {}
 
     def write(self) -> Written:
         files = self.mount.files
@@ -110,6 +112,9 @@ class _Writer:
             self._put_file(inode, numbers[name.encode()], places[name])
         if numbers:
             self._put_names(numbers)
+        if self.volume.ro_compat(features.QUOTA):
+            number, raw = put_quota(self.mount, self.fs, self.space, self.target, self.sectors)
+            self.target.write(self._inode_at(number), raw)
         self._check_free()
         put_groups(self.volume, self.fs.groups, self.before, self.space, self.target)
         put_superblock(self.volume, self.space, self.target)
@@ -133,6 +138,7 @@ class _Writer:
     def _put_file(self, inode: Inode, number: int, places: list[Place]) -> None:
         self._put_content(inode, places)
         new = self._inline(inode) if inode.inline else self._mapped(inode, number, places)
+        self.sectors[inode.name] = new.sectors
         self.target.write(self._inode_at(number), pack_inode(self.volume, number, new))
 
     def _put_content(self, inode: Inode, places: list[Place]) -> None:

@@ -28,7 +28,6 @@ from workloads.workload import Workload
 
 LINE = "pwrite a 0 10000; falloc_keep a 65536 8192"
 PLACES = (Extent(0, 1 << 20, State.WRITTEN, 40 << 20),)
-QUOTA = "quota4k@delalloc"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -134,9 +133,9 @@ def _seen(trace: Trace) -> Trace:
 
 def test_what_is_not_covered_is_named(tmp_path, out, capsys):
     source = tmp_path / "first.ops"
-    source.write_text(f"show: x\non: {QUOTA}\n\npwrite a 0 5000\n")
+    source.write_text("show: x\non: 4k@delalloc,bogus\n\npwrite a 0 5000\n")
     assert main(["image", "expected", str(source), str(out)]) == MACHINERY
-    assert "quota file" in capsys.readouterr().err
+    assert "mount options are not modelled: bogus" in capsys.readouterr().err
     assert not out.exists()
 
 

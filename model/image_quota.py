@@ -1,0 +1,93 @@
+"""The quota file of the model's image: what each user has, as the image itself says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING
+
+from harness.errors import NotModelledError
+from model.extent_nodes import Slot, node_entries
+from model.image.filesystem import Filesystem
+from model.image.inode import EXTENTS_FL, ROOT
+from model.image.layout import INODE
+from model.image.volume import SECTOR
+from model.image.write_inode import sealed
+from model.image.write_quota import QuotaEntry, quota_file
+from model.image.write_space import Space
+from model.image.write_target import Target
+from model.image_tree import extents_as_tree, put_tree
+from model.units import ceil_div
+
+if TYPE_CHECKING:
+    from model.mount import Mount
+
+__all__ = ["check_quota", "put_quota"]
+
+_OWNER = "the quota file"
+_KIB = 1024
+
+
+def check_quota(fs: Filesystem) -> None:
+    """Raise `NotModelledError` for a kind of quota file that is not written."""
+    sb = fs.volume.sb
+    if sb.grp_quota_inum or sb.prj_quota_inum or not sb.usr_quota_inum:
+        raise NotModelledError("quota files of an image other than the users' are not written")
+    if fs.volume.ratio != 1 or not fs.inode(sb.usr_quota_inum).flags & EXTENTS_FL:
+        raise NotModelledError("a quota file in clusters or without extents is not written")
+
+
+def _entries(mount: Mount, fs: Filesystem, sectors: dict[str, int]) -> dict[int, QuotaEntry]:
+    quota, root = mount.sb.quota, fs.inode(ROOT)
+    inodes, space = Counter[int](), Counter[int]()
+    there = fs.directory(root, fs.mapping(root), fs.xattrs_in(root)).entries
+    for inode in (root, *(fs.inode(entry.inode) for entry in there)):
+        inodes[inode.uid] += 1
+        space[inode.uid] += inode.blocks * SECTOR
+    for name, file in mount.files.items():
+        inodes[file.uid] += 1
+        space[file.uid] += sectors[name] * SECTOR
+    uids = sorted(quota.file.uids | quota.limits.keys() | inodes.keys())
+    return {
+        uid: QuotaEntry(inodes[uid], space[uid], quota.limits.get(uid, 0) // _KIB) for uid in uids
+    }
+
+
+def put_quota(
+    mount: Mount, fs: Filesystem, space: Space, target: Target, sectors: dict[str, int]
+) -> tuple[int, bytes]:
+    """Write the quota file; its inode's number and record, which may have grown.
+
+    `sectors` are the i_blocks of the model's files. The file has as many blocks as the
+    model counts for it.
+    """
+    volume, number = fs.volume, fs.volume.sb.usr_quota_inum
+    size = volume.block_size
+    inode = fs.inode(number)
+    mapping = fs.mapping(inode)
+    data = quota_file(_entries(mount, fs, sectors))
+    slots = [Slot(e.logical, e.length, e.physical, not e.written) for e in mapping.extents]
+    have = sum(slot.length for slot in slots)
+    want = max(have, mount.sb.quota.file.length)
+    if ceil_div(len(data), size) > want or mapping.tree:
+        raise volume.error(_OWNER, f"takes more than {want} blocks")
+    for part in range(have, want):
+        slots.append(Slot(part, 1, space.find((_OWNER, part)), unwritten=False))
+    for slot in slots:
+        piece = data[slot.first * size : slot.end * size].ljust(slot.length * size, b"\0")
+        target.put(slot.pblk, piece)
+    trees: list[int] = []
+    root = extents_as_tree(slots, node_entries(size))
+    block = put_tree(volume, root, inode.seed, partial(_tree_block, space, trees), target)
+    record = inode.record._replace(
+        size_lo=max(len(data), inode.size),
+        blocks_lo=(want + len(trees)) * (size // SECTOR),
+        block=block,
+    )
+    raw = INODE.pack(*record) + inode.raw[INODE.size :]
+    return number, sealed(volume, number, raw)
+
+
+def _tree_block(space: Space, trees: list[int]) -> int:
+    trees.append(space.find((_OWNER, -1 - len(trees))))
+    return trees[-1]
