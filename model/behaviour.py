@@ -98,8 +98,9 @@ class Behaviour(msgspec.Struct, frozen=True):
     """sysfs extent_max_zeroout_kb: unwritten extents up to this size are zeroed rather
     than split (`ext4_ext_convert_to_initialized`)."""
 
-    readahead: int = MIB
-    """The device's read_ahead_kb in bytes (`do_sync_mmap_readahead`)."""
+    readahead: int = 8 * MIB
+    """The device's read_ahead_kb in bytes: of a rotating disk, which virtio-blk claims to be,
+    twice the largest request (`blk_apply_bdi_limits`)."""
 
     cyclic_sync: bool = False
     """On the buffer_head path sync(2) begins where the last writeback of the whole file

@@ -14,8 +14,9 @@ from model.extent_tree import ExtentTree
 from model.indirect_tree import IndirectTree
 from model.page_cache import PageCache
 from model.prealloc import Preallocations
+from model.readahead import Readahead
 from model.superblock import Superblock
-from model.units import DELAYED, EOF_BLOCK, HOLE, SECTOR, UNWRITTEN, ceil_div
+from model.units import DELAYED, EOF_BLOCK, HOLE, PAGE, SECTOR, UNWRITTEN, ceil_div
 
 __all__ = ["Inode"]
 
@@ -39,6 +40,7 @@ class Inode:
         self.content = Content()
         self.cache = PageCache(sb.block_size, sb.max_folio, sb.iomap)
         self.prealloc = Preallocations()
+        self.readahead = Readahead(sb.behaviour.readahead // PAGE)
         self.writers = 0
         self.writeback_start = 0
         self.alloc_on_close = False

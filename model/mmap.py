@@ -9,6 +9,7 @@ from model.inline_data import convert_inline_data
 from model.inode import Inode
 from model.iomap_write import iomap_page_mkwrite
 from model.page_cache import Folio
+from model.readahead import fault_readahead
 from model.units import PAGE, ceil_div, round_up
 from workloads.content import pattern
 
@@ -19,26 +20,18 @@ def mmap_store(inode: Inode, pos: int, data: bytes) -> None:
     """Store `data` at byte `pos` of a fresh mapping, page after page. Raises `OpError`
     (SIGBUS) if a page can't be had."""
     end = pos + len(data)
-    index = pos // PAGE
-    while index * PAGE < end:
+    for index in range(pos // PAGE, ceil_div(end, PAGE)):
         folio = filemap_fault(inode, index)
-        page_mkwrite(inode, folio)
-        index = folio.index + folio.pages
+        if index in (folio.index, pos // PAGE):
+            page_mkwrite(inode, folio)
     inode.content.write(pos, data)
 
 
 def filemap_fault(inode: Inode, index: int) -> Folio:
-    """The folio with page `index`, read if it is not there with the pages around it
-    (do_sync_mmap_readahead)."""
-    cache = inode.cache
-    folio = cache.get(index)
-    if folio is None:
-        pages = inode.sb.behaviour.readahead // PAGE
-        start = max(0, index - pages // 2)
-        end = min(start + pages, ceil_div(inode.size, PAGE))
-        cache.read(start * PAGE, end * PAGE)
-        folio = cache.get(index)
-        assert folio is not None
+    """The folio with page `index`, read if it is not there with the pages around it."""
+    fault_readahead(inode, index)
+    folio = inode.cache.get(index)
+    assert folio is not None
     folio.uptodate = folio.all
     return folio
 
@@ -52,6 +45,7 @@ def page_mkwrite(inode: Inode, folio: Folio) -> None:
     except OpError:
         raise OpError("SIGBUS") from None
     end = min(folio.end, round_up(inode.size, sb.block_size))
+    folio.marked = False
     if inode.iomap:
         iomap_page_mkwrite(inode, folio)
         return

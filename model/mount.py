@@ -9,6 +9,7 @@ from model.inline_data import checkpoint, destroy_inline_data, reread, rewritten
 from model.inode import Inode
 from model.placement import Placer
 from model.quota import Quota
+from model.readahead import Readahead
 from model.superblock import PerCpuCounter, Superblock
 from model.truncate import evict
 from model.units import DELAYED, EOF_BLOCK
@@ -59,6 +60,7 @@ class Mount:
             if not inode.reserved:
                 inode.prealloc.discard()
             inode.writers = 0
+            inode.readahead = Readahead(inode.readahead.pages)
 
     def release(self, inode: Inode) -> None:
         """A descriptor is closed: after a truncation to 0 the file is written back."""

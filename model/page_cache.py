@@ -44,16 +44,17 @@ class Folio:
     `mapped` (buffer_head only) are buffers whose state was looked up in the file's map,
     `delay` those that were delayed then and have not been written back since;
     `buffers` tells whether there are buffer heads at all, `state` (iomap only) whether
-    there is per-block state; without, the folio is dirty as a whole.
+    there is per-block state; without, the folio is dirty as a whole. `marked` lets the
+    next read of it read ahead (PG_readahead, which is the same bit as PG_reclaim).
     """
 
-    __slots__ = ("buffers", "delay", "dirty", "index", "mapped", "pages", "per_page", "state",
-                 "uptodate")  # fmt: skip
+    __slots__ = ("buffers", "delay", "dirty", "index", "mapped", "marked", "pages", "per_page",
+                 "state", "uptodate")  # fmt: skip
 
     def __init__(self, index: int, pages: int, per_page: float) -> None:
         self.index, self.pages, self.per_page = index, pages, per_page
         self.uptodate = self.dirty = self.mapped = self.delay = 0
-        self.buffers = self.state = False
+        self.buffers = self.state = self.marked = False
 
     @property
     def start(self) -> int:
@@ -120,7 +121,7 @@ class PageCache:
 
     def add(self, index: int, order: int) -> Folio:
         """A new folio at page `index` of at most `order`, halved until nothing overlaps."""
-        while order and self._occupied(index, index + (1 << order)):
+        while order and self.occupied(index, index + (1 << order)):
             order -= 1
         folio = Folio(index, 1 << order, self.per_page)
         for page in range(index, index + folio.pages):
@@ -128,7 +129,10 @@ class PageCache:
         insort(self._starts, index)
         return folio
 
-    def _occupied(self, first: int, end: int) -> bool:
+    def occupied(self, first: int, end: int) -> bool:
+        """Whether any of the pages `[first, end)` is cached."""
+        if first in self._by_page:
+            return True
         at = bisect_left(self._starts, first)
         return at < len(self._starts) and self._starts[at] < end
 
@@ -183,9 +187,15 @@ class PageCache:
         self.dirty_starts.discard(folio.index)
 
     def drop_clean(self) -> None:
-        """Remove all folios without dirty blocks (drop_caches, invalidate_mapping_pages)."""
+        """Remove all folios without dirty blocks (drop_caches, invalidate_mapping_pages).
+
+        Dirty ones are marked for reclaim (lru_deactivate_file), which a read then takes for
+        the mark of a readahead window.
+        """
         for folio in self:
-            if not self.is_dirty(folio):
+            if self.is_dirty(folio):
+                folio.marked = True
+            else:
                 self.drop(folio)
         self.was_read = self.was_read and bool(self._starts)
 
@@ -236,13 +246,5 @@ class PageCache:
             low = (index - folio.index) * self.per_page
             part = self.add(index, pages.bit_length() - 1)
             part.uptodate = folio.uptodate >> low & part.all
+            part.marked = folio.marked and index == folio.index
             self.mark_dirty(part, folio.dirty >> low & part.all)
-
-    def read(self, start: int, end: int) -> None:
-        """Bring bytes `[start, end)` into the cache: absent pages as folios of one page."""
-        for page in range(start // PAGE, ceil_div(end, PAGE)):
-            folio = self._by_page.get(page)
-            if folio is None:
-                folio = self.add(page, 0)
-                folio.state = self.iomap and folio.count > 1
-            folio.uptodate = folio.all

@@ -21,6 +21,7 @@ from model.mmap import tagged_store
 from model.mount import Mount
 from model.observe import content_of, observe
 from model.placement import Placer
+from model.readahead import read_pages
 from model.second_table import HANDLERS as SECOND_TABLE
 from model.seek import readahead_decides
 from model.shutdown import Durable
@@ -166,7 +167,7 @@ def _read(mount: Mount, op: ops.Read) -> Result:
     inode = mount.file(op.file)
     count = max(min(op.len, inode.size - op.off), 0)
     if count:
-        inode.cache.read(op.off, min(op.off + count, inode.size))
+        read_pages(inode, op.off, op.len)
         inode.cache.was_read = True
     return hashlib.md5(inode.content.read(op.off, count)).hexdigest()
 

@@ -65,6 +65,7 @@ def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
     ended = _map_all(inode, needy)
     for folio in folios:
         cache.clean(folio, folio.all)
+        folio.marked = False
         folio.delay &= ~mask(0, max(inode.eof_block - cache.first_block(folio), 0))
     reached = folios[-1].end if folios else dirty[0].start
     if len(folios) < len(dirty) and _clean_past_eof(inode, dirty[len(folios)], needy):

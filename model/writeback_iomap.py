@@ -33,6 +33,7 @@ def iomap_writepages(inode: Inode, start: int = 0, end: int | None = None) -> No
                 else:
                     done.append((first + low, stop))
         cache.clean(folio, folio.all)
+        folio.marked = False
         folio.state = folio.count > 1
     _end_io(inode, done)
 

@@ -1,0 +1,85 @@
+"""Reading ahead decides how large folios are, and a store maps a whole folio.
+
+The numbers are worked out by hand from mm/readahead.c; the recorded programs `rand17` and
+`swarm30047` show the first rule on real kernels.
+"""
+
+from __future__ import annotations
+
+from modelled import chosen, disagreements, run, states
+
+from harness.recording import recorded_by
+from model import Behaviour
+
+KIB = 1024
+DIRTY = "truncate a 160k; pwrite a 40k 12k"
+
+
+def delayed(line: str, **switches: object) -> list[tuple[int, int]]:
+    """Extents of `a` at the end, `(start, end)` in KiB."""
+    last = run(line, "4k@delalloc", iomap=False, **switches).steps[-1]
+    return [(start // KIB, (start + length) // KIB) for start, length, _ in states(last)]
+
+
+def test_a_fault_reads_single_pages() -> None:
+    assert delayed("truncate a 160k; mwrite a 68k 1") == [(68, 72)]
+
+
+def test_a_read_reads_single_pages_at_first() -> None:
+    assert delayed("truncate a 160k; pread a 0 4k; mwrite a 8k 1") == [(8, 12)]
+
+
+def test_the_second_read_in_sequence_reads_ahead_in_larger_folios() -> None:
+    """One page asked for: a window of 4 with its second page marked; there the next window
+    begins, of 16 pages in folios of 4."""
+    line = "truncate a 160k; pread a 0 4k; pread a 4k 4k; mwrite a 20k 1"
+    assert delayed(line) == [(16, 32)]
+
+
+def test_without_large_folios_there_are_single_pages_only() -> None:
+    line = "truncate a 160k; pread a 0 4k; pread a 4k 4k; mwrite a 20k 1"
+    assert delayed(line, max_folio=4096) == [(20, 24)]
+
+
+def test_dropping_caches_marks_dirty_pages_and_a_read_of_them_reads_ahead() -> None:
+    """The mark for reclaim is the mark of a window: from the first page that is missing on,
+    folios of up to 4 pages."""
+    line = f"{DIRTY}; drop_caches; pread a 48k 4k; mwrite a 68k 1"
+    assert delayed(line) == [(40, 52), (64, 80)]
+    assert delayed(f"{DIRTY}; pread a 48k 4k; mwrite a 68k 1") == [(40, 52), (68, 72)]
+
+
+def test_a_store_to_such_a_page_reads_ahead_too_and_takes_the_mark_off() -> None:
+    line = f"{DIRTY}; drop_caches; mwrite a 48k 1; mwrite a 68k 1"
+    assert delayed(line) == [(40, 52), (64, 80)]
+    line = f"{DIRTY}; drop_caches; mwrite a 48k 1; pread a 48k 4k; mwrite a 84k 1"
+    assert delayed(line) == [(40, 52), (84, 88)]
+
+
+def test_writeback_takes_the_mark_off() -> None:
+    synced = f"{DIRTY}; drop_caches; fsync a; pread a 48k 4k; mwrite a 68k 1; pwrite a 80k 4k"
+    assert delayed(synced) == [(40, 52), (68, 72), (80, 84)]
+
+
+def test_a_fault_on_a_marked_page_reads_ahead_as_well() -> None:
+    """With a window of 32 pages the one around page 128 ends at 143, page 136 is marked."""
+    line = "truncate a 1m; mwrite a 512k 1; mwrite a 544k 1; mwrite a 580k 1"
+    assert delayed(line, readahead=128 * KIB) == [(512, 516), (544, 548), (576, 592)]
+    assert delayed(line) == [(512, 516), (544, 548), (580, 584)]
+
+
+def test_recorded_programs_with_folios_that_were_read_ahead() -> None:
+    for name, part in (
+        ("bh-rand", "rand17@bigalloc16k@nodelalloc"),
+        ("iomap-rand", "rand17@bigalloc16k@nodelalloc"),
+        ("iomap-swarm", "swarm30047@"),
+    ):
+        kernel = recorded_by(name)
+        behaviour = Behaviour.of_release(
+            kernel.release,
+            iomap=kernel.iomap,
+            cyclic_sync=kernel.flusher_first,
+            quirks=frozenset({"efault_beyond_eof_moves_size"}),
+        )
+        for trace in chosen(name, part):
+            assert disagreements(trace, behaviour) == []
