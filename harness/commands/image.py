@@ -1,4 +1,5 @@
-"""`ext4diff image`: what is in an ext4 image, where two differ, what is wrong with one."""
+"""`ext4diff image`: what is in an ext4 image, where two differ, what is wrong with one; and
+the one that the model expects."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from model.image.filesystem import Filesystem
 
 __all__ = ["add", "run"]
 
-HELP = "show an ext4 image, compare two, or check one"
+HELP = "show an ext4 image, compare two, check one, or write the one that the model expects"
 _SHORT = 60
 
 
