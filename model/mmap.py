@@ -45,7 +45,6 @@ def page_mkwrite(inode: Inode, folio: Folio) -> None:
     except OpError:
         raise OpError("SIGBUS") from None
     end = min(folio.end, round_up(inode.size, sb.block_size))
-    folio.marked = False
     if inode.iomap:
         iomap_page_mkwrite(inode, folio)
         return
