@@ -37,10 +37,13 @@ def parts_of(places: Iterable[Place], ratio: int) -> set[int]:
 def claim_known(inode: Inode, space: Space) -> list[Place]:
     """Take the clusters of which the model knows the place; returns them in the file's order.
 
-    Raises `NotModelledError` if something is delayed, `ImageError` if two want one cluster.
+    Raises `NotModelledError` if something is delayed or dirty, `ImageError` if two want
+    one cluster.
     """
     if any(run.state == DELAYED for run in inode.es):
         raise NotModelledError(f"an image while blocks of {inode.name} are delayed: sync first")
+    if inode.cache.dirty_starts or inode.size != inode.disksize:
+        raise NotModelledError(f"an image while {inode.name} is not written back: sync first")
     _compare(inode, space)
     if inode.extents and inode.tree_unknown is None:
         slots = [Slot(*extent) for extent in inode.tree.extents()]
