@@ -147,30 +147,6 @@ def test_a_failed_open_leaves_no_descriptor_behind(context: Context, tmp_path: P
     assert context.files.opened("d") is None
 
 
-@pytest.mark.parametrize("error", [None, OSError(5, "Input/output error")])
-def test_sync_is_of_the_one_file_system_and_reports_no_error(
-    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError | None
-) -> None:
-    """sync(2) wakes the flusher thread too, whose writeback races with the caller's."""
-    asked: list[str] = []
-
-    def syncfs(path: str) -> None:
-        asked.append(path)
-        if error is not None:
-            raise error
-
-    monkeypatch.setattr(libc, "syncfs", syncfs)
-    monkeypatch.setattr(os, "sync", lambda: pytest.fail("sync(2) was called"))
-    assert run(context, "sync") == 0
-    assert asked == [str(tmp_path)]
-
-
-def test_a_file_system_is_synced_by_a_directory_in_it() -> None:
-    libc.syncfs("/dev/shm")
-    with pytest.raises(FileNotFoundError):
-        libc.syncfs("/absent")
-
-
 def test_one_errno_has_one_name() -> None:
     assert errno_name(OSError(95, "")) == "ENOTSUP"
     assert errno_name(OSError(11, "")) == "EAGAIN"

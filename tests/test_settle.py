@@ -41,6 +41,18 @@ FIRST = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
 LAST = os.SCHED_IDLE | os.SCHED_RESET_ON_FORK
 
 
+def test_starved_kernel_threads_get_no_time_of_their_own(tmp_path: Path) -> None:
+    """The fair server is what let the flusher in while sync(2) was at its start."""
+    throttling = tmp_path / "proc/sys/kernel/sched_rt_runtime_us"
+    server = tmp_path / "debug/sched/fair_server/cpu0/runtime"
+    for path in (throttling, server):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    settle.never_preempt(str(tmp_path / "debug"), str(tmp_path / "proc"))
+    assert (throttling.read_text(), server.read_text()) == ("-1", "0")
+    settle.never_preempt(str(tmp_path / "none"), str(tmp_path / "none"))
+
+
 def test_operations_run_before_kernel_threads(watched: Watched) -> None:
     assert watched.policies == [FIRST]
     watched.settler.settle()

@@ -176,8 +176,7 @@ class SyncRange(RangeOp, frozen=True, tag="sync_range"):
 
 
 class Sync(Op, frozen=True, tag="sync"):
-    """Write back the file system and wait: `syncfs(2)`, without its result, which `sync(2)`
-    has not; that one also wakes the flusher thread, and the two passes race."""
+    """`sync(2)`."""
 
     WORD = "sync"
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .context import Operation, Outcome
 
-__all__ = ["OPERATIONS", "execute", "sync"]
+__all__ = ["OPERATIONS", "execute"]
 
 FALLOCATE_MODES = {
     "falloc": 0,
@@ -71,21 +71,8 @@ def _sync_range(context: Context, op: Operation) -> Outcome:
     return libc.sync_file_range(fd, op["off"], op["len"], SYNC_RANGE_WAIT_WRITE_WAIT)
 
 
-def sync(root: str) -> None:
-    """Write back the file system at `root` and wait; errors go unreported, as by sync(2).
-
-    sync(2) itself also wakes the flusher thread (`wakeup_flusher_threads`), whose pass
-    begins where the last one ended in a file, and which of the two comes first is left to
-    chance. syncfs(2) has one order (`sync_filesystem`).
-    """
-    try:  # noqa: SIM105 - importing contextlib costs boot time
-        libc.syncfs(root)
-    except OSError:  # EIO after a shutdown
-        pass
-
-
-def _sync(context: Context, _op: Operation) -> Outcome:
-    sync(context.files.root)
+def _sync(_context: Context, _op: Operation) -> Outcome:
+    os.sync()
     return 0
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MADV_HUGEPAGE", "MADV_POPULATE_WRITE", "MS_NOATIME", "MS_REMOUNT", "Buffer",
     "delete_module", "fallocate", "finit_module", "fsconfig_flag", "fsopen", "memset",
-    "mount", "pwrite_at", "pwritev_at", "set_quota", "sync_file_range", "syncfs", "umount",
+    "mount", "pwrite_at", "pwritev_at", "set_quota", "sync_file_range", "umount",
 ]  # fmt: skip
 
 MS_REMOUNT = 32
@@ -47,7 +47,6 @@ _libc.pwritev.restype = _long
 _libc.pwritev.argtypes = (_int, _pointer, _int, _long)
 _libc.fallocate.argtypes = (_int, _int, _long, _long)
 _libc.sync_file_range.argtypes = (_int, _long, _long, ctypes.c_uint)
-_libc.syncfs.argtypes = (_int,)
 _libc.mount.argtypes = (_string, _string, _string, ctypes.c_ulong, _string)
 _libc.umount2.argtypes = (_string, _int)
 _libc.quotactl.argtypes = (_int, _string, _int, _pointer)
@@ -133,15 +132,6 @@ def fallocate(fd: int, mode: int, offset: int, length: int) -> int:
 def sync_file_range(fd: int, offset: int, length: int, flags: int) -> int:
     """`sync_file_range(2)`."""
     return _checked(_libc.sync_file_range(fd, offset, length, flags))
-
-
-def syncfs(path: str) -> None:
-    """`syncfs(2)` on the file system that the directory `path` is in."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _checked(_libc.syncfs(fd))
-    finally:
-        os.close(fd)
 
 
 def mount(source: str, target: str, kind: str, flags: int, options: str) -> None:

@@ -16,7 +16,7 @@ from .context import errno_name
 from .kernel_log import KernelLog
 from .mounted import MountError
 from .session import ROOT, Instruments, run_workload
-from .settle import Settler
+from .settle import Settler, never_preempt
 from .tracing import Tracer
 
 TYPE_CHECKING = False
@@ -41,6 +41,7 @@ def main() -> None:
     setup.load_modules("block")
     port = os.open(setup.find_port(PORT), os.O_RDWR | os.O_CLOEXEC)
     setup.set_writeback_on_demand()
+    never_preempt()
     os.makedirs(ROOT, exist_ok=True)
     agent = Agent(port, Instruments(Tracer(), KernelLog(), Settler("vda")))
     agent.hello(time.monotonic() - began)

@@ -6,8 +6,10 @@ when it died: `start`, then one `step` each, `phase` before each part of the end
 
 from __future__ import annotations
 
+import os
+
 from .context import Context, errno_name
-from .execute import execute, sync
+from .execute import execute
 from .kernel_log import KernelLog
 from .mounted import Mounted
 from .observe import contents, names_by_inode
@@ -91,7 +93,7 @@ def _run_steps(
 def _final(mounted: Mounted, tell: Callable[[Row], None], shut_down: bool) -> Row:
     final: Row = {"trouble": []}
     tell({"phase": "sync"})
-    sync(mounted.root)
+    os.sync()
     with open("/proc/sys/vm/drop_caches", "w") as file:
         file.write("3")
     tell({"phase": "read after drop_caches"})

@@ -6,8 +6,12 @@ extents runs in a worker afterwards. Whether an observation saw the one or the o
 would be left to chance.
 
 During an operation the agent runs under SCHED_FIFO, so that no kernel thread preempts it:
-they run while it waits. Otherwise what an operation starts and does not wait for may or may
-not be over when it goes on. After the operation the agent is the least important process
+they run while it waits. Otherwise the writeback that sync(2) wakes first
+(`wakeup_flusher_threads`, which starts in the middle of a file) races with the one that it
+waits for (`sync_inodes_sb`). SCHED_FIFO alone is not enough: the kernel gives ordinary
+tasks their time back when they have starved for about a second (the fair server, before
+6.12 RT throttling), and on a busy host the guest is not run for that long now and then. So
+`never_preempt` switches that off. After the operation the agent is the least important process
 of the only CPU until nothing else runs and no request is under way.
 """
 
@@ -16,13 +20,32 @@ from __future__ import annotations
 import os
 import time
 
-__all__ = ["Settler"]
+__all__ = ["Settler", "never_preempt"]
 
 _QUIET_LOOKS = 2
 """Looks in a row that must find no request under way: one may lead to the next."""
 _PAUSE = 0.0002
 _LONGEST = 20.0
 """Seconds after which the wait ends anyhow; the observation then shows what it shows."""
+
+
+def never_preempt(debugfs: str = "/sys/kernel/debug", proc: str = "/proc") -> None:
+    """Take from the kernel what lets ordinary tasks preempt SCHED_FIFO.
+
+    Kernels that were built without debugfs, or without one of the servers, keep it.
+    """
+    switches = [(f"{proc}/sys/kernel/sched_rt_runtime_us", "-1")]
+    for server in ("fair_server", "ext_server"):
+        switches.append((f"{debugfs}/sched/{server}/cpu0/runtime", "0"))
+    for path, value in switches:
+        try:
+            fd = os.open(path, os.O_WRONLY)
+        except FileNotFoundError:
+            continue
+        try:
+            os.write(fd, value.encode())
+        finally:
+            os.close(fd)
 
 
 class Settler:
