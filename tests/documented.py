@@ -10,6 +10,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
+import pytest
 from modelled import RECORDINGS
 
 from harness.recording import geometry_of, raw_lines, recorded_by, trace_of
@@ -21,7 +22,9 @@ from workloads.program import Program
 from workloads.syntax import parse_line, workloads
 from workloads.workload import Workload
 
-__all__ = ["DOCS", "MODEL", "PROGRAMS", "Example", "Ran", "exists", "known", "run", "run_usual"]
+__all__ = [
+    "DOCS", "MODEL", "PROGRAMS", "Example", "Ran", "disable", "exists", "known", "run", "run_usual",
+]  # fmt: skip
 
 ROOT = Path(__file__).parent.parent
 DOCS, MODEL = ROOT / "docs", ROOT / "model"
@@ -57,6 +60,28 @@ def exists(name: str) -> bool:
     for part in parts:
         thing = getattr(thing, part, None)
     return thing is not None
+
+
+def disable(name: str, patch: pytest.MonkeyPatch) -> None:
+    """Let a function of model/ do nothing and return None, wherever it was imported."""
+    module, *parts, last = name.split(".")
+    holder: Any = importlib.import_module(f"model.{module}")
+    for part in parts:
+        holder = getattr(holder, part)
+    old = vars(holder)[last]
+
+    def nothing(*_: object, **__: object) -> None:
+        return None
+
+    new: object = nothing
+    if isinstance(old, property):
+        new = property(nothing)
+    elif isinstance(old, classmethod):
+        new = classmethod(nothing)
+    holders = [holder] if parts else [m for n, m in sys.modules.items() if n.startswith("model.")]
+    for place in holders:
+        if vars(place).get(last) is old:
+            patch.setattr(place, last, new)
 
 
 def known(example: Example) -> bool:

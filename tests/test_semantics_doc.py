@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 import pytest
-from documented import DOCS, MODEL, PROGRAMS, Example, exists, known, run, run_usual
+from documented import DOCS, MODEL, PROGRAMS, Example, disable, exists, known, run, run_usual
 
 from harness.trace import FileObservation, Observation
 from model import QUIRKS, Behaviour
@@ -144,6 +144,33 @@ def test_workloads_exercise_their_rule(rule: Rule) -> None:
     assert [e.text for e, one in ran.items() if not named & one.functions] == []
     assert named - frozenset().union(*(one.functions for one in ran.values())) == set()
     assert set(rule.reports) - frozenset().union(*(one.reports for one in ran.values())) == set()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [rule for rule in RULES if not rule.name.startswith(("quirk.", "switch."))],
+    ids=lambda rule: rule.name,
+)
+def test_workloads_notice_when_the_rule_is_gone(
+    rule: Rule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one of the rule's functions doing nothing, the model predicts something else."""
+    blind = [example for example in rule.workloads if not _notices(example, rule, monkeypatch)]
+    assert [example.text for example in blind] == []
+
+
+def _notices(example: Example, rule: Rule, monkeypatch: pytest.MonkeyPatch) -> bool:
+    usual = run_usual(example).traces
+    for name in rule.model:
+        with monkeypatch.context() as patch:
+            disable(name, patch)
+            try:
+                same = run(example).traces == usual
+            except Exception:  # the model fell over, which is noticing too
+                return True
+        if not same:
+            return True
+    return False
 
 
 @pytest.mark.parametrize("quirk", QUIRKS)
