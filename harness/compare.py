@@ -224,6 +224,8 @@ class _Comparison:
             self.skip(None, "final", expected is None, actual is None)
             return
         self.observation(expected.observation, actual.observation)
+        if expected.warnings is not None or actual.warnings is not None:  # else none was awaited
+            self.equal(None, "warnings", expected.warnings, actual.warnings)
         self._contents("dropped", expected.dropped, actual.dropped)
         self._contents("content", expected.content, actual.content)
         self._disk_blocks(expected.disk_blocks, actual.disk_blocks)

@@ -302,3 +302,15 @@ def test_a_mismatch_outweighs_broken_machinery_and_both_outweigh_the_rest(worklo
     assert change(base, broken="x", known=("k",)).outcome is Outcome.BROKEN
     assert change(base, refused="x").outcome is Outcome.NOT_MODELLED
     assert change(base, known=("k",)).outcome is Outcome.KNOWN
+
+
+def test_quota_warnings_that_only_the_kernel_has_are_counted_and_no_mismatch():
+    said = ("uid 1000: block hard limit reached",)
+    quiet = make_trace()
+    warned = make_trace(final=msgspec.structs.replace(quiet.final, warnings=said))
+    other = make_trace(final=msgspec.structs.replace(quiet.final, warnings=()))
+    verdict = compare(quiet, warned)
+    assert verdict.mismatches == ()
+    assert verdict.not_compared == {("warnings", "not seen by model"): 1}
+    assert [m.field for m in compare(other, warned).mismatches] == ["warnings"]
+    assert ("warnings", "not seen by model") not in compare(quiet, quiet).not_compared
