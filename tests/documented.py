@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType
@@ -23,7 +24,7 @@ from workloads.syntax import parse_line, workloads
 from workloads.workload import Workload
 
 __all__ = [
-    "DOCS", "MODEL", "PROGRAMS", "Example", "Ran", "disable", "exists", "known", "run", "run_usual",
+    "DOCS", "MODEL", "PROGRAMS", "Example", "Ran", "exists", "known", "notices", "run", "run_usual",
 ]  # fmt: skip
 
 ROOT = Path(__file__).parent.parent
@@ -62,7 +63,7 @@ def exists(name: str) -> bool:
     return thing is not None
 
 
-def disable(name: str, patch: pytest.MonkeyPatch) -> None:
+def _disable(name: str, patch: pytest.MonkeyPatch) -> None:
     """Let a function of model/ do nothing and return None, wherever it was imported."""
     module, *parts, last = name.split(".")
     holder: Any = importlib.import_module(f"model.{module}")
@@ -104,6 +105,22 @@ def run(example: Example, **switches: Any) -> Ran:
 
 run_usual = cache(run)
 """`run`, once for each example."""
+
+
+def notices(example: Example, functions: Iterable[str], monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the model predicts something else, or falls over, with one of `functions`
+    doing nothing."""
+    usual = run_usual(example).traces
+    for name in functions:
+        with monkeypatch.context() as patch:
+            _disable(name, patch)
+            try:
+                same = run(example).traces == usual
+            except Exception:
+                return True
+        if not same:
+            return True
+    return False
 
 
 def _geometry(image: Image) -> Geometry:

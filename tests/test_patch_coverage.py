@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 import pytest
-from documented import DOCS, Example, exists, known, run_usual
+from documented import DOCS, Example, exists, known, notices, run_usual
 
 TEXT = (DOCS / "patch-coverage.md").read_text()
 
@@ -94,3 +94,11 @@ def test_workloads_reach_what_the_row_names(row: Row) -> None:
     ran = {name: run_usual(Example(name, iomap=True)).functions for name in row.workloads}
     assert [name for name, used in ran.items() if not used & set(row.model)] == []
     assert set(row.model) - frozenset().union(*ran.values()) == set()
+
+
+@BY_ROW
+def test_workloads_notice_when_the_row_is_gone(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a function of the row doing nothing, the model predicts something else."""
+    examples = [Example(name, iomap=True) for name in row.workloads]
+    blind = [e.text for e in examples if not notices(e, row.model, monkeypatch)]
+    assert blind == []

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 import pytest
-from documented import DOCS, MODEL, PROGRAMS, Example, disable, exists, known, run, run_usual
+from documented import DOCS, MODEL, PROGRAMS, Example, exists, known, notices, run, run_usual
 
 from harness.trace import FileObservation, Observation
 from model import QUIRKS, Behaviour
@@ -155,22 +155,8 @@ def test_workloads_notice_when_the_rule_is_gone(
     rule: Rule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With one of the rule's functions doing nothing, the model predicts something else."""
-    blind = [example for example in rule.workloads if not _notices(example, rule, monkeypatch)]
+    blind = [example for example in rule.workloads if not notices(example, rule.model, monkeypatch)]
     assert [example.text for example in blind] == []
-
-
-def _notices(example: Example, rule: Rule, monkeypatch: pytest.MonkeyPatch) -> bool:
-    usual = run_usual(example).traces
-    for name in rule.model:
-        with monkeypatch.context() as patch:
-            disable(name, patch)
-            try:
-                same = run(example).traces == usual
-            except Exception:  # the model fell over, which is noticing too
-                return True
-        if not same:
-            return True
-    return False
 
 
 @pytest.mark.parametrize("quirk", QUIRKS)
