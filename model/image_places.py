@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -14,15 +13,13 @@ from model.units import DELAYED, UNWRITTEN
 if TYPE_CHECKING:
     from model.inode import Inode
 
-__all__ = ["Place", "claim_known", "is_free_choice", "parts_of", "place_rest"]
+__all__ = ["NOWHERE", "Place", "claim_known", "keeps_tree", "parts_of", "place_rest"]
 
 Place = Slot
 """Blocks of a file that are contiguous on the disk and in one state."""
 
-
-def is_free_choice(inode: Inode) -> bool:
-    """Whether nobody told where some of the file's blocks are."""
-    return inode.tree_unknown is not None or any(run.pblk is None for run in inode.es)
+NOWHERE = -1
+"""The place of blocks of which nobody told a place where they can be."""
 
 
 def parts_of(places: Iterable[Place], ratio: int) -> set[int]:
@@ -35,10 +32,12 @@ def parts_of(places: Iterable[Place], ratio: int) -> set[int]:
 
 
 def claim_known(inode: Inode, space: Space) -> list[Place]:
-    """Take the clusters of which the model knows the place; returns them in the file's order.
+    """The file's extents, in its order; their clusters are taken where the model knows them.
 
-    Raises `NotModelledError` if something is delayed or dirty, `ImageError` if two want
-    one cluster.
+    The others get the place `NOWHERE`: where nobody told one, and where the place cannot be,
+    as the model took it for granted when it parted from the kernel (`model.placement`).
+    Raises `NotModelledError` if something is delayed or dirty, `ImageError` if the model's
+    map is not what its tree says.
     """
     if any(run.state == DELAYED for run in inode.es):
         raise NotModelledError(f"an image while blocks of {inode.name} are delayed: sync first")
@@ -49,24 +48,36 @@ def claim_known(inode: Inode, space: Space) -> list[Place]:
         slots = [Slot(*extent) for extent in inode.tree.extents()]
     else:
         slots = [
-            Slot(run.start, run.end - run.start, run.pblk, run.state == UNWRITTEN)
+            Slot(
+                run.start,
+                run.end - run.start,
+                NOWHERE if run.pblk is None else run.pblk,
+                run.state == UNWRITTEN,
+            )
             for run in inode.es
-            if run.pblk is not None
         ]
     for slot in slots:
-        _claim(inode, space, slot)
+        if not _claim(inode, space, slot):
+            slot.pblk = NOWHERE
     return slots
 
 
-def _claim(inode: Inode, space: Space, slot: Place) -> None:
+def _claim(inode: Inode, space: Space, slot: Place) -> bool:
+    """Take the clusters of `slot` if all of them can be the file's."""
     ratio = space.volume.ratio
+    if not space.volume.valid(slot.pblk, slot.length):
+        return False
     if (slot.pblk - space.volume.first_block - slot.first) % ratio:
-        raise space.volume.error(
-            f"file {inode.name}", f"block {slot.first} lies elsewhere in its cluster", slot.pblk
-        )
-    for part in sorted(parts_of([slot], ratio)):
-        at = max(part * ratio, slot.first)
-        space.take(slot.pblk + at - slot.first, (inode.name, part))
+        return False
+    blocks = {
+        part: slot.pblk + max(part * ratio, slot.first) - slot.first
+        for part in parts_of([slot], ratio)
+    }
+    if not all(space.can_take(block, (inode.name, part)) for part, block in blocks.items()):
+        return False
+    for part, block in blocks.items():
+        space.take(block, (inode.name, part))
+    return True
 
 
 def _compare(inode: Inode, space: Space) -> None:
@@ -92,37 +103,44 @@ def _joined(ranges: Iterable[tuple[int, int, bool]]) -> list[tuple[int, int, boo
     return found
 
 
+def keeps_tree(inode: Inode, places: list[Place]) -> bool:
+    """Whether the model knows the tree, and `places` are its extents."""
+    mine = [(extent.lblk, extent.length) for extent in inode.tree.extents()]
+    return inode.tree_unknown is None and mine == [(place.first, place.length) for place in places]
+
+
 def place_rest(inode: Inode, space: Space, known: list[Place]) -> list[Place]:
-    """All of the file's blocks; those of which nobody said where they are get free clusters."""
-    ratio, first = space.volume.ratio, space.volume.first_block
+    """All of the file's extents with places; those `NOWHERE` get free clusters, in one
+    piece if there is room for it."""
+    ratio = space.volume.ratio
     held = {
         part: space.cluster_of(slot.pblk) + part - slot.first // ratio
         for slot in known
+        if slot.pblk != NOWHERE
         for part in parts_of([slot], ratio)
     }
-    found = [dataclasses.replace(slot) for slot in known]
-    for run in inode.es:
-        if run.pblk is not None:
+    found: list[Place] = []
+    for slot in known:
+        if slot.pblk != NOWHERE:
+            found.append(slot)
             continue
-        at = run.start
-        while at < run.end:
-            part = at // ratio
-            stop = min(run.end, (part + 1) * ratio)
-            if part not in held:
-                held[part] = space.cluster_of(space.find((inode.name, part)))
-            block = held[part] * ratio + first + at % ratio
-            _append(found, Slot(at, stop - at, block, run.state == UNWRITTEN))
-            at = stop
-    return sorted(found, key=lambda slot: slot.first)
+        parts = sorted(parts_of([slot], ratio))
+        new = [part for part in parts if part not in held]
+        held.update(zip(new, space.find(inode.name, new), strict=True))
+        found += _pieces(space, slot, held)
+    return found
 
 
-def _append(found: list[Place], slot: Place) -> None:
-    last = found[-1] if found else None
-    if (
-        last is not None
-        and (last.end, last.pblk + last.length) == (slot.first, slot.pblk)
-        and last.unwritten == slot.unwritten
-    ):
-        last.length += slot.length
-    else:
-        found.append(slot)
+def _pieces(space: Space, slot: Place, held: dict[int, int]) -> list[Place]:
+    """`slot`, cut where the clusters that `held` gives its parts do not follow each other."""
+    ratio = space.volume.ratio
+    found: list[Place] = []
+    for part in sorted(parts_of([slot], ratio)):
+        start, end = max(part * ratio, slot.first), min((part + 1) * ratio, slot.end)
+        block = space.first_block_of(held[part]) + start - part * ratio
+        last = found[-1] if found else None
+        if last is not None and last.pblk + last.length == block:
+            last.length += end - start
+        else:
+            found.append(Slot(start, end - start, block, slot.unwritten))
+    return found

@@ -71,14 +71,16 @@ def put_quota(
     want = max(have, mount.sb.quota.file.length)
     if ceil_div(len(data), size) > want or mapping.tree:
         raise volume.error(_OWNER, f"takes more than {want} blocks")
-    for part in range(have, want):
-        slots.append(Slot(part, 1, space.find((_OWNER, part)), unwritten=False))
+    new = list(range(have, want))
+    for part, cluster in zip(new, space.find(_OWNER, new), strict=True):
+        slots.append(Slot(part, 1, space.first_block_of(cluster), unwritten=False))
     for slot in slots:
         piece = data[slot.first * size : slot.end * size].ljust(slot.length * size, b"\0")
         target.put(slot.pblk, piece)
     trees: list[int] = []
     root = extents_as_tree(slots, node_entries(size))
-    block = put_tree(volume, root, inode.seed, partial(_tree_block, space, trees), target)
+    new_block = partial(_tree_block, space, trees)
+    block = put_tree(volume, root, slots, new_block, (target, inode.seed))
     record = inode.record._replace(
         size_lo=max(len(data), inode.size),
         blocks_lo=(want + len(trees)) * (size // SECTOR),
@@ -89,5 +91,6 @@ def put_quota(
 
 
 def _tree_block(space: Space, trees: list[int]) -> int:
-    trees.append(space.find((_OWNER, -1 - len(trees))))
+    cluster = space.find(_OWNER, [-1 - len(trees)])[0]
+    trees.append(space.first_block_of(cluster))
     return trees[-1]

@@ -12,7 +12,7 @@ from model.image.layout import EXTENT, EXTENT_HEADER
 from model.image.volume import Volume
 from model.image.write_target import Target
 
-__all__ = ["extents_as_tree", "put_tree"]
+__all__ = ["extents_as_tree", "put_tree", "split_extents"]
 
 _INDEX = struct.Struct("<IIHH")
 _ROOT_SIZE = 60
@@ -25,29 +25,32 @@ def _depth(node: Branch | Leaf) -> int:
     return depth
 
 
-def _extent(slot: Slot) -> bytes:
+def _extent(slot: Slot, block: int) -> bytes:
     length = slot.length + (UNWRITTEN_OVER if slot.unwritten else 0)
-    return EXTENT.pack(slot.first, length, slot.pblk >> 32, slot.pblk & 0xFFFFFFFF)
+    return EXTENT.pack(slot.first, length, block >> 32, block & 0xFFFFFFFF)
 
 
 def put_tree(
     volume: Volume,
     root: Branch | Leaf,
-    seed: int,
+    places: list[Slot],
     new_block: Callable[[], int],
-    target: Target,
+    out: tuple[Target, int],
 ) -> bytes:
     """Write the nodes below `root` to blocks that `new_block` gives; returns the root.
 
-    `seed` is what the checksums of the inode's blocks start from.
+    The extents lie where `places` says, whatever the tree does. `out` is the target and
+    what the checksums of the inode's blocks start from.
     """
+    target, seed = out
+    where = {slot.first: slot.pblk for slot in places}
 
     def packed(node: Branch | Leaf, size: int) -> bytes:
         entries = (size - EXTENT_HEADER.size) // EXTENT.size
         if isinstance(node, Branch):
             body = b"".join(below(index) for index in node.slots)
         else:
-            body = b"".join(_extent(slot) for slot in node.slots)
+            body = b"".join(_extent(slot, where[slot.first]) for slot in node.slots)
         header = EXTENT_HEADER.pack(EXTENT_MAGIC, len(node.slots), entries, _depth(node), 0)
         return (header + body).ljust(size, b"\0")
 
@@ -70,7 +73,7 @@ def extents_as_tree(slots: list[Slot], capacity: int) -> Branch | Leaf:
 
     `capacity` is the number of entries of a tree block.
     """
-    whole = [part for slot in slots for part in _split(slot)]
+    whole = split_extents(slots)
     if len(whole) <= ROOT_ENTRIES:
         return Leaf(whole, ROOT_ENTRIES)
     level: list[Branch | Leaf] = [
@@ -88,9 +91,19 @@ def _index(node: Branch | Leaf) -> Index:
     return Index(node.slots[0].first, node)
 
 
-def _split(slot: Slot) -> list[Slot]:
-    longest = MAX_UNWRITTEN if slot.unwritten else MAX_WRITTEN
+def split_extents(slots: list[Slot]) -> list[Slot]:
+    """`slots`, cut to what one extent can hold."""
     return [
-        Slot(slot.first + at, min(longest, slot.length - at), slot.pblk + at, slot.unwritten)
-        for at in range(0, slot.length, longest)
+        Slot(
+            slot.first + at,
+            min(_longest(slot), slot.length - at),
+            slot.pblk + at,
+            slot.unwritten,
+        )
+        for slot in slots
+        for at in range(0, slot.length, _longest(slot))
     ]
+
+
+def _longest(slot: Slot) -> int:
+    return MAX_UNWRITTEN if slot.unwritten else MAX_WRITTEN

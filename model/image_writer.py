@@ -32,9 +32,9 @@ from model.image.write_indirect import put_block_map
 from model.image.write_inode import IN_RECORD, NewInode, inode_seed, pack_inode, sealed
 from model.image.write_space import Space
 from model.image.write_target import Target, copied
-from model.image_places import Place, claim_known, is_free_choice, parts_of, place_rest
+from model.image_places import NOWHERE, Place, claim_known, keeps_tree, parts_of, place_rest
 from model.image_quota import check_quota, put_quota
-from model.image_tree import extents_as_tree, put_tree
+from model.image_tree import extents_as_tree, put_tree, split_extents
 
 if TYPE_CHECKING:
     from model.inode import Inode
@@ -52,11 +52,12 @@ _PARENT = 4  # bytes of an inline directory before its entries
 class Written(msgspec.Struct, frozen=True):
     """What of an image is the writer's choice.
 
-    `placed` are the files with data whose place nobody told; their extent trees, and so
-    their i_blocks, need not be a kernel's.
+    `placed` are the files with data of which nobody told a place where it can be; `rebuilt`
+    are those of them whose extent tree, and so their i_blocks, need not be a kernel's.
     """
 
     placed: tuple[str, ...] = ()
+    rebuilt: tuple[str, ...] = ()
 
 
 def write_image(mount: Mount, base: Path | bytes, target: Path) -> Written:
@@ -100,12 +101,19 @@ class _Writer:
         self.before = Space(fs.volume, fs.groups)
         self.space = Space(fs.volume, fs.groups)
         self.sectors: dict[str, int] = {}
+        self.rebuilt: set[str] = set()
 
     def write(self) -> Written:
         files = self.mount.files
         # What the kernel placed comes first: nothing else may take it away.
         known = {name: claim_known(inode, self.space) for name, inode in files.items()}
         places = {name: place_rest(inode, self.space, known[name]) for name, inode in files.items()}
+        homeless = {name for name in files if any(place.pblk == NOWHERE for place in known[name])}
+        self.rebuilt = {
+            name
+            for name, inode in files.items()
+            if inode.extents and not keeps_tree(inode, places[name])
+        }
         numbers = {}
         for name, inode in files.items():
             numbers[name.encode()] = self.space.new_inode()
@@ -118,14 +126,15 @@ class _Writer:
         self._check_free()
         put_groups(self.volume, self.fs.groups, self.before, self.space, self.target)
         put_superblock(self.volume, self.space, self.target)
-        return Written(tuple(name for name, inode in files.items() if is_free_choice(inode)))
+        return Written(
+            tuple(name for name in files if name in self.rebuilt or name in homeless),
+            tuple(name for name in files if name in self.rebuilt),
+        )
 
     def _check_free(self) -> None:
         """What the image has left is what the model counts, if it knows all trees."""
         sb = self.mount.sb
-        if sb.space_unknown is not None or any(
-            inode.tree_unknown is not None for inode in self.mount.files.values()
-        ):
+        if sb.space_unknown is not None or self.rebuilt:
             return
         groups = range(self.volume.groups_count)
         free = sum(self.space.free_clusters(group) for group in groups)
@@ -176,7 +185,7 @@ class _Writer:
             block = self._block_map(inode, places, trees)
         parts = parts_of(places, self.volume.ratio)
         sectors = (len(parts) + len(trees)) * (self.volume.cluster_size // SECTOR)
-        if inode.tree_unknown is None and sectors != inode.disk_sectors:
+        if inode.name not in self.rebuilt and sectors != inode.disk_sectors:
             reason = f"the model counts {inode.disk_sectors} sectors, the image has {sectors}"
             raise ImageError(self.volume.name, f"file {inode.name}", reason)
         return NewInode(
@@ -186,19 +195,20 @@ class _Writer:
 
     def _new_tree_block(self, inode: Inode, trees: list[int]) -> int:
         """A block of its own cluster for the file's tree."""
-        block = self.space.find((inode.name, -1 - len(trees)))
-        trees.append(block)
-        return block
+        cluster = self.space.find(inode.name, [-1 - len(trees)])[0]
+        trees.append(self.space.first_block_of(cluster))
+        return trees[-1]
 
     def _extent_root(
         self, inode: Inode, number: int, places: list[Place], trees: list[int]
     ) -> bytes:
         root = inode.tree.root
-        if inode.tree_unknown is not None:
+        if inode.name in self.rebuilt:
+            places = split_extents(places)
             root = extents_as_tree(places, node_entries(self.volume.block_size))
         seed = inode_seed(self.volume, number)
         new_block = partial(self._new_tree_block, inode, trees)
-        return put_tree(self.volume, root, seed, new_block, self.target)
+        return put_tree(self.volume, root, places, new_block, (self.target, seed))
 
     def _block_map(self, inode: Inode, places: list[Place], trees: list[int]) -> bytes:
         where = {slot.first + at: slot.pblk + at for slot in places for at in range(slot.length)}

@@ -79,14 +79,11 @@ def test_a_mismatch_keeps_the_models_image(tmp_path, out):
 
 
 def test_the_readme_says_why_there_is_no_image(tmp_path):
-    workload = make_workload("pwrite a 0 10000; pwrite b 0 1")
-    model = ModelSide()
-    clash = {"a": PLACES, "b": PLACES}
-    expected = model.run(workload, (clash, clash, clash), frozenset())
-    text = model.save_image(tmp_path, expected)
-    assert text.startswith("There is no expected.img.gz")
-    assert "a block is used by file a" in text
-    assert list(tmp_path.iterdir()) == []
+    names = "; ".join(f"pwrite {'n' * 80}{number} 0 0" for number in range(12))
+    text = kept(tmp_path, make_workload(names, "1k@delalloc"))
+    assert "There is no expected.img.gz" in text
+    assert "root directory would need another block" in text
+    assert not [path for path in tmp_path.iterdir() if "img" in path.name]
 
 
 def test_a_trace_of_another_run_gets_no_image(tmp_path):

@@ -15,12 +15,14 @@ from harness.image.canonical import Canonical, canonical
 from harness.image.check import check
 from harness.trace import Extent, FileObservation, Placement, State, Trace
 from model import Behaviour, Model
+from model.extent_status import Run
 from model.file_write import buffered_write
 from model.image.errors import ImageError
 from model.image.filesystem import Filesystem
 from model.image_writer import write_image
 from model.mount import Mount
 from model.source import Source
+from model.units import UNWRITTEN
 from vm import mkfs
 from vm.host_tools import ensure_host_tools, find_program
 from workloads.files import catalogue
@@ -182,12 +184,12 @@ def test_the_extent_tree_is_the_models_node_for_node(bases, out, config):
 
 
 def test_a_file_of_which_nobody_knows_the_tree_gets_the_smallest(bases, out):
-    parts = "; ".join(f"pwrite a {at * 8192} 1024" for at in range(1500))
+    parts = "; ".join(f"pwrite a {at * 8192} 1024" for at in range(600))
     workload = make_workload(parts, "1k@delalloc")
     assert write_image(finished(bases, workload), bases(workload.config.image), out).placed == (
         "a",
     )
-    assert form(out).shapes["/a"].tree_blocks == 19
+    assert form(out).shapes["/a"].tree_blocks == 8 + 1
 
 
 def test_owners_and_flags_are_there(bases, out):
@@ -262,29 +264,66 @@ def test_undefined_content_is_refused(bases, out):
     assert list(out.parent.iterdir()) == []
 
 
-def test_two_files_in_one_block_are_refused(bases, out):
-    workload = make_workload("pwrite a 0 4096; pwrite b 0 4096")
+# --- places that cannot be ----------------------------------------------------------------
+
+
+def test_of_two_files_in_one_block_the_second_goes_elsewhere(bases, out):
+    workload = make_workload("pwrite a 0 4096; pwrite b 0 9000")
     placement = far(("a", 40 << 20), ("b", 40 << 20), count=3)
     mount = finished(bases, workload, placement)
-    with pytest.raises(ImageError, match=r"file b \(block 10240\): a block is used by file a"):
-        write_image(mount, bases(workload.config.image), out)
+    written = write_image(mount, bases(workload.config.image), out)
+    assert (written.placed, written.rebuilt) == (("b",), ())
+    form(out)
+    assert dumped(out, "b") == mount.files["b"].content.read(0, 9000)
+    with Filesystem.open(out) as fs:
+        assert [e.physical for e in fs.mapping(fs.inode(12)).extents] == [10240]
 
 
-@pytest.mark.parametrize(
-    ("at", "why"), [(0, "outside"), (4096, "the file system itself"), (1 << 31, "outside")]
-)
-def test_a_place_that_no_file_can_have_is_refused(bases, out, at, why):
-    workload = make_workload("pwrite a 0 4096")
-    mount = finished(bases, workload, far(("a", at), count=2))
-    with pytest.raises(ImageError, match=why):
-        write_image(mount, bases(workload.config.image), out)
+@pytest.mark.parametrize("at", [0, 4096, 1 << 31, (1 << 62) * 4096])
+@pytest.mark.parametrize("config", ["4k@delalloc", "bigalloc16k@delalloc"])
+def test_blocks_where_no_file_can_be_go_elsewhere_and_keep_their_tree(bases, out, at, config):
+    parts = "; ".join(f"pwrite a {at * 65536} 20000; falloc a {at * 65536 + 20480} 4096"
+                      for at in range(6))  # fmt: skip
+    workload = make_workload(parts, config)
+    mount = finished(bases, workload, far(("a", at), count=len(workload.ops) + 1))
+    written = write_image(mount, bases(workload.config.image), out)
+    assert (written.placed, written.rebuilt) == (("a",), ())
+    whole, inode = form(out), mount.files["a"]
+    assert whole.shapes["/a"].tree_blocks == inode.tree.blocks() == 1
+    assert whole.files["/a"].blocks == inode.disk_sectors
+    assert dumped(out, "a") == inode.content.read(0, inode.size)
 
 
-def test_a_place_elsewhere_in_its_cluster_is_refused(bases, out):
+def test_a_place_elsewhere_in_its_cluster_is_not_used(bases, out):
     workload = make_workload("pwrite a 0 4096", "bigalloc16k@delalloc")
     mount = finished(bases, workload, far(("a", (40 << 20) + 4096), count=2))
-    with pytest.raises(ImageError, match="elsewhere in its cluster"):
-        write_image(mount, bases(workload.config.image), out)
+    assert write_image(mount, bases(workload.config.image), out).placed == ("a",)
+    form(out)
+
+
+def test_a_file_without_room_in_one_piece_gets_another_tree(bases, out):
+    """Every second block of the disk is taken, so that an extent must be cut."""
+    first = 14 << 20
+    spots = tuple(Extent(at * 4096, 4096, State.WRITTEN, first + at * 8192) for at in range(6300))
+    workload = make_workload("falloc a 0 25804800; pwrite b 0 20480000")
+    where = {"a": spots, "b": (Extent(0, 1 << 30, State.WRITTEN, 1 << 40),)}
+    mount = finished(bases, workload, (where, where, where))
+    written = write_image(mount, bases(workload.config.image), out)
+    assert (written.placed, written.rebuilt) == (("b",), ("b",))
+    whole = form(out)
+    assert whole.shapes["/b"].extents > len(mount.files["b"].tree.extents())
+    assert dumped(out, "b") == mount.files["b"].content.read(0, 20480000)
+
+
+def test_a_disk_without_room_is_an_error(bases, out):
+    mount = finished(bases, make_workload("pwrite a 0 8192"))
+    mount.files["a"].es.set(Run(2, 20000, UNWRITTEN))
+    with pytest.raises(ImageError, match="no cluster is free"):
+        write_image(mount, bases(IMAGES["4k"]), out)
+    assert list(out.parent.iterdir()) == []
+
+
+# --- contradictions -----------------------------------------------------------------------
 
 
 def test_counters_that_disagree_are_refused(bases, out):

@@ -34,33 +34,45 @@ class Space:
         """The first block of `cluster`."""
         return cluster * self.volume.ratio + self.volume.first_block
 
-    def take(self, block: int, owner: tuple[str, int]) -> None:
-        """Mark the cluster of `block` as used for `owner`: a file and its cluster in it.
-
-        Raises `ImageError` if it is outside, or used for something else.
-        """
-        if not self.volume.valid(block):
-            raise self.volume.error(f"file {owner[0]}", "a block lies outside", block)
+    def can_take(self, block: int, owner: tuple[str, int]) -> bool:
+        """Whether the cluster of `block` is free, or `owner`'s already."""
         cluster = self.cluster_of(block)
-        held = self.owners.get(cluster)
-        if held == owner:
-            return
+        if cluster in self.owners:
+            return self.owners[cluster] == owner
         group, bit = divmod(cluster, self.volume.sb.clusters_per_group)
-        if held is not None or self.clusters[group] >> bit & 1:
-            by = f"file {held[0]}" if held else "the file system itself or a file of it"
-            raise self.volume.error(f"file {owner[0]}", f"a block is used by {by}", block)
+        return not self.clusters[group] >> bit & 1
+
+    def take(self, block: int, owner: tuple[str, int]) -> None:
+        """Mark the cluster of `block` as used for `owner`: a file and its cluster in it."""
+        cluster = self.cluster_of(block)
+        group, bit = divmod(cluster, self.volume.sb.clusters_per_group)
         self.clusters[group] |= 1 << bit
         self.owners[cluster] = owner
 
-    def find(self, owner: tuple[str, int]) -> int:
-        """Take the first free cluster for `owner`; returns its first block."""
+    def find(self, name: str, parts: list[int]) -> list[int]:
+        """Take free clusters for `parts` of the file `name`, in one piece if that is possible.
+
+        Raises `ImageError` if there are not enough.
+        """
+        found = self._run(len(parts)) or [self._run(1)[0] for _ in parts]
+        for part, cluster in zip(parts, found, strict=True):
+            self.owners[cluster] = (name, part)
+        return found
+
+    def _run(self, count: int) -> list[int]:
+        """Mark the first `count` free clusters that follow each other in a group; none if
+        there is no such place. Raises `ImageError` if not even one is free."""
+        if count == 0:
+            return []
         for group, used in enumerate(self.clusters):
-            bit = (~used & (used + 1)).bit_length() - 1
-            if bit < self.volume.clusters_in(group):
-                block = self.first_block_of(group * self.volume.sb.clusters_per_group + bit)
-                self.take(block, owner)
-                return block
-        raise self.volume.error(_ROOM, "no cluster is free")
+            bit = _first_run(~used & (1 << self.volume.clusters_in(group)) - 1, count)
+            if bit >= 0:
+                self.clusters[group] |= (1 << count) - 1 << bit
+                first = group * self.volume.sb.clusters_per_group + bit
+                return list(range(first, first + count))
+        if count == 1:
+            raise self.volume.error(_ROOM, "no cluster is free")
+        return []
 
     def free_clusters(self, group: int) -> int:
         """Clusters of `group` that are free."""
@@ -83,6 +95,16 @@ class Space:
     def free_inodes(self, group: int) -> int:
         """Inodes of `group` that are free."""
         return self.volume.sb.inodes_per_group - self.inodes[group].bit_count()
+
+
+def _first_run(free: int, count: int) -> int:
+    """The first bit of `count` ones in a row in `free`, -1 if there are none."""
+    have = 1
+    while have < count and free:
+        step = min(have, count - have)
+        free &= free >> step
+        have += step
+    return (free & -free).bit_length() - 1
 
 
 def _block_bitmaps(volume: Volume, groups: Groups) -> list[int]:
