@@ -36,6 +36,8 @@ Run = tuple[int, int, State]
 """Start, length (bytes) and state of a range that no neighbour of the same state touches."""
 
 _FILE_FIELDS = ("size", "blocks", "disk_blocks", "disksize", "reserved")
+_RANGED = ("blocks", "disk_blocks")
+"""Fields of which a subject that does not see them may know bounds (`*_range`)."""
 _FS_FIELDS = ("delalloc", "bfree", "bavail")
 _COMPLAINTS = ("fsck", "image", "log")
 """Fields of the end that count against a subject whatever the other one says."""
@@ -203,6 +205,8 @@ class _Comparison:
     def _file(self, file: str, expected: FileObservation, actual: FileObservation) -> None:
         for field in _FILE_FIELDS:
             self.equal(file, field, getattr(expected, field), getattr(actual, field))
+        for field in _RANGED:
+            self._within(file, field, expected, actual)
         if expected.extents_error or actual.extents_error:
             unseen = tuple(o.extents is None and not o.extents_error for o in (expected, actual))
             if any(unseen):
@@ -212,6 +216,14 @@ class _Comparison:
                 self.equal(file, "extents_error", *errors)
             return
         self.equal(file, "extents", _maybe_runs(expected), _maybe_runs(actual))
+
+    def _within(
+        self, file: str, field: str, expected: FileObservation, actual: FileObservation
+    ) -> None:
+        """Hold the field against the bounds that the expecting side gives in its place."""
+        bounds, seen = getattr(expected, f"{field}_range"), getattr(actual, field)
+        if bounds is not None and seen is not None and not bounds[0] <= seen <= bounds[1]:
+            self.differ(file, field, f"{bounds[0]} to {bounds[1]}", seen)
 
     # --- the end ----------------------------------------------------------------------
 

@@ -55,7 +55,8 @@ class FileObservation(msgspec.Struct, frozen=True):
     inode table's buffer; `reserved` is i_reserved_data_blocks in clusters. `extents`
     comes from FIEMAP without FIEMAP_FLAG_SYNC; `extents_error` is the errno's name if the
     ioctl failed. Where the model cannot know the number of tree blocks it leaves `blocks`
-    None.
+    and `disk_blocks` None, and says with `blocks_range` and `disk_blocks_range` between
+    which numbers (both included) they are.
     """
 
     size: int | None = None
@@ -65,6 +66,8 @@ class FileObservation(msgspec.Struct, frozen=True):
     reserved: int | None = None
     extents: tuple[Extent, ...] | None = None
     extents_error: str | None = None
+    blocks_range: tuple[int, int] | None = None
+    disk_blocks_range: tuple[int, int] | None = None
 
 
 class Observation(msgspec.Struct, frozen=True):

@@ -35,8 +35,9 @@ class Inode:
         self.iomap = sb.iomap
         self.tree = ExtentTree(sb.block_size)
         self.indirect = IndirectTree(sb.block_size)
-        self.tree_blocks = 0
+        self.tree_blocks = self.most_mapped = 0
         self.tree_unknown: str | None = None
+        self.states_unknown: str | None = None
         self.content = Content()
         self.cache = PageCache(sb.block_size, sb.max_folio, sb.iomap)
         self.prealloc = Preallocations()
@@ -99,6 +100,7 @@ class Inode:
         self.es.set(run)
         used = -self._recount(run.start, run.end, before)[0]
         self.tree_insert(run)
+        self.most_mapped = max(self.most_mapped, self.allocated * self.sb.ratio)
         if used > 0:
             self.da_update_reserve_space(used, claim)
 
@@ -159,6 +161,7 @@ class Inode:
             self._indirect_remove(start, end)
         elif not self.allocated:
             self.tree, self.tree_unknown = ExtentTree(self.sb.block_size), None
+            self.most_mapped, self.states_unknown = 0, None
         elif self.tree_unknown is None and any_mapped:
             self._extent_remove(start, end)
         self.tree_changed()

@@ -23,6 +23,8 @@ from model.units import (
 
 __all__ = ["da_reserve_blocks", "map_blocks"]
 
+UNKNOWN_ZEROOUT = "the extents are not known, so neither is how much of them was zeroed"
+
 
 def map_blocks(
     inode: Inode,
@@ -133,6 +135,8 @@ def _convert_to_initialized(inode: Inode, lblk: int, end: int) -> Run:
         low, count = inode.tree.initialize(lblk, end - lblk, eof, zeroout)
         high = low + count
         inode.tree_changed()
+    elif zeroout:
+        inode.states_unknown = UNKNOWN_ZEROOUT
     for run in inode.es.overlapping(low, high):
         if run.state == UNWRITTEN:
             inode.es.set(run._replace(state=WRITTEN))

@@ -6,7 +6,8 @@ from harness.trace import Content, Extent, FileObservation, Observation, State
 from model.indirect import seen_runs
 from model.inode import Inode
 from model.superblock import Superblock
-from model.units import DELAYED, UNWRITTEN, WRITTEN
+from model.tree_bounds import tree_bounds
+from model.units import DELAYED, SECTOR, UNWRITTEN, WRITTEN
 
 __all__ = ["content_of", "observe", "observe_file"]
 
@@ -35,14 +36,27 @@ def observe_file(name: str, inode: Inode, unpredicted: dict[str, str]) -> FileOb
     reason = inode.tree_unknown
     if reason is not None:
         unpredicted[f"{name}.blocks"] = unpredicted[f"{name}.disk_blocks"] = reason
+    if inode.states_unknown is not None:
+        unpredicted[f"{name}.extents"] = inode.states_unknown
     return FileObservation(
         size=inode.size,
         blocks=inode.sectors if reason is None else None,
         disk_blocks=inode.disk_sectors if reason is None else None,
         disksize=inode.disksize,
         reserved=inode.reserved,
-        extents=_extents(inode),
+        extents=_extents(inode) if inode.states_unknown is None else None,
+        blocks_range=None if reason is None else _sectors_range(inode, inode.sectors),
+        disk_blocks_range=None if reason is None else _sectors_range(inode, inode.disk_sectors),
     )
+
+
+def _sectors_range(inode: Inode, sectors: int) -> tuple[int, int]:
+    """`sectors` with the fewest and the most tree blocks in place of those last known."""
+    unit = inode.sb.block_size // SECTOR * inode.sb.ratio
+    by_state = inode.states_unknown is None
+    low, high = tree_bounds(inode.es, inode.sb.block_size, inode.most_mapped, by_state)
+    known = sectors - inode.tree_blocks * unit
+    return known + low * unit, known + high * unit
 
 
 def _extents(inode: Inode) -> tuple[Extent, ...]:

@@ -1,0 +1,107 @@
+"""Without placement st_blocks is not known, but between which numbers it is."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from modelled import chosen, file, geometry_of, run
+
+from harness.compare import compare
+from harness.recording import recorded_by
+from harness.trace import Trace
+from model import Behaviour, Model
+from model.extent_status import ExtentStatus, Run
+from model.tree_bounds import tree_bounds
+from model.units import DELAYED, UNWRITTEN, WRITTEN
+
+
+def bounds(*runs: Run, size: int = 4096, most: int = 0, by_state: bool = True) -> tuple[int, int]:
+    """Bounds on the tree blocks of a file with these runs."""
+    es = ExtentStatus(1)
+    for one in runs:
+        es.set(one)
+    mapped = sum(one.end - one.start for one in runs if one.state != DELAYED)
+    return tree_bounds(es, size, max(most, mapped), by_state)
+
+
+def test_four_blocks_fit_into_the_inode_wherever_they_are() -> None:
+    assert bounds(Run(0, 4, WRITTEN), Run(9, 99, DELAYED)) == (0, 0)
+    assert bounds(Run(0, 5, WRITTEN)) == (0, 4)
+
+
+def test_five_runs_need_a_leaf_and_neighbours_may_be_one() -> None:
+    apart = [Run(block, block + 1, WRITTEN, 10 * block) for block in range(0, 10, 2)]
+    assert bounds(*apart) == (1, 4)
+    beside = [Run(block, block + 1, WRITTEN, 10 * block) for block in range(5)]
+    assert bounds(*beside) == (0, 4)
+    mixed = [Run(block, block + 1, (WRITTEN, UNWRITTEN)[block % 2]) for block in range(5)]
+    assert bounds(*mixed) == (1, 4)
+    assert bounds(*mixed, by_state=False) == (0, 4)
+
+
+def test_longest_extents_and_full_tree_blocks_bound_from_below() -> None:
+    assert bounds(Run(0, 32768 * 5, WRITTEN))[0] == 1
+    assert bounds(Run(0, 32767 * 4, UNWRITTEN))[0] == 0
+    assert bounds(*(Run(2 * b, 2 * b + 1, WRITTEN) for b in range(4 * 84)), size=1024)[0] == 4
+    assert bounds(*(Run(2 * b, 2 * b + 1, WRITTEN) for b in range(4 * 84 + 1)), size=1024)[0] == 6
+
+
+def test_a_tree_that_once_grew_may_have_stayed() -> None:
+    assert bounds(Run(0, 2, WRITTEN), most=2) == (0, 0)
+    assert bounds(Run(0, 2, WRITTEN), most=200) == (0, 2)
+    assert bounds(Run(0, 2, WRITTEN), size=1024, most=200) == (0, 6)
+
+
+def test_the_model_gives_bounds_where_it_lacks_the_number() -> None:
+    steps = run("pwrite a 0 20k; fsync a; truncate a 0; pwrite a 0 4k").steps
+    assert [file(step).blocks for step in steps] == [40, None, 0, 8]
+    assert file(steps[1]).blocks_range == file(steps[1]).disk_blocks_range == (40, 72)
+    assert [file(step).blocks_range for step in (steps[0], steps[2], steps[3])] == [None] * 3
+
+
+def test_what_zeroing_of_short_extents_hides_is_left_open() -> None:
+    """Without delayed allocation a write may zero all of a short unwritten extent."""
+    step = run("falloc a 0 64k; pwrite a 0 4k", "4k@nodelalloc").steps[1]
+    assert file(step).extents is None
+    assert "zeroed" in step.unpredicted["a.extents"]
+
+
+def seen_with(blocks: int, expected: Trace) -> Trace:
+    """`expected` as a kernel's trace in which `a` has so many sectors."""
+    step = expected.steps[-1]
+    one = msgspec.structs.replace(file(step), blocks=blocks, blocks_range=None)
+    observed = msgspec.structs.replace(step.observation, files={"a": one})
+    last = msgspec.structs.replace(step, observation=observed)
+    return msgspec.structs.replace(expected, steps=(*expected.steps[:-1], last))
+
+
+def test_a_number_outside_the_bounds_is_a_mismatch() -> None:
+    expected = run("pwrite a 0 20k; fsync a")
+    for blocks, fine in ((39, False), (40, True), (72, True), (73, False)):
+        verdict = compare(expected, seen_with(blocks, expected))
+        found = [(one.field, one.expected, one.actual) for one in verdict.mismatches]
+        assert found == ([] if fine else [("blocks", "40 to 72", blocks)])
+        assert any(where[0] == "blocks" for where in verdict.not_compared)
+
+
+@pytest.mark.parametrize("name", ["bh-rand", "iomap-rand", "bh73-focus"])
+def test_real_kernels_stay_within_the_bounds(name: str) -> None:
+    kernel = recorded_by(name)
+    behaviour = Behaviour.of_release(
+        kernel.release,
+        iomap=kernel.iomap,
+        cyclic_sync=kernel.flusher_first,
+        quirks=frozenset({"efault_beyond_eof_moves_size"}),
+    )
+    found, ranged = [], 0
+    for trace in chosen(name, "")[::5]:
+        geometry = geometry_of(trace)
+        mine = Model(behaviour, lambda _, known=geometry: known).run(trace.workload)
+        ranged += sum(
+            one.blocks_range is not None
+            for step in mine.steps
+            for one in step.observation.files.values()
+        )
+        found += [m for m in compare(mine, trace).mismatches if m.field == "blocks"]
+    assert found == []
+    assert ranged > 100
