@@ -40,10 +40,12 @@ FREE = {
 
 
 class Example(NamedTuple):
-    """A program by name, `hand/NAME` or `extra/NAME` of the recordings, or `op; op; ...`."""
+    """A program by name, `hand/NAME` or `extra/NAME` of the recordings, or `op; op; ...`;
+    `placed` tells whether the model knows where the blocks are."""
 
     text: str
     iomap: bool
+    placed: bool = True
 
 
 class Ran(NamedTuple):
@@ -89,18 +91,20 @@ def known(example: Example) -> bool:
     """Whether there is such a program."""
     if ";" in example.text:
         return bool(parse_line(example.text, "example").ops)
-    return example.text in PROGRAMS or ("/" in example.text and _recorded(*example) is not None)
+    return example.text in PROGRAMS or (
+        "/" in example.text and _recorded(example.text, example.iomap) is not None
+    )
 
 
 def run(example: Example, **switches: Any) -> Ran:
     """The model on all configurations of the program, on the first one of a recorded one."""
     if ";" in example.text:
-        return _run_program(parse_line(example.text, "example"), example.iomap, switches)
+        return _run_program(parse_line(example.text, "example"), example, switches)
     if "/" in example.text:
-        found = _recorded(*example)
+        found = _recorded(example.text, example.iomap)
         assert found, f"no recorded program {example.text}"
         return _run_recorded(*found, switches)
-    return _run_program(PROGRAMS[example.text], example.iomap, switches)
+    return _run_program(PROGRAMS[example.text], example, switches)
 
 
 run_usual = cache(run)
@@ -143,7 +147,7 @@ def _placement(workload: Workload) -> Placement:
 
 
 def _observed(behaviour: Behaviour, geometry: Geometry, workload: Workload,
-              placement: Placement) -> Ran:  # fmt: skip
+              placement: Placement | None) -> Ran:  # fmt: skip
     """Run the model and note its functions and rules."""
     codes: set[CodeType] = set()
 
@@ -166,14 +170,15 @@ def _observed(behaviour: Behaviour, geometry: Geometry, workload: Workload,
     return Ran(frozenset(functions), frozenset(reports), (trace,))
 
 
-def _run_program(program: Program, iomap: bool, switches: dict[str, Any]) -> Ran:
-    found = []
+def _run_program(program: Program, example: Example, switches: dict[str, Any]) -> Ran:
+    iomap, found = example.iomap, []
     for workload in workloads(program):
         config = workload.config.with_options("buffered_iomap") if iomap else workload.config
         chosen = Workload(workload.program, config, workload.ops, workload.shows)
         behaviour = Behaviour(**{"iomap": iomap, **switches})
         geometry = _geometry(config.image)
-        found.append(_observed(behaviour, geometry, chosen, _placement(chosen)))
+        placement = _placement(chosen) if example.placed else None
+        found.append(_observed(behaviour, geometry, chosen, placement))
     return Ran(
         frozenset().union(*(ran.functions for ran in found)),
         frozenset().union(*(ran.reports for ran in found)),

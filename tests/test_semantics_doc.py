@@ -53,8 +53,10 @@ def _rule(section: str) -> Rule:
     assert list(fields) == [name for name in FIELDS if name in fields], title
     quoted = {name: tuple(re.findall(r"`([^`]+)`", fields.get(name, ""))) for name in FIELDS}
     examples = tuple(
-        Example(text, iomap=bool(mark))
-        for text, mark in re.findall(r"`([^`]+)`( \(iomap\))?", fields.get("workloads", ""))
+        Example(text, iomap=mark == "iomap", placed=mark != "unplaced")
+        for text, mark in re.findall(
+            r"`([^`]+)`(?: \((iomap|unplaced)\))?", fields.get("workloads", "")
+        )
     )
     return Rule(
         title.strip("`"), words.strip(), quoted["kernel"], quoted["model"], examples,
