@@ -256,6 +256,13 @@ def test_dirty_blocks_are_refused(bases, out):
     assert dumped(out, "a") == mount.files["a"].content.read(0, 8192)
 
 
+def test_a_file_whose_blocks_states_are_unknown_is_refused(bases, out):
+    mount = finished(bases, make_workload("pwrite a 0 8192"))
+    mount.files["a"].states_unknown = "nobody knows"
+    with pytest.raises(NotModelledError, match="an image of a: nobody knows"):
+        write_image(mount, bases(IMAGES["4k"]), out)
+
+
 def test_undefined_content_is_refused(bases, out):
     mount = finished(bases, make_workload("pwrite a 0 8192"))
     mount.files["a"].content.lose(5000, 5001)
@@ -391,15 +398,21 @@ def _writes(bases: Bases, chosen: list[Workload], out: Path) -> tuple[int, list[
     return clean, refused
 
 
+def unexplained(refused: list[str]) -> list[str]:
+    """Refusals but for what the model itself does not know without a kernel's placement."""
+    known = ("the quota of uid", "the extents are not known")
+    return [why for why in refused if not any(part in why for part in known)]
+
+
 def test_every_thirtieth_workload_of_the_catalogue_can_be_written(bases, out):
     chosen = _all()[::30]
     clean, refused = _writes(bases, chosen, out)
-    assert clean >= len(chosen) - 1  # one that the model refuses without a kernel's placement
-    assert [why for why in refused if "the quota of uid" not in why] == []
+    assert clean >= len(chosen) - 2  # those that the model refuses without a kernel's placement
+    assert unexplained(refused) == []
 
 
 @pytest.mark.slow
 def test_the_whole_catalogue_can_be_written(bases, out):
     clean, refused = _writes(bases, _all(), out)
-    assert clean >= 370
-    assert [why for why in refused if "the quota of uid" not in why] == []
+    assert clean >= 350
+    assert unexplained(refused) == []
