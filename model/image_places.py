@@ -43,9 +43,8 @@ def claim_known(inode: Inode, space: Space) -> list[Place]:
         raise NotModelledError(f"an image while blocks of {inode.name} are delayed: sync first")
     if inode.cache.dirty_starts or inode.size != inode.disksize:
         raise NotModelledError(f"an image while {inode.name} is not written back: sync first")
-    unknown: str | None = getattr(inode, "states_unknown", None)
-    if unknown is not None:
-        raise NotModelledError(f"an image of {inode.name}: {unknown}")
+    if inode.states_unknown is not None:
+        raise NotModelledError(f"an image of {inode.name}: {inode.states_unknown}")
     _compare(inode, space)
     if inode.extents and inode.tree_unknown is None:
         slots = [Slot(*extent) for extent in inode.tree.extents()]
