@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from _pytest.outcomes import Exit  # pytest.exit.Exception, with its type
 
 from harness.artifact import FOLDER, results_folder
 from harness.errors import Ext4diffError
@@ -90,7 +91,14 @@ def pytest_configure(config: pytest.Config) -> None:
             lab.close()  # the workers have guests of their own
     except Ext4diffError as error:
         config.pluginmanager.unregister(name="terminalreporter")  # else it repeats the error
-        pytest.exit(str(error), error.exit_status)
+        raise _Ended(str(error), error.exit_status) from None
+
+
+class _Ended(Exit):
+    """The end of a run that did not begin. pytest prints `NAME: MESSAGE`."""
+
+
+_Ended.__name__ = "ext4diff"
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

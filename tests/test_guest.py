@@ -409,6 +409,14 @@ def test_a_guest_that_does_not_boot(start: Callable[..., Guest]) -> None:
         start(whole(), hello=None)
 
 
+def test_a_guest_that_resets_itself_before_its_first_word(start: Callable[..., Guest]) -> None:
+    guest = start(whole(), hello=None, boot=False)
+    guest.link.process.last_words = lambda: ""
+    guest.link.process.die()
+    with pytest.raises(QemuError, match=r"^the guest did not boot: QEMU ended without a word, as"):
+        guest.boot()
+
+
 def test_a_kernel_that_panics_at_boot_is_the_wrong_kernel(start: Callable[..., Guest]) -> None:
     guest = start(whole(), hello=None, boot=False)
     guest.link.process.say("[ 0.5] Kernel panic - not syncing: VFS: Unable to mount root\r\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import struct
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,18 @@ def test_what_is_no_kernel_is_refused_in_one_line(tmp_path: Path, data: bytes) -
         resolve_kernel(str(file))
     assert caught.value.exit_status == USAGE
     assert str(file) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_bzimage_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    """QEMU starts it, and the guest resets itself without a word."""
+    image = bytearray(make_bzimage(RELEASE, payload=bytes(3000)))
+    whole = len(image)
+    struct.pack_into("<I", image, 0x1F4, (whole - 1024) // 16)  # syssize
+    (tmp_path / "bzImage").write_bytes(image)
+    assert resolve_kernel(str(tmp_path / "bzImage")).release == RELEASE
+    (tmp_path / "bzImage").write_bytes(image[:-1000])
+    with pytest.raises(KernelError, match="is cut short: it has 3028 of 40"):
+        resolve_kernel(str(tmp_path / "bzImage"))
 
 
 def test_a_vmlinux_that_qemu_can_not_start_is_refused(tmp_path: Path) -> None:

@@ -297,7 +297,7 @@ def test_missing_qemu_is_status_3_in_one_line(tmp_path):
     bench.write("fine")
     run = bench.run()
     assert run.status == 3
-    assert "QEMU is missing; run: apt-get install qemu" in run.err
+    assert "ext4diff: QEMU is missing; run: apt-get install qemu\n" in run.err
     assert run.err.count("QEMU is missing") == 1
     assert "QEMU is missing" not in run.out
 

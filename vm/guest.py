@@ -159,6 +159,8 @@ class Guest:
             self.hello = self.link.wait(None, self.deadlines.boot, "boot")
         except GuestHangError as error:
             raise BootTimeoutError(f"the guest did not boot: {error}") from error
+        except QemuError as error:
+            raise QemuError(f"the guest did not boot: {error}") from error
         except KernelPanicError as error:
             raise KernelError(f"the kernel does not boot here: {error}") from error
         if self.hello.get("hello") != PROTOCOL:

@@ -18,6 +18,7 @@ __all__ = ["Kernel", "find_modules", "read_release", "resolve_kernel"]
 
 _MAGIC = b"HdrS"
 _MAGIC_OFFSET = 0x202  # Documentation/arch/x86/boot.rst: "header"
+_SETUP_SECTORS_OFFSET, _SYSSIZE_OFFSET = 0x1F1, 0x1F4
 _VERSION_OFFSET = 0x20E  # "kernel_version", a pointer less 0x200
 _BANNER = re.compile(rb"Linux version ([0-9][^ \0\n]*) ")
 
@@ -50,6 +51,8 @@ def read_release(image: Path) -> str:
             head = file.read(1 << 16)
         if head[_MAGIC_OFFSET : _MAGIC_OFFSET + 4] == _MAGIC:
             release = _release_of_bzimage(head)
+            if release:
+                _refuse_cut_bzimage(image, head)
         elif elf.is_elf(head):
             release = _release_of_vmlinux(image)
         else:
@@ -66,6 +69,15 @@ def _release_of_bzimage(head: bytes) -> str:
     text = head[pointer + 0x200 :].split(b"\0")[0] if pointer else b""
     words = text.decode("ascii", "replace").split()
     return words[0] if words else ""
+
+
+def _refuse_cut_bzimage(image: Path, head: bytes) -> None:
+    (paragraphs,) = struct.unpack_from("<I", head, _SYSSIZE_OFFSET)
+    whole = ((head[_SETUP_SECTORS_OFFSET] or 4) + 1) * 512 + paragraphs * 16
+    size = image.stat().st_size
+    # syssize is rounded up; a signature may follow.
+    if size <= whole - 16:
+        raise KernelError(f"the kernel {image} is cut short: it has {size} of {whole} bytes")
 
 
 def _release_of_vmlinux(image: Path) -> str:

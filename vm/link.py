@@ -117,8 +117,9 @@ class Link:
         self.console.follow()
         if self.console.fatal:
             self._panicked()
-        words = self.process.last_words() or self.console.last_words(3) or "without a word"
-        raise QemuError(f"QEMU ended: {words}")
+        words = self.process.last_words() or self.console.last_words(3)
+        silent = "QEMU ended without a word, as it does when the guest resets itself"
+        raise QemuError(f"QEMU ended: {words}" if words else silent)
 
     def _hung(self, seconds: float, what: str) -> None:
         start = self.console.size
