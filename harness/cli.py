@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from harness.commands import check_recording, differential, doctor, image, lint, run
+from harness.commands import bench, check_recording, differential, doctor, image, lint, run
 from harness.errors import INTERRUPTED, MACHINERY, Ext4diffError
 
 __all__ = ["main"]
@@ -17,6 +17,7 @@ COMMANDS: dict[str, ModuleType] = {
     "differential": differential,
     "run": run,
     "check-recording": check_recording,
+    "bench": bench,
     "lint": lint,
     "image": image,
     "doctor": doctor,

@@ -20,11 +20,12 @@ _ZEROS = bytes(CHUNK)
 class Content:
     """Sparse bytes in chunks of 64 KiB."""
 
-    __slots__ = ("chunks", "lost")
+    __slots__ = ("_digest", "chunks", "lost")
 
     def __init__(self) -> None:
         self.chunks: dict[int, bytearray] = {}
         self.lost: list[tuple[int, int]] = []
+        self._digest: tuple[int, str] | None = None
 
     def lose(self, start: int, end: int) -> None:
         """Bytes `[start, end)` can't be known from here on."""
@@ -53,6 +54,7 @@ class Content:
     def write(self, pos: int, data: bytes | memoryview) -> None:
         """Put `data` at byte `pos`."""
         at, view = 0, memoryview(data)
+        self._digest = None
         self._regain(pos, pos + len(view))
         while at < len(view):
             index, off = divmod(pos + at, CHUNK)
@@ -65,6 +67,7 @@ class Content:
 
     def zero(self, start: int, end: int | None = None) -> None:
         """Make bytes `[start, end)` zero; without `end` all from `start` on."""
+        self._digest = None
         self._regain(start, (1 << 63) if end is None else end)
         last = CHUNK * (max(self.chunks, default=-1) + 1)
         end = last if end is None else min(end, last)
@@ -105,12 +108,15 @@ class Content:
             self.lose(low, high)
 
     def sha256(self, size: int) -> str:
-        """Digest of the first `size` bytes."""
+        """Digest of the first `size` bytes; asked twice, it is computed once."""
+        if self._digest is not None and self._digest[0] == size:
+            return self._digest[1]
         digest = hashlib.sha256()
         for index in range(-(-size // CHUNK)):
             count = min(CHUNK, size - index * CHUNK)
             digest.update(memoryview(self.chunks.get(index, _ZEROS))[:count])
-        return digest.hexdigest()
+        self._digest = size, digest.hexdigest()
+        return self._digest[1]
 
     def checksums(self, size: int) -> dict[int, int]:
         """crc32 of each 4 KiB piece of the first `size` bytes that is not all zero."""

@@ -28,6 +28,8 @@ class Run(NamedTuple):
 
     def cut(self, start: int, end: int) -> Run:
         """The part of this run in `[start, end)`."""
+        if start <= self.start and self.end <= end:
+            return self
         low, high = max(self.start, start), min(self.end, end)
         pblk = None if self.pblk is None else self.pblk + low - self.start
         return Run(low, high, self.state, pblk)
@@ -99,19 +101,13 @@ class ExtentStatus:
         if low < 0 or self._runs[low].end < run.start:
             low += 1
         high = low
-        fresh: list[Run] = []
-        while high < len(self._runs) and self._runs[high].start <= run.end:
-            old = self._runs[high]
-            if old.start < run.start:
-                fresh.append(old.cut(old.start, run.start))
-            if run.state != HOLE and run not in fresh:
-                fresh.append(run)
-            if old.end > run.end:
-                fresh.append(old.cut(run.end, old.end))
+        while high < len(self._runs) and self._starts[high] <= run.end:
             high += 1
-        if run.state != HOLE and run not in fresh:
+        touched = self._runs[low:high]
+        fresh = [old.cut(old.start, run.start) for old in touched[:1] if old.start < run.start]
+        if run.state != HOLE:
             fresh.append(run)
-        fresh.sort()
+        fresh += [old.cut(run.end, old.end) for old in touched[-1:] if old.end > run.end]
         merged: list[Run] = []
         for piece in fresh:
             if merged and _adjoin(merged[-1], piece):

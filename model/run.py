@@ -46,18 +46,24 @@ class Model:
     def __init__(self, behaviour: Behaviour, geometry: Callable[[Image], Geometry]) -> None:
         self.behaviour, self.geometry = behaviour, geometry
 
-    def run(self, workload: Workload, placement: Placement | None = None) -> Trace:
+    def run(
+        self, workload: Workload, placement: Placement | None = None, *, observed: bool = True
+    ) -> Trace:
         """Predict what `workload` shows; raises `NotModelledError` for what is not covered.
 
-        Without `placement` the number of extent tree blocks stays unknown.
+        Without `placement` the number of extent tree blocks stays unknown. Without
+        `observed` the trace holds results, events and the contents at the end only; what
+        could be seen between the steps is left empty.
         """
-        return self._play(workload, placement)[0]
+        return self._play(workload, placement, observed)[0]
 
     def finish(self, workload: Workload, placement: Placement | None = None) -> Mount:
         """The file system that `workload` leaves, mounted once more as at the end of `run`."""
         return self._play(workload, placement)[1]
 
-    def _play(self, workload: Workload, placement: Placement | None) -> tuple[Trace, Mount]:
+    def _play(
+        self, workload: Workload, placement: Placement | None, observed: bool = True
+    ) -> tuple[Trace, Mount]:
         config = workload.config
         check_covered(workload)
         geometry = self.geometry(config.image)
@@ -69,9 +75,9 @@ class Model:
         steps = []
         for index, op in enumerate(workload.ops):
             placer.begin(index)
-            steps.append(_step(mount, op))
+            steps.append(_step(mount, op, observed))
         placer.begin(len(workload.ops))
-        final = _final(mount)
+        final = _final(mount, observed)
         if steps and mount.sb.quirks:  # the end has no step of its own to tell it
             steps[-1] = msgspec.structs.replace(
                 steps[-1], quirks=tuple(dict.fromkeys((*steps[-1].quirks, *mount.sb.quirks)))
@@ -92,7 +98,7 @@ def check_covered(workload: Workload) -> None:
             raise NotModelledError(f"the operation {op.WORD} is not modelled")
 
 
-def _step(mount: Mount, op: ops.AnyOp) -> Step:
+def _step(mount: Mount, op: ops.AnyOp, observed: bool) -> Step:
     sb = mount.sb
     sb.events, sb.because, sb.quirks = [], {}, {}
     try:
@@ -102,7 +108,7 @@ def _step(mount: Mount, op: ops.AnyOp) -> Step:
         result: Result = HANDLERS[type(op)](mount, op)
     except OpError as error:
         result = error.name
-    observation, unpredicted = observe(sb, mount.files)
+    observation, unpredicted = observe(sb, mount.files) if observed else (Observation(), {})
     if isinstance(op, ops.Read) and _reads_undefined(mount, op):
         unpredicted = {**unpredicted, "result": "what was read is undefined in part"}
     if isinstance(op, ops.Seek) and isinstance(result, list) and _seeks_cache(mount, op):
@@ -126,15 +132,16 @@ def _reads_undefined(mount: Mount, op: ops.Read) -> bool:
     return not inode.content.knows(op.off, min(op.off + op.len, inode.size))
 
 
-def _final(mount: Mount) -> Final:
+def _final(mount: Mount, observed: bool) -> Final:
     dropped = None
     if not mount.sb.shut_down:
         mount.sync()
         mount.drop_caches()
+    if observed and not mount.sb.shut_down:
         dropped = {name: content_of(inode) for name, inode in mount.files.items()}
     mount.remount()
     mount.sb.events = []
-    observation, _ = observe(mount.sb, mount.files)
+    observation, _ = observe(mount.sb, mount.files) if observed else (Observation(), {})
     return Final(
         observation,
         dropped=dropped,

@@ -1,0 +1,147 @@
+"""How fast the model is: steps a second on recorded programs, and how the cost of one
+operation grows with the file.
+
+All runs are in this process and only after everything is read and decoded. The clock is the
+process's CPU time, beside it the time of day: on a busy machine only the first repeats.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from harness.compare import compare
+from harness.known import applicable
+from harness.recording import (
+    SUFFIX,
+    geometry_of,
+    raw_lines,
+    recorded_by,
+    trace_of,
+    workloads_of,
+)
+from harness.trace import Extent, Placement, State, Trace, placement_of
+from model import Behaviour, Model
+from workloads.images import IMAGES, Geometry, Image
+from workloads.ops import AnyOp, Fsync, Write
+from workloads.workload import Config, Workload
+
+__all__ = ["Cost", "Rate", "growth", "measure", "read"]
+
+BLOCK = 4096
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """`steps` in `cpu` seconds of this process's CPU time and `wall` seconds of the day;
+    `wrong` of the workloads did not show what was recorded."""
+
+    steps: int
+    cpu: float
+    wall: float
+    wrong: int
+
+    @property
+    def per_second(self) -> float:
+        """Steps in a second of CPU time."""
+        return self.steps / self.cpu if self.cpu else 0.0
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """CPU seconds of one write and its fsync, on average while a file grows to `extents`
+    extents."""
+
+    extents: int
+    seconds: float
+
+
+class _Job(msgspec.Struct, frozen=True):
+    """A recorded workload, its placement, and the model of the kernel behind it."""
+
+    recorded: Trace
+    placement: Placement
+    model: Model
+
+
+def read(results: Path, limit: int | None = None) -> list[_Job]:
+    """The first `limit` workloads of a result file, decoded; the model follows what their
+    kernel is known for. Raises `UsageError`."""
+    name = results.name.removesuffix(SUFFIX)
+    kernel = recorded_by(name)
+    jobs: list[_Job] = []
+    for _, line, workload in raw_lines(results, workloads_of(results)):
+        if limit is not None and len(jobs) == limit:
+            break
+        trace = trace_of(line, workload, name, kernel.release)
+        known = applicable(kernel.release, trace.workload)
+        behaviour = Behaviour.of_release(
+            kernel.release,
+            iomap=kernel.iomap,
+            cyclic_sync=kernel.flusher_first,
+            quirks=frozenset(issue.quirk for issue in known),
+        )
+        jobs.append(_Job(trace, placement_of(trace), Model(behaviour, _always(geometry_of(trace)))))
+    return jobs
+
+
+def _always(geometry: Geometry) -> Callable[[Image], Geometry]:
+    return lambda _image: geometry
+
+
+def measure(jobs: list[_Job], *, observed: bool) -> Rate:
+    """Run and compare each workload: with every observation, or results and contents only."""
+    judge = _all_agrees if observed else _results_agree
+    wall, cpu = time.perf_counter(), time.process_time()
+    wrong = sum(not judge(job) for job in jobs)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    return Rate(sum(len(job.recorded.steps) for job in jobs), cpu, wall, wrong)
+
+
+def _all_agrees(job: _Job) -> bool:
+    mine = job.model.run(job.recorded.workload, job.placement)
+    return not compare(mine, job.recorded).mismatches
+
+
+def _results_agree(job: _Job) -> bool:
+    mine = job.model.run(job.recorded.workload, job.placement, observed=False)
+    same = all(
+        step.result == seen.result or "result" in step.unpredicted
+        for step, seen in zip(mine.steps, job.recorded.steps, strict=True)
+    )
+    return same and _same_contents(mine, job.recorded)
+
+
+def _same_contents(mine: Trace, recorded: Trace) -> bool:
+    """Whether all files are there with the same content, as far as that is defined."""
+    assert mine.final is not None
+    assert recorded.final is not None
+    want, seen = mine.final.content or {}, recorded.final.content or {}
+    return want.keys() == seen.keys() and all(
+        bool(file.undefined) or file.sha256 == seen[name].sha256 for name, file in want.items()
+    )
+
+
+# --- growth -------------------------------------------------------------------------------
+
+
+def growth(extents: int) -> Cost:
+    """What writing one block and fsync(2) cost while a file grows to `extents` extents, each
+    of one block behind a hole, and scattered on the device; without observing."""
+    program: list[AnyOp] = []
+    for number in range(extents):
+        program += [Write(file="a", off=number * 2 * BLOCK, len=BLOCK, tag=1), Fsync(file="a")]
+    workload = Workload("growth", Config(IMAGES["4k"], "delalloc"), tuple(program))
+    places = tuple(
+        Extent(number * 2 * BLOCK, BLOCK, State.WRITTEN, number * 3 * BLOCK)
+        for number in range(extents)
+    )
+    geometry = Geometry(
+        blocks=5 * extents + 100_000, free_blocks=4 * extents + 50_000, reserved_blocks=0,
+        block_size=BLOCK, cluster_size=BLOCK,
+    )  # fmt: skip
+    model = Model(Behaviour(iomap=False), _always(geometry))
+    began = time.process_time()
+    model.run(workload, ({"a": places},) * (len(program) + 1), observed=False)
+    return Cost(extents, (time.process_time() - began) / extents)

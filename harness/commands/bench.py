@@ -1,0 +1,45 @@
+"""`ext4diff bench`: how fast the model is, on recorded programs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from harness.bench import Rate, growth, measure, read
+from harness.errors import AGREE
+
+__all__ = ["add", "run"]
+
+HELP = "measure the model: steps a second, and the cost of a step as a file grows"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.jsonl.xz")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="only the first N workloads of each file"
+    )
+    parser.add_argument(
+        "--extents", type=int, default=10_000, metavar="N", help="grow a file so far (%(default)s)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure in one process; says how many workloads did not show what was recorded."""
+    for path in options.files:
+        jobs = read(path, options.limit)
+        print(f"{path.name}: {len(jobs)} workloads")
+        for observed, what in ((True, "everything compared"), (False, "results and contents")):
+            print(f"  {what:<21}{_words(measure(jobs, observed=observed))}", flush=True)
+    for extents in (max(options.extents // 10, 1), options.extents):
+        cost = growth(extents)
+        print(f"one write and fsync, up to {cost.extents} extents: {cost.seconds * 1e6:.0f} us")
+    return AGREE
+
+
+def _words(rate: Rate) -> str:
+    wrong = f", {rate.wrong} workloads differ from the recording" if rate.wrong else ""
+    return (
+        f"{rate.per_second:,.0f} steps/s: {rate.steps} steps in {rate.cpu:.2f} s of CPU time"
+        f" ({rate.wall:.2f} s of the day){wrong}"
+    )
