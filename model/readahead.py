@@ -15,7 +15,7 @@ from model.units import PAGE, ceil_div, round_down
 if TYPE_CHECKING:
     from model.inode import Inode
 
-__all__ = ["Readahead", "fault_readahead", "read_pages"]
+__all__ = ["Readahead", "fault_readahead", "read_pages", "splice_pages"]
 
 MMAP_LOTSAMISS = 100
 """So many more misses than hits end the reading around faults."""
@@ -42,16 +42,21 @@ class Readahead:
         self.previous = -1
 
 
-def read_pages(inode: Inode, pos: int, count: int, most: int | None = None) -> None:
-    """Bring in what read(2) of `count` bytes at byte `pos` takes (filemap_read).
+def read_pages(inode: Inode, pos: int, count: int) -> None:
+    """Bring in what read(2) of `count` bytes at byte `pos` takes (filemap_read); where it
+    has got to counts for the next read only."""
+    stop, last = min(pos + count, inode.size), ceil_div(pos + count, PAGE)
+    while pos < stop:
+        pos = min(stop, _get_pages(inode, pos // PAGE, last)[-1].end)
+    inode.readahead.previous = pos
 
-    The read ends at EOF, or after `most` bytes, but asks for `count`.
-    """
-    stop = min(pos + (count if most is None else most), inode.size)
+
+def splice_pages(inode: Inode, pos: int, count: int, stop: int) -> None:
+    """Bring in what a pipe takes that asks for `count` bytes from byte `pos` on and is full
+    at byte `stop`; each folio counts for the next at once (filemap_splice_read)."""
     last = ceil_div(pos + count, PAGE)
     while pos < stop:
-        batch = _get_pages(inode, pos // PAGE, last)
-        pos = min(stop, batch[-1].end)
+        pos = min(stop, _get_pages(inode, pos // PAGE, last)[-1].end)
         inode.readahead.previous = pos
 
 

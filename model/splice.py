@@ -6,7 +6,7 @@ from __future__ import annotations
 from model.errors import OpError
 from model.file_write import buffered_write
 from model.inode import Inode
-from model.readahead import read_pages
+from model.readahead import splice_pages
 from model.source import Source
 from model.units import PAGE
 
@@ -37,7 +37,7 @@ def splice_pieces(source: Inode, off: int, target: Inode, dst: int, count: int) 
         step = min(count - done, PIPE_BUFFERS * PAGE - at % PAGE, source.size - at)
         if step <= 0:
             break
-        read_pages(source, at, min(count - done, PIPE_BUFFERS * PAGE), step)
+        splice_pages(source, at, min(count - done, PIPE_BUFFERS * PAGE), at + step)
         source.cache.was_read = True
         data, defined = source.content.read(at, step), source.content.knows(at, at + step)
         if source is target and 0 < abs(dst - off) < step:

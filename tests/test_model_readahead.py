@@ -36,6 +36,13 @@ def test_the_second_read_in_sequence_reads_ahead_in_larger_folios() -> None:
     assert delayed(line) == [(16, 32)]
 
 
+def test_one_read_across_cached_pages_is_not_a_sequence() -> None:
+    """It misses as many pages as are cached before them: these are read as they are, no
+    window begins, and the next read meets no mark."""
+    line = "truncate a 160k; pwrite a 4k 8k; pread a 4k 16k; pread a 20k 4k; mwrite a 60k 1"
+    assert delayed(line) == [(4, 12), (60, 64)]
+
+
 def test_without_large_folios_there_are_single_pages_only() -> None:
     line = "truncate a 160k; pread a 0 4k; pread a 4k 4k; mwrite a 20k 1"
     assert delayed(line, max_folio=4096) == [(20, 24)]
@@ -81,3 +88,8 @@ def test_recorded_programs_with_folios_that_were_read_ahead() -> None:
         )
         for trace in chosen(name, part):
             assert disagreements(trace, behaviour) == []
+
+
+def test_copying_reads_ahead_like_reading() -> None:
+    line = "truncate a 160k; copy_range a 0 4k b 0; copy_range a 4k 4k b 4k; mwrite a 20k 1"
+    assert delayed(line) == [(16, 32)]
