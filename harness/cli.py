@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.metadata
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from harness.commands import bench, check_recording, differential, doctor, image, lint, run
 from harness.errors import INTERRUPTED, MACHINERY, Ext4diffError
 
 __all__ = ["main"]
 
-COMMANDS: dict[str, ModuleType] = {
-    "differential": differential,
-    "run": run,
-    "check-recording": check_recording,
-    "bench": bench,
-    "lint": lint,
-    "image": image,
-    "doctor": doctor,
-}
+COMMANDS = ("differential", "run", "check-recording", "bench", "lint", "image", "doctor")
+"""Each is a module of `harness.commands`."""
 STATUS = """\
 exit status: 0 all agree, or differ by known issues only; 1 a mismatch; 2 the command or
 a workload is wrong; 3 the machinery failed; 130 interrupted
@@ -35,6 +28,11 @@ def _version() -> str:
         return "of a source tree that is not installed"
 
 
+def _module(command: str) -> ModuleType:
+    """The command's module, imported only now: that takes long enough for a Ctrl-C."""
+    return importlib.import_module(f"harness.commands.{command.replace('-', '_')}")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ext4diff",
@@ -45,7 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ext4diff {_version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, module in COMMANDS.items():
+    for name in COMMANDS:
+        module = _module(name)
         added = commands.add_parser(name, help=module.HELP, description=module.HELP)
         module.add(added)
     return parser
@@ -53,9 +52,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _dispatch(words: list[str]) -> int:
     if words[:1] == ["differential"]:  # what follows is for pytest's parser
-        return differential.main_job(words[1:])
+        return int(_module("differential").main_job(words[1:]))
     options = _parser().parse_args(words)
-    return int(COMMANDS[options.command].run(options))
+    return int(_module(options.command).run(options))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

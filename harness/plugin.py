@@ -19,7 +19,7 @@ import pytest
 from _pytest.outcomes import Exit  # pytest.exit.Exception, with its type
 
 from harness.artifact import FOLDER, results_folder
-from harness.errors import Ext4diffError
+from harness.errors import INTERRUPTED, Ext4diffError
 from harness.items import WorkloadFile, WorkloadItem
 from harness.lab import LAB, Lab
 from harness.options import add_guest_options, choice_of
@@ -92,6 +92,9 @@ def pytest_configure(config: pytest.Config) -> None:
     except Ext4diffError as error:
         config.pluginmanager.unregister(name="terminalreporter")  # else it repeats the error
         raise _Ended(str(error), error.exit_status) from None
+    except KeyboardInterrupt:  # while packages are fetched, or a guest boots for the first time
+        config.pluginmanager.unregister(name="terminalreporter")
+        raise _Ended("interrupted", INTERRUPTED) from None
 
 
 class _Ended(Exit):

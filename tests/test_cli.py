@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fakes import RELEASE, FakeSubject, make_trace, seen
 
-from harness import machine, sides
+from harness import cli, machine, sides
 from harness.cli import main
 from harness.commands import doctor
 from harness.commands.run import FIRST_CONFIG
@@ -188,6 +188,16 @@ def test_doctor_takes_the_options_of_a_run(monkeypatch):
     monkeypatch.setattr(doctor, "CHECKS", {"guest": look})
     assert main(["doctor", "--kernel", "k", "--accel", "tcg", "--mirror", "m", "--refresh"]) == 0
     assert choices == [Choice("k", "tcg", "m", True)]
+
+
+def test_an_interrupt_while_a_command_is_imported_is_status_130(capsys, monkeypatch):
+    def importing(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.importlib, "import_module", importing)
+    for words in (["differential"], ["run", LINE]):
+        assert main(words) == 130
+        assert capsys.readouterr().err == "ext4diff: interrupted\n"
 
 
 # --- lint -----------------------------------------------------------------------------

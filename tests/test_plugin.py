@@ -58,6 +58,9 @@ class Guest(FakeSubject):
     def identity(self): return {"kernel": RELEASE}
     def usable(self): return not (MOOD == "dead" and self.runs)
     def prepare(self):
+        if MOOD == "slow start":
+            open("started", "w").close()
+            time.sleep(30)
         if MOOD == "unbootable": raise HostToolError("QEMU is missing; run: apt-get install qemu")
     def close(self):
         with open(os.environ["CLOSED"], "a") as file: file.write("closed\\n")
@@ -414,6 +417,23 @@ def test_an_interrupt_keeps_the_results_so_far_and_ends_the_guests(bench, number
     assert process.returncode == 130
     assert "6 steps and" in output
     assert len((bench.results / "results.jsonl").read_text().splitlines()) == 2
+    assert (bench.path / "closed").exists()
+
+
+def test_an_interrupt_before_the_first_workload_is_told_in_one_line(tmp_path):
+    """While packages are fetched or a first guest boots."""
+    bench = Bench(tmp_path, MOOD="slow start")
+    bench.write("fine")
+    with subprocess.Popen(
+        bench.command, cwd=bench.path, env=bench.env, stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 30
+        while not (bench.path / "started").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said == "ext4diff: interrupted\n"
     assert (bench.path / "closed").exists()
 
 
