@@ -26,14 +26,16 @@ MOUNTS = (
     ("configfs", "/sys/kernel/config"),
 )
 OPTIONAL = ("debugfs", "configfs")
-SYSCTLS = (
-    ("vm/dirty_writeback_centisecs", "0"),
-    ("vm/dirty_expire_centisecs", "360000"),
-    ("vm/dirty_background_ratio", "80"),
-    ("vm/dirty_ratio", "90"),
-    ("kernel/panic", "0"),
-    ("kernel/hung_task_timeout_secs", "60"),
-    ("kernel/hung_task_warnings", "-1"),
+SETTINGS = (
+    ("/proc/sys/vm/dirty_writeback_centisecs", "0"),
+    ("/proc/sys/vm/dirty_expire_centisecs", "360000"),
+    ("/proc/sys/vm/dirty_background_ratio", "80"),
+    ("/proc/sys/vm/dirty_ratio", "90"),
+    ("/proc/sys/kernel/panic", "0"),
+    ("/proc/sys/kernel/hung_task_timeout_secs", "60"),
+    ("/proc/sys/kernel/hung_task_warnings", "-1"),
+    # else it depends on a page's generation whether drop_caches marks it
+    ("/sys/kernel/mm/lru_gen/enabled", "0"),
 )
 POISON = 0xAA
 SPARE_KIB = 32 << 10
@@ -72,11 +74,12 @@ def load_modules(group: str, parameters: dict[str, str] | None = None) -> None:
 
 
 def set_writeback_on_demand() -> None:
-    """No writeback but by the workload's own calls; a panic stays (panic=0)."""
-    for name, value in SYSCTLS:
+    """No writeback but by the workload's own calls; a panic stays (panic=0); one way of
+    keeping pages in order of use."""
+    for path, value in SETTINGS:
         try:
-            fd = os.open(f"/proc/sys/{name}", os.O_WRONLY)
-        except FileNotFoundError:  # hung task detection may be configured out
+            fd = os.open(path, os.O_WRONLY)
+        except FileNotFoundError:  # a kernel may be built without it
             continue
         try:
             os.write(fd, value.encode())
