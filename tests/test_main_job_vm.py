@@ -93,9 +93,11 @@ def test_a_panic_is_a_finding_and_the_next_workload_gets_a_new_guest(pair: Pair,
 def test_an_interrupted_main_job_keeps_its_results_and_leaves_no_process(tmp_path, workers):
     command = [*COMMAND, "differential", "--results", "results", *workers]
     results = tmp_path / "results" / "results.jsonl"
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
     with subprocess.Popen(
-        command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True,
-        start_new_session=True,
+        command, cwd=tmp_path, env={**ENVIRONMENT, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         deadline = time.monotonic() + 240
         while not results.exists() and time.monotonic() < deadline:
@@ -106,7 +108,8 @@ def test_an_interrupted_main_job_keeps_its_results_and_leaves_no_process(tmp_pat
     assert "fields compared" in output
     assert json.loads(results.read_text().splitlines()[0])["outcome"] == "agree"
     assert processes_of(process.pid) == []
-    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results", "tmp"]
+    assert not list(temporary.iterdir())
 
 
 def test_a_selection_of_the_catalogue_runs_to_its_end(tmp_path):

@@ -89,8 +89,8 @@ def make_network() -> Network:
         return made[0]
     error = failed[0]
     if isinstance(error, OSError | NetlinkError):
-        reason = f"{error.args[-1]}" if isinstance(error, NetlinkError) else str(error)
-        raise NetworkUnavailableError(f"no netconsole: {reason}") from error
+        reason = error.args[-1] if isinstance(error, NetlinkError) else error.strerror
+        raise NetworkUnavailableError(f"no netconsole, only the serial log: {reason}") from error
     raise error
 
 

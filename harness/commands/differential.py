@@ -50,7 +50,9 @@ def main_job(words: list[str]) -> int:
     if words[:1] in (["-h"], ["--help"]):
         print(USAGE_TEXT)
         return AGREE
-    own = ["-p", "harness.plugin", "--catalogue", "-c", os.devnull, "--rootdir", "."]
+    # Without tmpdir, xdist leaves no directory in /tmp; items have no fixtures.
+    own = ["-p", "harness.plugin", "-p", "no:tmpdir"]
+    own += ["--catalogue", "-c", os.devnull, "--rootdir", "."]
     own += ["-o", f"cache_dir={cache.cache_root() / 'pytest'}"]
     status = pytest.main([*own, *words])
     sys.stdout.flush()
