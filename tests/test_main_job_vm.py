@@ -30,10 +30,10 @@ PLAIN = "pwrite a 0 10000; fsync a; fpunch a 0 4k; pread a 0 10000"
 
 
 def processes_of(session: int) -> list[str]:
-    """The processes of a session, QEMU among them."""
-    command = ["ps", "-o", "args=", "-s", str(session)]
+    """The processes of a session, QEMU among them; not those that ended and wait for init."""
+    command = ["ps", "-o", "stat=,args=", "-s", str(session)]
     found = subprocess.run(command, check=False, capture_output=True, text=True)
-    return found.stdout.splitlines()
+    return [line for line in found.stdout.splitlines() if not line.startswith("Z")]
 
 
 @pytest.fixture(scope="module")
