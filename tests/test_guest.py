@@ -253,6 +253,20 @@ def test_a_panics_first_line_is_whole_though_it_came_in_two_parts(
     assert caught.value.report.startswith("Kernel panic - not syncing: sysrq triggered crash\n")
 
 
+def test_the_end_of_a_panic_is_known_though_a_letter_comes_twice(
+    start: Callable[..., Guest],
+) -> None:
+    """As it may when the panic takes the console over."""
+
+    def script(qemu: FakeQemu, request: dict[str, Any]) -> None:
+        qemu.say(PANIC.replace("---[ end", "Kernel panic - not syncing: x\r\n---[ ennd"))
+
+    began = time.monotonic()
+    with pytest.raises(KernelPanicError):
+        start(script).run(make_workload())
+    assert time.monotonic() - began < 5
+
+
 def test_a_panic_that_ends_qemu_is_still_a_panic(start: Callable[..., Guest]) -> None:
     def script(qemu: FakeQemu, request: dict[str, Any]) -> None:
         panics(qemu, request)

@@ -147,7 +147,7 @@ def test_a_panic_arrives_by_console_and_by_netconsole(kernel: Kernel) -> None:
         with pytest.raises(KernelPanicError, match=r": sysrq triggered crash$") as caught:
             guest.ask({"cmd": "sysrq", "key": "c"}, 20, "the crash")
         report = caught.value.report
-        assert "end Kernel panic" in report
+        assert report.rstrip().endswith("]---")
         # A kernel may be built without the call trace.
         assert "Call Trace" not in report or "sysrq_handle_crash" in report
         if guest.netconsole == "":

@@ -18,7 +18,7 @@ from vm.complaints import FATAL, HANG, excerpt
 
 __all__ = ["Console"]
 
-_END_OF_PANIC = "end Kernel panic"
+_PANIC, _END = "Kernel panic - not syncing", "]---"
 _WINDOW = 4096
 
 
@@ -67,9 +67,16 @@ class Console:
     def follow_panic(self, seconds: float = 10.0) -> None:
         """Give a panicking kernel up to `seconds` to finish its report."""
         until = time.monotonic() + seconds
-        while self._open and time.monotonic() < until and _END_OF_PANIC not in self.text[-4096:]:
+        while self._open and time.monotonic() < until and not self._panic_is_over():
             self.follow()
             time.sleep(0.05)
+
+    def _panic_is_over(self) -> bool:
+        """Whether the last line of a panic has come: `---[ end Kernel panic ... ]---`.
+
+        Only its end is looked for: a letter may come twice when a panic takes the console.
+        """
+        return _END in self.text.partition(_PANIC)[2]
 
     def send_text(self, text: str) -> None:
         """Type `text` on the console."""
