@@ -76,11 +76,8 @@ def read(results: Path, limit: int | None = None) -> list[_Job]:
             break
         trace = trace_of(line, workload, name, kernel.release)
         known = applicable(kernel.release, trace.workload)
-        behaviour = Behaviour.of_release(
-            kernel.release,
-            iomap=kernel.iomap,
-            cyclic_sync=kernel.flusher_first,
-            quirks=frozenset(issue.quirk for issue in known),
+        behaviour = kernel.behaviour(
+            frozenset(issue.quirk for issue in known if issue.quirk is not None)
         )
         jobs.append(_Job(trace, placement_of(trace), Model(behaviour, _always(geometry_of(trace)))))
     return jobs

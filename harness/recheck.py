@@ -33,7 +33,7 @@ from harness.recording import (
 from harness.runner import Runner
 from harness.trace import Placement, Trace, placement_of
 from harness.verdict import Mismatch, Verdict, Where
-from model import Behaviour, Model
+from model import Model
 from workloads.workload import Workload
 
 __all__ = ["Checked", "Tally", "check_file", "unsteady_steps"]
@@ -75,13 +75,8 @@ class _Reference:
         self._geometry, self._kernel = geometry_of(recorded), kernel
 
     def run(self, workload: Workload, placement: Placement | None, quirks: frozenset[str]) -> Trace:
-        behaviour = Behaviour.of_release(
-            self._kernel.release,
-            iomap=self._kernel.iomap,
-            cyclic_sync=self._kernel.flusher_first,
-            quirks=quirks,
-        )
-        return Model(behaviour, lambda _image: self._geometry).run(workload, placement)
+        model = Model(self._kernel.behaviour(quirks), lambda _image: self._geometry)
+        return model.run(workload, placement)
 
 
 class _Recorded:

@@ -32,6 +32,7 @@ from harness.trace import (
     Step,
     Trace,
 )
+from model import Behaviour
 from workloads.images import IMAGES, Geometry
 from workloads.ops import AnyOp, CopyRange, FileOp, Rename, Sendfile, Splice, Unlink
 from workloads.workload import Config, Workload
@@ -54,6 +55,12 @@ class Recorded(msgspec.Struct, frozen=True):
     release: str | None
     iomap: bool
     flusher_first: bool = False
+
+    def behaviour(self, quirks: frozenset[str] = frozenset()) -> Behaviour:
+        """The model's switches for this kernel, with the `quirks` that it is to follow."""
+        return Behaviour.of_release(
+            self.release, iomap=self.iomap, cyclic_sync=self.flusher_first, quirks=quirks
+        )
 
 
 RECORDED = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from measured import measured
 
 from model.extent_nodes import Branch, Leaf
 from model.extent_tree import (
@@ -20,7 +20,6 @@ from model.extent_tree import (
     node_entries,
 )
 
-MEASURED = Path(__file__).parent / "data" / "extent_tree.txt"
 TINY = 64
 """A block size that no file system has; four entries a node make deep trees at once."""
 
@@ -399,21 +398,17 @@ def test_impossible_insertions_are_refused(lblk: int, length: int) -> None:
 def test_tree_blocks_are_those_of_a_real_kernel() -> None:
     """Replays calls with physical numbers from FIEMAP; see the head of the data file."""
     tree, compared, deepest = ExtentTree(1024), 0, 0
-    for number, line in enumerate(MEASURED.read_text().splitlines(), 1):
-        name, *rest = line.split() or ["#"]
-        if name == "#":
-            continue
-        given = [int(word) for word in rest]
+    for number, name, numbers in measured("extent_tree.txt"):
         if name == "file":
-            tree = ExtentTree(given[0])
+            tree = ExtentTree(numbers[0])
         elif name == "=":
-            assert tree.blocks() == given[0], f"line {number}"
+            assert tree.blocks() == numbers[0], f"line {number}"
             compared, deepest = compared + 1, max(deepest, tree.depth())
         elif name == "comb":
-            for lblk in range(given[0], given[1] + 1, given[2]):
+            for lblk in range(numbers[0], numbers[1] + 1, numbers[2]):
                 tree.remove(lblk, lblk)
         else:
-            getattr(tree, name)(*given)
+            getattr(tree, name)(*numbers)
     assert compared > 900
     assert deepest == 2
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from measured import measured
 
 from model.indirect_tree import IndirectTree, IndirectTreeError, max_file_bytes
 
-MEASURED = Path(__file__).parent / "data" / "indirect_tree.txt"
 TINY = 16
 """A block size that no file system has; four pointers a block make deep trees at once."""
 TINY_REACH = 12 + 4 + 16 + 64
@@ -87,18 +85,14 @@ def test_size_limit_follows_from_block_size(block_size: int, huge_file: bool, li
 def test_indirect_blocks_are_those_of_a_real_kernel() -> None:
     """Replays random writes, holes and truncates; see the head of the data file."""
     tree, compared, empty = IndirectTree(1024), 0, 0
-    for number, line in enumerate(MEASURED.read_text().splitlines(), 1):
-        name, *rest = line.split() or ["#"]
-        if name == "#":
-            continue
-        given = [int(word) for word in rest]
+    for number, name, numbers in measured("indirect_tree.txt"):
         if name == "file":
-            tree = IndirectTree(given[0])
+            tree = IndirectTree(numbers[0])
         elif name == "=":
-            assert tree.blocks() == given[0], f"line {number}"
+            assert tree.blocks() == numbers[0], f"line {number}"
             compared, empty = compared + 1, empty + (tree.blocks() != needed(tree))
         else:
-            getattr(tree, name)(*given)
+            getattr(tree, name)(*numbers)
     assert compared > 500
     assert empty > 100
 

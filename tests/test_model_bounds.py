@@ -9,7 +9,7 @@ from modelled import chosen, file, geometry_of, run
 from harness.compare import compare
 from harness.recording import recorded_by
 from harness.trace import Trace
-from model import Behaviour, Model
+from model import Model
 from model.extent_status import ExtentStatus, Run
 from model.tree_bounds import tree_bounds
 from model.units import DELAYED, UNWRITTEN, WRITTEN
@@ -86,13 +86,7 @@ def test_a_number_outside_the_bounds_is_a_mismatch() -> None:
 
 @pytest.mark.parametrize("name", ["bh-rand", "iomap-rand", "bh73-focus"])
 def test_real_kernels_stay_within_the_bounds(name: str) -> None:
-    kernel = recorded_by(name)
-    behaviour = Behaviour.of_release(
-        kernel.release,
-        iomap=kernel.iomap,
-        cyclic_sync=kernel.flusher_first,
-        quirks=frozenset({"efault_beyond_eof_moves_size"}),
-    )
+    behaviour = recorded_by(name).behaviour(frozenset({"efault_beyond_eof_moves_size"}))
     found, ranged = [], 0
     for trace in chosen(name, "")[::5]:
         geometry = geometry_of(trace)

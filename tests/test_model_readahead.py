@@ -9,7 +9,6 @@ from __future__ import annotations
 from modelled import chosen, disagreements, run, states
 
 from harness.recording import recorded_by
-from model import Behaviour
 
 KIB = 1024
 DIRTY = "truncate a 160k; pwrite a 40k 12k"
@@ -79,13 +78,7 @@ def test_recorded_programs_with_folios_that_were_read_ahead() -> None:
         ("iomap-rand", "rand17@bigalloc16k@nodelalloc"),
         ("iomap-swarm", "swarm30047@"),
     ):
-        kernel = recorded_by(name)
-        behaviour = Behaviour.of_release(
-            kernel.release,
-            iomap=kernel.iomap,
-            cyclic_sync=kernel.flusher_first,
-            quirks=frozenset({"efault_beyond_eof_moves_size"}),
-        )
+        behaviour = recorded_by(name).behaviour(frozenset({"efault_beyond_eof_moves_size"}))
         for trace in chosen(name, part):
             assert disagreements(trace, behaviour) == []
 

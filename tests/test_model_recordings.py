@@ -22,10 +22,7 @@ QUIRKS = frozenset(
 
 def behaviour(name: str) -> Behaviour:
     """Of the kernel that made the recording `name`."""
-    kernel = recorded_by(name)
-    return Behaviour.of_release(
-        kernel.release, iomap=kernel.iomap, cyclic_sync=kernel.flusher_first, quirks=QUIRKS
-    )
+    return recorded_by(name).behaviour(QUIRKS)
 
 
 @pytest.mark.parametrize("name", ["bh-rand", "bh73-rand", "iomap-rand"])
