@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from harness.errors import Ext4diffError
-from harness.sides import Pair
+from harness.pairs import Pair
 from harness.trace import Trace, encode
 from harness.verdict import Compared
 from reports.terminal import explain

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import MachineryError
+from harness.pairs import Pair
 from harness.runner import Runner
-from harness.sides import NO_IOMAP, PATHS, Pair
+from harness.sides import NO_IOMAP, PATHS
 from harness.verdict import Compared, Verdict
 from workloads.workload import Config, Workload
 

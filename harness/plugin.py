@@ -23,8 +23,8 @@ from harness.errors import INTERRUPTED, Ext4diffError
 from harness.items import WorkloadFile, WorkloadItem
 from harness.lab import LAB, Lab
 from harness.options import add_guest_options, choice_of
+from harness.pairs import make_pair
 from harness.reporter import ATTACHED, Reporter
-from harness.sides import make_pair
 from workloads.files import CATALOGUE
 from workloads.syntax import SUFFIX
 

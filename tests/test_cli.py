@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fakes import RELEASE, FakeSubject, make_trace, seen
 
-from harness import cli, machine, sides
+from harness import cli, machine, pairs
 from harness.cli import main
 from harness.commands import doctor
 from harness.commands.run import FIRST_CONFIG
@@ -35,8 +35,8 @@ def pair(monkeypatch):
             self.actual = FakeSubject("guest", answers)
 
     fakes = Fakes()
-    monkeypatch.setitem(sides.MAKERS, "model", lambda argument, choice: fakes.expected)
-    monkeypatch.setitem(sides.MAKERS, "guest", lambda argument, choice: fakes.actual)
+    monkeypatch.setitem(pairs.MAKERS, "model", lambda argument, choice: fakes.expected)
+    monkeypatch.setitem(pairs.MAKERS, "guest", lambda argument, choice: fakes.actual)
     return fakes
 
 
@@ -172,7 +172,7 @@ def test_the_mirror_and_a_refresh_are_asked_for_on_the_command_line(
 ):
     choices = []
     monkeypatch.setitem(
-        sides.MAKERS, "guest", lambda argument, choice: choices.append(choice) or pair.actual
+        pairs.MAKERS, "guest", lambda argument, choice: choices.append(choice) or pair.actual
     )
     assert main([*words, "--mirror", "http://mirror.example/debian"]) == 0
     assert choices == [Choice(None, "auto", "http://mirror.example/debian", refresh)]

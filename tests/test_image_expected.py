@@ -18,7 +18,8 @@ from harness.compare import compare
 from harness.errors import AGREE, MACHINERY, USAGE
 from harness.image.canonical import canonical
 from harness.machine import ModelSide
-from harness.sides import Pair, Side
+from harness.pairs import Pair
+from harness.sides import Side
 from harness.trace import Extent, State, Trace, encode
 from harness.verdict import Compared
 from model.image.filesystem import Filesystem

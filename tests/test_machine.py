@@ -14,7 +14,8 @@ from fakes import RELEASE, make_trace, make_workload
 from harness import machine
 from harness.errors import MachineryError, UsageError
 from harness.machine import GuestSide, ModelSide, TraceSide
-from harness.sides import Choice, Side, make_pair, on_path
+from harness.pairs import make_pair
+from harness.sides import Choice, Side, on_path
 from harness.trace import encode
 from vm.accel import Accelerator
 from vm.errors import GuestHangError, ImageError, KernelPanicError

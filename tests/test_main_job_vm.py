@@ -16,8 +16,9 @@ from fakes import make_workload
 
 from harness.artifact import keep
 from harness.machine import GuestSide
+from harness.pairs import Pair, make_pair
 from harness.runner import Runner
-from harness.sides import Choice, Pair, make_pair
+from harness.sides import Choice
 from harness.verdict import Outcome
 from vm import mkfs
 

@@ -18,8 +18,9 @@ from fakes import RELEASE
 
 from harness.artifact import program_of
 from harness.errors import UsageError
+from harness.pairs import make_pair
 from harness.session import exit_status
-from harness.sides import Choice, make_pair
+from harness.sides import Choice
 from harness.trace import decode
 from harness.verdict import Outcome
 from reports.summary import Digest
@@ -32,7 +33,7 @@ import dataclasses, os, sys, time
 from pathlib import Path
 import msgspec
 from fakes import *
-from harness import sides
+from harness import pairs
 from harness.errors import *
 from harness.trace import *
 from vm.errors import *
@@ -75,8 +76,8 @@ class Model(Side):
         return make_trace(workload, "model", steps=steps)
 
 MOOD = os.environ.get("MOOD", "")
-sides.MAKERS["guest"] = lambda argument, choice: Guest("guest", [answer])
-sides.MAKERS["model"] = lambda argument, choice: Model()
+pairs.MAKERS["guest"] = lambda argument, choice: Guest("guest", [answer])
+pairs.MAKERS["model"] = lambda argument, choice: Model()
 '''
 WORKLOAD = """\
 show: what it would catch

@@ -13,8 +13,8 @@ from harness.artifact import FOLDER, folder_name, results_folder, try_keep
 from harness.errors import UsageError
 from harness.lab import Lab
 from harness.options import add_guest_options, choice_of
+from harness.pairs import make_pair
 from harness.session import exit_status
-from harness.sides import make_pair
 from harness.verdict import Outcome
 from reports.steps import step_table
 from reports.summary import Digest, digest
