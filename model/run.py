@@ -322,7 +322,8 @@ def _rename(mount: Mount, op: ops.Rename) -> Result:
         return 0
     mount.sb.placer.renamed(op.file, op.to)
     if op.to in mount.files:
-        mount.alloc_da_blocks(inode)
+        if mount.sb.auto_da_alloc:
+            mount.alloc_da_blocks(inode)
         mount.remove(op.to)
     mount.files[op.to] = mount.files.pop(op.file)
     inode.name = op.to
@@ -334,6 +335,7 @@ COVERED_OPTIONS = frozenset(
     {
         "delalloc", "nodelalloc", "dioread_lock", "dioread_nolock", "buffered_iomap",
         "nobuffered_iomap", "data=ordered", "data=writeback", "data=journal", "usrquota",
+        "auto_da_alloc", "noauto_da_alloc",
     }
 )  # fmt: skip
 MAX_OFFSET = (1 << 63) - 1

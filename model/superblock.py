@@ -106,6 +106,11 @@ class Superblock:
         return "nodelalloc" not in self.options and not self.data_journal
 
     @property
+    def auto_da_alloc(self) -> bool:
+        """What replaces a file is written back at once (EXT4_MOUNT_NO_AUTO_DA_ALLOC)."""
+        return "noauto_da_alloc" not in self.options
+
+    @property
     def dioread_nolock(self) -> bool:
         """New blocks are unwritten until written (ext4_should_dioread_nolock)."""
         return self.delalloc and self.extents and "dioread_lock" not in self.options

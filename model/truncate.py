@@ -90,7 +90,7 @@ def truncate_failed_write(inode: Inode) -> None:
 def truncate(inode: Inode) -> None:
     """Remove all blocks past EOF (ext4_truncate, ext4_ext_truncate)."""
     sb = inode.sb
-    if inode.size == 0 and "noauto_da_alloc" not in sb.options:
+    if inode.size == 0 and sb.auto_da_alloc:
         inode.alloc_on_close = True
     if inode.inline:
         inline_truncate(inode)

@@ -225,6 +225,25 @@ def test_delayed_allocation_switched_on_is_for_files_opened_later() -> None:
     assert states(trace.steps[3], "b") == [(0, 4096, "delayed")]
 
 
+@pytest.mark.parametrize(
+    "replace", ["pwrite a 0 8k; rename a b", "truncate b 0; pwrite b 0 8k; close b"]
+)
+def test_what_replaces_a_file_is_written_back_unless_the_mount_says_no(replace: str) -> None:
+    def last(config: str, *first: str) -> str:
+        line = "; ".join(("pwrite b 0 4k", *first, replace))
+        return states(placed(make_workload(line, config)).steps[-1], "b")[0][2]
+
+    assert last("4k@delalloc") == "written"
+    assert last("4k@delalloc", "remount_opts noauto_da_alloc") == "delayed"
+    assert last("4k@delalloc,noauto_da_alloc") == "delayed"
+    assert last("4k@delalloc,noauto_da_alloc", "remount_opts auto_da_alloc") == "written"
+
+
+def test_a_file_cut_to_nothing_before_the_option_changed_is_still_written_at_close() -> None:
+    line = "pwrite b 0 4k; truncate b 0; remount_opts noauto_da_alloc; pwrite b 0 8k; close b"
+    assert states(placed(make_workload(line)).steps[-1], "b") == [(0, 8192, "written")]
+
+
 def test_read_only_needs_all_files_closed() -> None:
     line = (
         "pwrite a 0 4k; remount_opts ro; close a; remount_opts ro; pwrite a 0 1; unlink a;"
