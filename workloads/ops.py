@@ -15,6 +15,7 @@ operation that names it; the descriptor stays open until `close`, `otrunc`, `unl
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import msgspec
@@ -350,7 +351,7 @@ SECOND_TABLE: tuple[type[Op], ...] = (
     RemountOpts, Shutdown, SetFlags, Sendfile, Splice, WriteZeroes, MsyncWrite,
 )  # fmt: skip
 
-AnyOp = (
+Call = (
     Write | Append | WriteFault | Read | DioWrite | MmapWrite | MmapIn
     | Falloc | FallocKeep | Punch | Zero | ZeroKeep | Collapse | Insert
     | Truncate | Fsync | Fdatasync | Close | Otrunc | Sync | DropCaches | Remount
@@ -358,5 +359,36 @@ AnyOp = (
     | Pwritev | RlimitWrite | QuotaSet | Chown | UserWrite | SyncWrite | DsyncWrite | Seek
     | RemountOpts | Shutdown | SetFlags | Sendfile | Splice | WriteZeroes | MsyncWrite
 )  # fmt: skip
+"""One system call, or what stands for one."""
+
+
+class Parallel(Op, frozen=True, tag="parallel"):
+    """Threads that each carry out their calls one after the other, against each other.
+
+    `seed` perturbs the schedule in the guest. When all threads are done, sync(2) makes the
+    section's end a quiescent point; the result is 0, those of the calls stand apart.
+    `order` names the thread of each call in the order in which the model is to take them;
+    without it, one thread after the other. What may stand in a section is told by
+    `workloads.sections`.
+    """
+
+    WORD = "parallel"
+    threads: tuple[tuple[Call, ...], ...]
+    seed: int = 0
+    order: tuple[int, ...] = ()
+
+
+AnyOp = Call | Parallel
 
 BY_WORD: dict[str, type[Op]] = {cls.WORD: cls for cls in FIRST_TABLE + SECOND_TABLE}
+"""The system calls by the word that the text form has for them."""
+
+
+def calls(ops: Iterable[AnyOp]) -> Iterator[Call]:
+    """The system calls of a program, those in parallel sections too."""
+    for op in ops:
+        if isinstance(op, Parallel):
+            for thread in op.threads:
+                yield from thread
+        else:
+            yield op

@@ -17,10 +17,12 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, NoReturn, cast
 
-from workloads.fields import BadValue, Field, fields_of, format_number, parse_number, usage
+from workloads.fields import BadValue, fields_of, format_number, parse_number, usage
 from workloads.images import DEVICE_SIZE, IMAGES
-from workloads.ops import BY_WORD, AnyOp, Op
+from workloads.ops import BY_WORD, AnyOp, Call, Op, Parallel
 from workloads.program import DEFAULT, Note, Program, workloads
+from workloads.sections import AND, END, default_tag, problem
+from workloads.writing import format_line, format_op, format_program
 
 __all__ = [
     "SUFFIX", "Program", "WorkloadSyntaxError", "format_line", "format_op", "format_program",
@@ -161,12 +163,13 @@ def _parse(lines: Iterable[_Piece], name: str) -> Program:
     if not _NAME.fullmatch(name):
         raise ValueError(f'"{name}" is no name of a program; use letters, digits and _ . -')
     header = _Header()
-    ops: list[AnyOp] = []
+    body = _Body()
+    ops = body.ops
     notes: list[Note] = []
     piece = None
     for piece in lines:
         match = _HEADER.match(piece.text.split("#", 1)[0]) and _HEADER.match(piece.text)
-        if match and not ops:
+        if match and not body.begun:
             header.take(piece.part(match.start(1)), match[1], piece.part(match.start(2)))
             continue
         if match and match[1] in HEADERS:
@@ -175,27 +178,91 @@ def _parse(lines: Iterable[_Piece], name: str) -> Program:
         before = len(ops)
         for statement in piece.part(0, len(code)).split(";"):
             if tokens := statement.tokens():
-                ops.append(_parse_op(tokens, len(ops) + 1))
+                body.take(tokens)
         if comment is not None and comment.strip():
             beside = len(ops) > before
             index = len(ops) - 1 if beside else len(ops) if ops or header.given else -1
             notes.append(Note(index, comment.strip(), beside))
+    body.close()
     if not ops:
         where = piece or _Piece(name, 1, 0, "")
         where.fail("there is no operation; write one per line, as in: pwrite a 0 4k")
     return Program(name, tuple(ops), notes=tuple(notes), **header.given)
 
 
-def _parse_op(tokens: list[_Piece], default_tag: int) -> AnyOp:
+class _Body:
+    """The operations while a text is read; `begun` once there is one, or a section's start."""
+
+    def __init__(self) -> None:
+        self.ops: list[AnyOp] = []
+        self._start: _Piece | None = None
+        self._seed = 0
+        self._threads: list[list[Call]] = []
+
+    @property
+    def begun(self) -> bool:
+        return bool(self.ops) or self._start is not None
+
+    def take(self, tokens: list[_Piece]) -> None:
+        """Add one statement: an operation, or a word that begins, divides or ends a section."""
+        word, *rest = tokens
+        if word.text == Parallel.WORD:
+            if self._start is not None:
+                word.fail(f'a section can\'t hold another one; write "{END}" first')
+            self._start, self._threads = word, [[]]
+            self._seed = _seed(rest)
+        elif word.text in (AND, END):
+            if self._start is None:
+                word.fail(f'"{word.text}" belongs to a section; write "{Parallel.WORD}" first')
+            if rest:
+                rest[0].fail(f'"{word.text}" takes nothing; "{rest[0].text}" is one too many')
+            if word.text == AND:
+                self._threads.append([])
+            else:
+                self._end()
+        elif self._start is not None:
+            tag = default_tag(len(self.ops), sum(map(len, self._threads)))
+            self._threads[-1].append(_parse_call(tokens, tag))
+        else:
+            self.ops.append(_parse_call(tokens, len(self.ops) + 1))
+
+    def _end(self) -> None:
+        assert self._start is not None
+        if (why := problem(self._threads)) is not None:
+            self._start.fail(f"{Parallel.WORD}: {why}")
+        threads = tuple(map(tuple, self._threads))
+        self.ops.append(Parallel(threads=threads, seed=self._seed))
+        self._start = None
+
+    def close(self) -> None:
+        """Fail if a section is still open."""
+        if self._start is not None:
+            self._start.fail(f'this section has no end; write "{END}" behind its last call')
+
+
+def _seed(rest: list[_Piece]) -> int:
+    """The seed behind `parallel`: `seed=N` or a plain number, 0 if there is none."""
+    for token in rest[1:]:
+        token.fail(f'{Parallel.WORD} takes [seed=N]; "{token.text}" is one too many')
+    for token in rest:
+        text = token.text.removeprefix("seed=")
+        if not text.isascii() or not text.isdecimal() or len(text) > 9:
+            token.fail(f"{Parallel.WORD} takes [seed=N], N a number of up to 9 digits")
+        return int(text)
+    return 0
+
+
+def _parse_call(tokens: list[_Piece], default_tag: int) -> Call:
     word, *rest = tokens
     cls = BY_WORD.get(word.text)
     if cls is None:
-        hint = _suggest(word.text, BY_WORD) or "; docs/workloads.md lists them"
+        words = (*BY_WORD, Parallel.WORD, AND, END)
+        hint = _suggest(word.text, words) or "; docs/workloads.md lists them"
         word.fail(f'unknown operation "{word.text}"{hint}')
     values = _values(cls, _assign(cls, word, rest))
     if any(field.name == "tag" for field in fields_of(cls)):
         values.setdefault("tag", default_tag)
-    return cast(AnyOp, cls(**values))
+    return cast(Call, cls(**values))
 
 
 def _assign(cls: type[Op], word: _Piece, rest: list[_Piece]) -> dict[str, _Piece]:
@@ -259,55 +326,3 @@ def _check_config(token: _Piece) -> None:
 def _suggest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
     return f'; did you mean "{close[0]}"?' if close else ""
-
-
-# --- writing --------------------------------------------------------------------------
-
-
-def format_op(op: AnyOp, index: int) -> str:
-    """The canonical text of operation number `index` (from 0) of a program.
-
-    A tag of `index + 1` is what a reader of the text assumes, so it is left out.
-    """
-
-    def text(field: Field) -> str:
-        value = field.format(getattr(op, field.name))
-        return f"{field.name}={value}" if field.named else value
-
-    cls = type(op)
-    shown = [
-        field
-        for field in fields_of(cls)
-        if field.name != "tag" or op.tag != index + 1  # type: ignore[union-attr]
-    ]
-    return " ".join([cls.WORD, *(text(field) for field in shown)])
-
-
-def _headers(program: Program) -> list[str]:
-    lines = []
-    if program.shows:
-        lines.append(f"show: {program.shows}")
-    lines.append(f"on: {' '.join(program.on)}")
-    if program.rules:
-        lines.append(f"rules: {' '.join(program.rules)}")
-    if program.size is not None:
-        lines.append(f"size: {format_number(program.size)}")
-    return lines
-
-
-def format_program(program: Program) -> str:
-    """The canonical text of `program`, with its comments."""
-    lines = [f"# {note.text}" for note in program.notes if note.index < 0]
-    lines += [*_headers(program), ""]
-    for index, op in enumerate(program.ops):
-        here = [note for note in program.notes if note.index == index]
-        lines += [f"# {note.text}" for note in here if not note.beside]
-        beside = "".join(f"  # {note.text}" for note in here if note.beside)
-        lines.append(format_op(op, index) + beside)
-    lines += [f"# {note.text}" for note in program.notes if note.index >= len(program.ops)]
-    return "\n".join(lines).lstrip("\n") + "\n"
-
-
-def format_line(program: Program) -> str:
-    """The operations of `program` on one line, as `parse_line` reads them."""
-    return "; ".join(format_op(op, index) for index, op in enumerate(program.ops))
