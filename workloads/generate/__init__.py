@@ -1,0 +1,1 @@
+"""Generators of workloads, each reproducible from a seed and a number alone."""
