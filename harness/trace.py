@@ -15,6 +15,8 @@ from typing import Protocol
 
 import msgspec
 
+from harness.extent import Extent, State
+from harness.image.form import Canonical
 from workloads.workload import Workload
 
 __all__ = [
@@ -27,24 +29,6 @@ VERSION = 1
 
 Result = int | str | list[list[int]]
 """What an operation returned: a count, an errno's name (`ENOSPC`), an md5, `SKIP`, ranges."""
-
-
-class State(enum.StrEnum):
-    """State of a mapped range; what no extent covers is a hole."""
-
-    DELAYED = "delayed"
-    UNWRITTEN = "unwritten"
-    WRITTEN = "written"
-    INLINE = "inline"
-
-
-class Extent(msgspec.Struct, frozen=True):
-    """A range of a file in one state; `physical` is its byte on the device, if it has one."""
-
-    start: int
-    length: int
-    state: State
-    physical: int | None = None
 
 
 class FileObservation(msgspec.Struct, frozen=True):
@@ -147,7 +131,11 @@ class Final(msgspec.Struct, frozen=True):
     what `e2fsck -fn` complained of, empty if nothing; `image` what our own check of the
     image found (`harness.image.check`). `log` holds the kernel's own complaints (WARN,
     ext4_warning, ext4_error, panic). `warnings` are the quota warnings that the workload
-    brought about, in order.
+    brought about, in order. `form` is what the image holds, in canonical form.
+
+    `unpredicted` gives the reason for a field that the subject leaves None, as in `Step`;
+    `image form` is that of `form`. A key `PATH.image FIELD` (`/a.image blocks`; for the
+    whole file system `image FIELD`) says that this field of the form is no prediction.
     """
 
     observation: Observation
@@ -158,6 +146,8 @@ class Final(msgspec.Struct, frozen=True):
     image: tuple[str, ...] | None = None
     log: tuple[str, ...] | None = None
     warnings: tuple[str, ...] | None = None
+    form: Canonical | None = None
+    unpredicted: dict[str, str] = {}
 
 
 class Trace(msgspec.Struct, frozen=True):

@@ -11,7 +11,9 @@ An image is exact or it is refused: `NotModelledError` names what cannot be writ
 
 from __future__ import annotations
 
+import contextlib
 import stat
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +33,7 @@ from model.image.write_groups import put_groups, put_superblock
 from model.image.write_indirect import put_block_map
 from model.image.write_inode import IN_RECORD, NewInode, inode_seed, pack_inode, sealed
 from model.image.write_space import Space
-from model.image.write_target import Target, copied
+from model.image.write_target import Overlay, Target, copied
 from model.image_places import NOWHERE, Place, claim_known, keeps_tree, parts_of, place_rest
 from model.image_quota import check_quota, put_quota
 from model.image_tree import extents_as_tree, put_tree, split_extents
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from model.inode import Inode
     from model.mount import Mount
 
-__all__ = ["Written", "write_image"]
+__all__ = ["Written", "image_of", "write_image"]
 
 MODE = stat.S_IFREG | 0o644
 """Of every file that a workload makes."""
@@ -72,6 +74,16 @@ def write_image(mount: Mount, base: Path | bytes, target: Path) -> Written:
         _check(mount, fs)
         with copied(source, target, fs.volume.block_size) as out:
             return _Writer(mount, fs, out).write()
+
+
+@contextlib.contextmanager
+def image_of(mount: Mount, base: Path) -> Iterator[tuple[Filesystem, Written]]:
+    """As `write_image`, but in memory and opened for reading: it costs what is in it."""
+    with Filesystem.open(base) as fs:
+        _check(mount, fs)
+        out = Overlay(fs.volume.source, fs.volume.block_size)
+        written = _Writer(mount, fs, out).write()
+        yield Filesystem(out), written
 
 
 def _check(mount: Mount, fs: Filesystem) -> None:

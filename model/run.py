@@ -55,15 +55,16 @@ class Model:
         `observed` the trace holds results, events and the contents at the end only; what
         could be seen between the steps is left empty.
         """
-        return self._play(workload, placement, observed)[0]
+        return self.play(workload, placement, observed=observed)[0]
 
     def finish(self, workload: Workload, placement: Placement | None = None) -> Mount:
         """The file system that `workload` leaves, mounted once more as at the end of `run`."""
-        return self._play(workload, placement)[1]
+        return self.play(workload, placement)[1]
 
-    def _play(
-        self, workload: Workload, placement: Placement | None, observed: bool = True
+    def play(
+        self, workload: Workload, placement: Placement | None = None, *, observed: bool = True
     ) -> tuple[Trace, Mount]:
+        """What `run` and `finish` return, of one run."""
         config = workload.config
         check_covered(workload)
         geometry = self.geometry(config.image)
@@ -141,13 +142,14 @@ def _final(mount: Mount, observed: bool) -> Final:
         dropped = {name: content_of(inode) for name, inode in mount.files.items()}
     mount.remount()
     mount.sb.events = []
-    observation, _ = observe(mount.sb, mount.files) if observed else (Observation(), {})
+    observation, unpredicted = observe(mount.sb, mount.files) if observed else (Observation(), {})
     return Final(
         observation,
         dropped=dropped,
         content={name: content_of(inode) for name, inode in mount.files.items()},
         disk_blocks={name: seen.disk_blocks for name, seen in observation.files.items()
                      if seen.disk_blocks is not None},
+        unpredicted=unpredicted,
     )  # fmt: skip
 
 

@@ -29,9 +29,10 @@ sys.path[:0] = [str(TOP), str(TOP.parent)]
 
 from image_maker import Recipe, make, recipe, tool  # noqa: E402
 
-from harness.image.canonical import Canonical, canonical_of  # noqa: E402
+from harness.image.canonical import canonical_of  # noqa: E402
 from harness.image.check import problems  # noqa: E402
 from harness.image.difference import differences  # noqa: E402
+from harness.image.form import Canonical  # noqa: E402
 from harness.image.survey import Survey  # noqa: E402
 from model.image import Filesystem, ImageError, MemorySource  # noqa: E402
 

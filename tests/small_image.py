@@ -8,8 +8,9 @@ from pathlib import Path
 
 from image_maker import tool
 
-from harness.image.canonical import Canonical, canonical
+from harness.image.canonical import canonical
 from harness.image.check import check
+from harness.image.form import Canonical
 from harness.image.survey import File, Survey
 from model.image import Filesystem, MemorySource
 

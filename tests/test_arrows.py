@@ -20,7 +20,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "harness": PACKAGES,
 }  # fmt: skip
-JUDGES = ("harness.trace", "harness.errors", "harness.verdict", "harness.compare", "harness.known")
+JUDGES = (
+    "harness.trace", "harness.extent", "harness.image.form", "harness.image.difference",
+    "harness.errors", "harness.verdict", "harness.compare", "harness.known",
+)  # fmt: skip
 """What others import of harness; it may import nothing but workloads and itself."""
 
 

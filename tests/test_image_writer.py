@@ -11,8 +11,9 @@ import pytest
 from fakes import make_workload
 
 from harness.errors import NotModelledError
-from harness.image.canonical import Canonical, canonical
+from harness.image.canonical import canonical
 from harness.image.check import check
+from harness.image.form import Canonical
 from harness.trace import Extent, FileObservation, Placement, State, Trace
 from model import Behaviour, Model
 from model.extent_status import Run

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from fakes import make_workload
 
-from harness.image.canonical import Canonical, canonical
+from harness.image.canonical import canonical
 from harness.image.difference import differences
+from harness.image.form import Canonical
 from harness.trace import placement_of
 from model import Behaviour, Model
 from model.image.filesystem import Filesystem

@@ -13,9 +13,10 @@ import msgspec
 
 from harness.errors import AGREE, MISMATCH, UsageError
 from harness.expected_image import expected_of
-from harness.image.canonical import Canonical, Entry, canonical_of
+from harness.image.canonical import canonical_of
 from harness.image.check import problems
 from harness.image.difference import Difference, differences
+from harness.image.form import Canonical, Entry
 from harness.image.locate import first_difference
 from harness.image.survey import Survey
 from harness.trace import Extent

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from harness.image.canonical import Canonical, Entry
+from harness.image.form import Canonical, Entry
 
 __all__ = ["Difference", "differences"]
 

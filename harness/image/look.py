@@ -1,0 +1,65 @@
+"""What the sides of a comparison say of an image: what is wrong with it, what it holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from harness.errors import NotModelledError
+from harness.image.canonical import canonical_of
+from harness.image.check import problems
+from harness.image.survey import Survey
+from harness.trace import Final
+from model.image.errors import ImageError
+from model.image.filesystem import Filesystem
+from model.image_writer import image_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from model.mount import Mount
+
+__all__ = ["FORM", "with_expected_image", "with_image"]
+
+FORM = "image form"
+"""The key of `Final.unpredicted` for `Final.form`."""
+
+
+def with_image(final: Final, path: Path) -> Final:
+    """`final` with what the image `path` holds, and what our own check has against it."""
+    try:
+        with Filesystem.open(path) as fs:
+            survey = Survey(fs)
+            found = tuple(str(problem) for problem in problems(survey))
+            return msgspec.structs.replace(final, image=found, form=canonical_of(survey))
+    except ImageError as error:
+        unread = {**final.unpredicted, FORM: "the image cannot be read"}
+        return msgspec.structs.replace(final, image=(str(error),), unpredicted=unread)
+
+
+def with_expected_image(final: Final, mount: Mount, base: Path) -> Final:
+    """`final` with what the image of `mount`, which began as `base`, holds.
+
+    What the model does not know of it is named in `unpredicted`; what it refuses to write,
+    too. `image` is None unless the model contradicts itself: it has no image to be judged.
+    """
+    try:
+        with image_of(mount, base) as (fs, written):
+            survey = Survey(fs)
+            found = tuple(str(problem) for problem in problems(survey)) or None
+            form = canonical_of(survey)
+    except NotModelledError as error:
+        unknown = {**final.unpredicted, FORM: str(error)}
+        return msgspec.structs.replace(final, unpredicted=unknown)
+    except ImageError as error:
+        unknown = {**final.unpredicted, FORM: "the model contradicts itself"}
+        return msgspec.structs.replace(final, image=(str(error),), unpredicted=unknown)
+    unknown = dict(final.unpredicted)
+    for name in written.rebuilt:
+        unknown[f"/{name}.image blocks"] = _TREE
+        unknown["image free_blocks"] = _TREE
+    return msgspec.structs.replace(final, image=found, form=form, unpredicted=unknown)
+
+
+_TREE = "it depends on the extent tree, and that on where blocks lie, which is not known"
