@@ -9,7 +9,7 @@ from workloads.ops import AnyOp, Call, Parallel
 from workloads.program import Program
 from workloads.sections import AND, END, default_tag
 
-__all__ = ["format_line", "format_op", "format_program"]
+__all__ = ["format_header", "format_line", "format_op", "format_program"]
 
 
 def format_op(op: AnyOp, index: int) -> str:
@@ -49,7 +49,8 @@ def _format_call(call: Call, assumed_tag: int) -> str:
     return " ".join([cls.WORD, *(text(field) for field in shown)])
 
 
-def _headers(program: Program) -> list[str]:
+def format_header(program: Program) -> list[str]:
+    """The canonical header lines of `program`."""
     lines = []
     if program.shows:
         lines.append(f"show: {program.shows}")
@@ -64,7 +65,7 @@ def _headers(program: Program) -> list[str]:
 def format_program(program: Program) -> str:
     """The canonical text of `program`, with its comments."""
     lines = [f"# {note.text}" for note in program.notes if note.index < 0]
-    lines += [*_headers(program), ""]
+    lines += [*format_header(program), ""]
     for index, op in enumerate(program.ops):
         here = [note for note in program.notes if note.index == index]
         lines += [f"# {note.text}" for note in here if not note.beside]
