@@ -21,7 +21,7 @@ from workloads.workload import Workload
 
 __all__ = [
     "VERSION", "Content", "Event", "EventKind", "Extent", "FileObservation", "Final",
-    "Observation", "Placement", "Result", "State", "Step", "Subject", "Trace", "decode",
+    "Observation", "Placement", "Ran", "Result", "State", "Step", "Subject", "Trace", "decode",
     "encode", "placement_of",
 ]  # fmt: skip
 
@@ -90,13 +90,23 @@ class Event(msgspec.Struct, frozen=True):
     claim: bool | None = None
 
 
+class Ran(msgspec.Struct, frozen=True):
+    """A call of a parallel section: its result, and nanoseconds from the section's start to
+    the call's begin and end, where the subject has a clock."""
+
+    result: Result
+    began: int | None = None
+    ended: int | None = None
+
+
 class Step(msgspec.Struct, frozen=True):
     """One operation's outcome.
 
     `because` names the model's rules that the step exercised, with the kernel function;
     `quirks` the known kernel bugs that the model followed in it. `unpredicted` maps a
     field (`blocks`, `extents`, `events`, ...) to the reason why the subject leaves it
-    None in this step, for reports.
+    None in this step, for reports. `threads` holds what the calls of a parallel section
+    came to, by thread; its own result is 0.
     """
 
     result: Result
@@ -105,6 +115,7 @@ class Step(msgspec.Struct, frozen=True):
     because: tuple[str, ...] = ()
     quirks: tuple[str, ...] = ()
     unpredicted: dict[str, str] = {}
+    threads: tuple[tuple[Ran, ...], ...] = ()
 
 
 class Content(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from harness.trace import Content, Event, Final, Observation, Result, Step, Trace
+from harness.trace import Content, Event, Final, Observation, Ran, Result, Step, Trace
 from vm.channel import Row
 from vm.complaints import complaints
 from vm.errors import ChannelError
@@ -81,11 +81,13 @@ def _converted(value: object, kind: Any) -> Any:
 def _step(row: Row) -> Step:
     result = _converted(row["result"], Result)
     observation = _converted(row["observation"], Observation)
+    threads = _converted(row.get("threads", []), tuple[tuple[Ran, ...], ...])
     lost = row.get("lost")
     if lost:
         reason = {"events": f"the kernel dropped {lost} trace events"}
-        return Step(result, None, observation, unpredicted=reason)
-    return Step(result, _converted(row["events"], tuple[Event, ...]), observation)
+        return Step(result, None, observation, unpredicted=reason, threads=threads)
+    events = _converted(row["events"], tuple[Event, ...])
+    return Step(result, events, observation, threads=threads)
 
 
 def _final(row: Row) -> Final:

@@ -3,7 +3,8 @@
 A section is judged at the quiescent point that ends it: what is seen there must be what
 some order of the calls leaves, each call taken as one indivisible step. So only such calls
 may stand in it for which that holds, once everything is written back: those that ext4
-carries out under the inode's lock, writeback, and stores page by page.
+carries out under the inode's lock, writeback, and stores to one page. (An `append` is none
+of them here: what it writes depends on where it lands.)
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from workloads.ops import (
-    Append,
     Call,
     Collapse,
     DropCaches,
@@ -52,13 +52,15 @@ MOST_CALLS = 8
 """Calls of one section: 2 threads of 4 calls have 70 orders, 3 threads 560 at the most."""
 
 ALLOWED: tuple[type[Op], ...] = (
-    Write, Append, WriteFault, Pwritev, SyncWrite, DsyncWrite, Read, MmapWrite, MsyncWrite,
+    Write, WriteFault, Pwritev, SyncWrite, DsyncWrite, Read, MmapWrite, MsyncWrite,
     Falloc, FallocKeep, Punch, Zero, ZeroKeep, Collapse, Insert, WriteZeroes, Truncate,
     Fsync, Fdatasync, SyncRange, Sync, DropCaches,
 )  # fmt: skip
 
 _STORES = (MmapWrite, MsyncWrite)
 _SHRINKS = (Truncate, Collapse)
+
+PAGE = 4096
 
 Span = tuple[int, int]
 """When a call began and ended, on one clock."""
@@ -78,20 +80,38 @@ def problem(threads: Sequence[Sequence[Call]]) -> str | None:
         return "each thread of a section needs a call"
     if sum(map(len, threads)) > MOST_CALLS:
         return f"a section has at most {MOST_CALLS} calls; split it"
-    for call in (call for thread in threads for call in thread):
-        if not isinstance(call, ALLOWED):
-            words = ", ".join(cls.WORD for cls in ALLOWED)
-            return f"{type(call).WORD} can't stand in a section; {words} can"
+    each = [call for thread in threads for call in thread]
+    return next(filter(None, map(_misplaced, each)), None) or _gone_under_a_store(threads)
+
+
+def _misplaced(call: Call) -> str | None:
+    """Why `call` can't stand in a section, or None."""
+    word = type(call).WORD
+    if not isinstance(call, ALLOWED):
+        return f"{word} can't stand in a section; {', '.join(cls.WORD for cls in ALLOWED)} can"
+    if isinstance(call, _STORES) and call.off // PAGE != (call.off + call.len - 1) // PAGE:
+        return f"{word} {call.file}: in a section, a store is to a single page"
+    return None
+
+
+def _gone_under_a_store(threads: Sequence[Sequence[Call]]) -> str | None:
+    """Which call may take away a page that another thread stores to, or None."""
     for number, thread in enumerate(threads):
-        others = [call for other in (*threads[:number], *threads[number + 1 :]) for call in other]
         stored = {call.file for call in thread if isinstance(call, _STORES)}
-        for call in others:
+        for call in _of_others(threads, number):
             if isinstance(call, _SHRINKS) and call.file in stored:
                 return (
                     f"{type(call).WORD} {call.file} against a store through a mapping of it:"
                     " the page may be gone when it is stored to (SIGBUS)"
                 )
     return None
+
+
+def _of_others(threads: Sequence[Sequence[Call]], number: int) -> Iterator[Call]:
+    """The calls of all threads but `number`."""
+    for at, thread in enumerate(threads):
+        if at != number:
+            yield from thread
 
 
 def orders(section: Parallel, spans: Sequence[Sequence[Span]] = ()) -> Iterator[tuple[int, ...]]:

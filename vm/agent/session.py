@@ -13,6 +13,7 @@ from .execute import execute
 from .kernel_log import KernelLog
 from .mounted import Mounted
 from .observe import contents, names_by_inode
+from .parallel import run_section
 from .settle import Settler
 from .setup import load_modules
 from .tracing import Tracer
@@ -74,7 +75,11 @@ def _run_steps(
     before = names_by_inode(mounted.root)
     instruments.tracer.drain()
     for index, op in enumerate(ops):
-        result = execute(context, op)
+        threads: list[Row] = []
+        if op["op"] == "parallel":
+            result, threads = run_section(context, op, execute)
+        else:
+            result = execute(context, op)
         instruments.settler.settle()
         events, lost = instruments.tracer.drain()
         after = names_by_inode(mounted.root)
@@ -83,6 +88,8 @@ def _run_steps(
             # An inode that the step removed has only its old name; a new one only the new.
             event["file"] = before.get(ino) or after.get(ino) or f"ino {ino}"
         step: Row = {"step": index, "result": result, "events": events}
+        if threads:
+            step["threads"] = threads
         if lost:
             step["lost"] = lost
         step["observation"] = mounted.observe(context.shut_down)
