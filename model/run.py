@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from harness.errors import NotModelledError
-from harness.trace import Final, Observation, Placement, Result, Step, Trace
+from harness.trace import Final, Observation, Placement, Ran, Result, Step, Trace
 from model import fallocate
 from model.access import check_access
 from model.behaviour import Behaviour
@@ -20,6 +20,7 @@ from model.file_write import buffered_write, max_size
 from model.mmap import tagged_store
 from model.mount import Mount
 from model.observe import content_of, observe
+from model.parallel import run_section
 from model.placement import Placer
 from model.readahead import read_pages
 from model.second_table import HANDLERS as SECOND_TABLE
@@ -69,8 +70,11 @@ class Model:
         check_covered(workload)
         geometry = self.geometry(config.image)
         placer = Placer(placement, geometry.block_size)
-        mount = Mount(config, geometry, self.behaviour, placer)
-        if any(isinstance(op, ops.Shutdown) for op in workload.ops):
+        behaviour = self.behaviour
+        if workload.cpus > behaviour.nr_cpu:
+            behaviour = msgspec.structs.replace(behaviour, nr_cpu=workload.cpus)
+        mount = Mount(config, geometry, behaviour, placer)
+        if any(isinstance(op, ops.Shutdown) for op in ops.calls(workload.ops)):
             mount.durable = Durable(mount)
         start = observe(mount.sb, mount.files)[0]
         steps = []
@@ -94,7 +98,7 @@ def check_covered(workload: Workload) -> None:
     options = config.options - COVERED_OPTIONS
     if options:
         raise NotModelledError(f"mount options are not modelled: {', '.join(sorted(options))}")
-    for op in workload.ops:
+    for op in ops.calls(workload.ops):
         if type(op) not in HANDLERS:
             raise NotModelledError(f"the operation {op.WORD} is not modelled")
 
@@ -102,11 +106,14 @@ def check_covered(workload: Workload) -> None:
 def _step(mount: Mount, op: ops.AnyOp, observed: bool) -> Step:
     sb = mount.sb
     sb.events, sb.because, sb.quirks = [], {}, {}
+    threads: tuple[tuple[Ran, ...], ...] = ()
+    overlapping: dict[str, str] = {}
+    result: Result = 0
     try:
-        check_access(mount, op)
-        if mount.durable is not None:
-            mount.durable.note(op)
-        result: Result = HANDLERS[type(op)](mount, op)
+        if isinstance(op, ops.Parallel):
+            threads, overlapping = run_section(mount, op, _call)
+        else:
+            result = _call(mount, op)
     except OpError as error:
         result = error.name
     observation, unpredicted = observe(sb, mount.files) if observed else (Observation(), {})
@@ -116,9 +123,19 @@ def _step(mount: Mount, op: ops.AnyOp, observed: bool) -> Step:
         unpredicted = {**unpredicted, "result": "readahead may cache unwritten blocks"}
     if sb.shut_down:
         observation, unpredicted = Observation(error="EIO"), {}
+    events = None if "events" in overlapping else tuple(sb.events)
     return Step(
-        result, tuple(sb.events), observation, tuple(sb.because), tuple(sb.quirks), unpredicted
-    )
+        result, events, observation, tuple(sb.because), tuple(sb.quirks),
+        {**unpredicted, **overlapping}, threads,
+    )  # fmt: skip
+
+
+def _call(mount: Mount, call: ops.Call) -> Result:
+    """Carry out one system call. Raises `OpError`."""
+    check_access(mount, call)
+    if mount.durable is not None:
+        mount.durable.note(call)
+    return HANDLERS[type(call)](mount, call)
 
 
 def _seeks_cache(mount: Mount, op: ops.Seek) -> bool:

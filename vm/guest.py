@@ -76,9 +76,9 @@ def _uses_quota(config: Config) -> bool:
     return "quota" in config.image.features or "quota" in config.mount
 
 
-def make_machine(files: BootFiles, disk: Disk, memory: int = MEMORY) -> Machine:
-    """What QEMU runs: `files` with `disk` and `memory` MiB."""
-    return Machine(files.kernel, files.initramfs, disk.path, memory=memory)
+def make_machine(files: BootFiles, disk: Disk, memory: int = MEMORY, cpus: int = 1) -> Machine:
+    """What QEMU runs: `files` with `disk`, `memory` MiB and `cpus`."""
+    return Machine(files.kernel, files.initramfs, disk.path, memory=memory, cpus=cpus)
 
 
 def make_link(qemu: Qemu, network: Network | None = None) -> Link:
@@ -123,19 +123,20 @@ class Guest:
         files: BootFiles | None = None,
         *,
         memory: int = MEMORY,
+        cpus: int = 1,
         network: bool = True,
         deadlines: Deadlines | None = None,
     ) -> Guest:
-        """Boot `kernel` to its agent, with `memory` MiB; `accel` is `kvm`, `tcg` or `auto`.
+        """Boot `kernel` to its agent, with `memory` MiB and `cpus`.
 
-        `files` are the kernel's `boot_files`, which are made if they are not given.
+        `accel` is `kvm`, `tcg` or `auto`; `files` are the kernel's `boot_files`, which are made if they are not given.
         Where the host allows it and `network` is set, the guest's log also comes by
         netconsole. Raises `QemuError`, `BootTimeoutError`, `KernelError` and the like;
         nothing is left running then.
         """
         with contextlib.ExitStack() as stack:
             disk = stack.enter_context(Disk())
-            machine = make_machine(files or boot_files(kernel), disk, memory)
+            machine = make_machine(files or boot_files(kernel), disk, memory, cpus)
             accelerator = choose_accelerator(accel, machine, kernel.identity)
             net, reason = try_network() if network else (None, "not asked for")
             if net is not None:

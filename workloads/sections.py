@@ -28,6 +28,7 @@ from workloads.ops import (
     Parallel,
     Punch,
     Pwritev,
+    RangeOp,
     Read,
     Sync,
     SyncRange,
@@ -42,7 +43,7 @@ from workloads.ops import (
 
 __all__ = [
     "ALLOWED", "AND", "END", "MOST_CALLS", "MOST_THREADS", "Span", "default_tag", "files",
-    "orders", "problem",
+    "orders", "problem", "touched",
 ]  # fmt: skip
 
 AND, END = "and", "end"
@@ -61,6 +62,7 @@ _STORES = (MmapWrite, MsyncWrite)
 _SHRINKS = (Truncate, Collapse)
 
 PAGE = 4096
+END_OF_OFFSETS = 1 << 63
 
 Span = tuple[int, int]
 """When a call began and ended, on one clock."""
@@ -141,6 +143,24 @@ def _extended(
             continue  # another thread's next call had ended before this one began
         after = [count + (number == thread) for number, count in enumerate(done)]
         yield from _extended(after, sizes, (*so_far, thread), spans)
+
+
+def touched(call: Call) -> tuple[str, int, int]:
+    """The file that `call` changes, and the first and end byte of what it writes, moves or
+    zeroes there (the same where only the size or the blocks change). No file: it changes none.
+    """
+    if not isinstance(call, FileOp) or isinstance(call, Read | Fsync | Fdatasync | SyncRange):
+        return "", 0, 0
+    if isinstance(call, Pwritev):
+        return call.file, call.off, call.off + sum(length for length, _ in call.segs)
+    if isinstance(call, Falloc | FallocKeep):
+        return call.file, 0, 0
+    if isinstance(call, Truncate):
+        return call.file, call.size, END_OF_OFFSETS
+    if isinstance(call, Collapse | Insert):
+        return call.file, call.off, END_OF_OFFSETS
+    assert isinstance(call, RangeOp)
+    return call.file, call.off, call.off + call.len
 
 
 def files(section: Parallel) -> tuple[str, ...]:

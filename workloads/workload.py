@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from workloads.images import Image
-from workloads.ops import AnyOp
+from workloads.ops import AnyOp, Parallel
 
 __all__ = ["Config", "Workload"]
 
@@ -49,6 +49,11 @@ class Workload(msgspec.Struct, frozen=True):
     config: Config
     ops: tuple[AnyOp, ...]
     shows: str = ""
+
+    @property
+    def cpus(self) -> int:
+        """CPUs that the guest should have: a second one for threads against each other."""
+        return 2 if any(isinstance(op, Parallel) for op in self.ops) else 1
 
     @property
     def name(self) -> str:

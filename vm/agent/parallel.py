@@ -34,7 +34,7 @@ def run_section(context: Context, op: Operation, execute: Execute) -> tuple[Outc
     """Run the threads of `op`, then sync(2).
 
     Returns 0 or the errno's name if the files can't be opened; and for each thread what its
-    calls returned, with the nanoseconds between the section's start and the call's begin and
+    calls returned, with the nanoseconds from the first call's begin to each one's begin and
     end. An error that is none of the system's leaves as it came.
     """
     from random import Random  # noqa: PLC0415 - slow to import, and rarely needed
@@ -63,6 +63,10 @@ def run_section(context: Context, op: Operation, execute: Execute) -> tuple[Outc
         if work.error is not None:
             raise work.error
     os.sync()
+    first = min(row["began"] for work in works for row in work.rows)
+    for row in (row for work in works for row in work.rows):
+        row["began"] -= first
+        row["ended"] -= first
     return 0, [work.rows for work in works]
 
 
@@ -83,18 +87,18 @@ class _Start:
 
     def __init__(self, count: int) -> None:
         self._waiting = [True] * count
-        self._number = 0
-        self.at = 0
 
     def meet(self) -> None:
         self._waiting.pop()
         while self._waiting:
             time.sleep(0)
-        self.at = self.at or time.monotonic_ns()
 
 
 class _Work:
-    """One thread's calls, each with the seconds that it is held back; `rows` and `error` say what came of them."""
+    """One thread's calls, each with the seconds that it is held back.
+
+    `rows` and `error` say what came of them.
+    """
 
     def __init__(
         self,
@@ -110,15 +114,14 @@ class _Work:
     def run(self) -> None:
         """What the thread does."""
         try:
-            os.sched_setaffinity(0, {self._cpu})
             self._start.meet()
+            os.sched_setaffinity(0, {self._cpu})
             for pause, call in self._plan:
                 _hold_back(pause)
                 began = time.monotonic_ns()
                 result = self._run(call)
                 ended = time.monotonic_ns()
-                at = self._start.at
-                self.rows.append({"result": result, "began": began - at, "ended": ended - at})
+                self.rows.append({"result": result, "began": began, "ended": ended})
         except BaseException as error:
             self.error = error
 

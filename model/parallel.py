@@ -1,0 +1,81 @@
+"""Parallel sections: the calls of several threads, taken in one order.
+
+A section is judged at a quiescent point, after sync(2). Each of its calls is atomic there:
+ext4 writes, allocates, punches and truncates under the inode's lock (`inode_lock` in
+`ext4_buffered_write_iter`, `ext4_fallocate`, `ext4_setattr`), writeback takes whole folios,
+and a store is to one page. So one order of the calls tells what is seen; the harness looks
+for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from harness.trace import Ran, Result
+from model.errors import OpError
+from model.mount import Mount
+from workloads import ops
+from workloads.sections import files, touched
+
+__all__ = ["EVENTS", "run_section"]
+
+EVENTS = "the calls of a parallel section overlap"
+"""Why the events of a section are not predicted."""
+
+_STORES = (ops.MmapWrite, ops.MsyncWrite)
+
+
+def run_section(
+    mount: Mount, section: ops.Parallel, run: Callable[[Mount, ops.Call], Result]
+) -> tuple[tuple[tuple[Ran, ...], ...], dict[str, str]]:
+    """Take the calls of `section` in its order, each by `run`, then sync(2).
+
+    Returns what the calls came to, by thread, and why some of that is no prediction: a read
+    sees part of what another thread writes meanwhile. Bytes that one thread stores through
+    a mapping while another one writes or zeroes them can't be known afterwards.
+    """
+    mount.sb.rule("parallel: inode_lock")
+    for name in files(section):
+        mount.file(name)
+    results: list[list[Ran]] = [[] for _ in section.threads]
+    order = section.order or tuple(
+        number for number, calls in enumerate(section.threads) for _ in calls
+    )
+    for thread in order:
+        call = section.threads[thread][len(results[thread])]
+        try:
+            results[thread].append(Ran(run(mount, call)))
+        except OpError as error:
+            results[thread].append(Ran(error.name))
+    for name, start, end in _raced(section):
+        mount.files[name].content.lose(start, min(end, mount.files[name].size))
+    mount.sync()
+    return tuple(map(tuple, results)), dict(_unpredicted(section))
+
+
+def _raced(section: ops.Parallel) -> Iterator[tuple[str, int, int]]:
+    """File, first and end byte of what a store and a call of another thread both change."""
+    for number, thread in enumerate(section.threads):
+        for store in (call for call in thread if isinstance(call, _STORES)):
+            for other in _others(section, number):
+                name, start, end = touched(other)
+                low, high = max(start, store.off), min(end, store.off + store.len)
+                if name == store.file and low < high:
+                    yield name, low, high
+
+
+def _unpredicted(section: ops.Parallel) -> Iterator[tuple[str, str]]:
+    yield "events", EVENTS
+    for number, thread in enumerate(section.threads):
+        for place, call in enumerate(thread):
+            if isinstance(call, ops.Read) and any(
+                touched(other)[0] == call.file for other in _others(section, number)
+            ):
+                yield f"result.{number}.{place}", "another thread changes the file meanwhile"
+
+
+def _others(section: ops.Parallel, number: int) -> Iterator[ops.Call]:
+    """The calls of all threads but `number`."""
+    for thread, calls in enumerate(section.threads):
+        if thread != number:
+            yield from calls
