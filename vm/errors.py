@@ -12,6 +12,7 @@ from harness.trace import Trace
 __all__ = [
     "AgentDiedError",
     "BootTimeoutError",
+    "BuildError",
     "CacheError",
     "ChannelError",
     "DownloadError",
@@ -25,6 +26,7 @@ __all__ = [
     "MachineryError",
     "MountLostError",
     "MountRefusedError",
+    "PatchError",
     "QemuError",
     "SuiteMissingError",
     "UsageError",
@@ -57,6 +59,14 @@ class ImageError(UsageError):
 
 class KernelError(UsageError):
     """The file given as a kernel is none, or lacks what the guest needs."""
+
+
+class BuildError(KernelError):
+    """The kernel's source does not compile, or its configuration can't be had."""
+
+
+class PatchError(KernelError):
+    """A series is not whole, or a patch of it does not apply."""
 
 
 class KernelPanicError(MachineryError):

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from vm.apt import progress
 from vm.errors import HostToolError
 
-__all__ = ["PROGRAMS", "ensure_host_tools", "find_program", "missing_packages"]
+__all__ = ["PROGRAMS", "ensure_host_tools", "find_program", "missing_error", "missing_packages"]
 
 PROGRAMS = {
     "qemu-system-x86_64": "qemu-system-x86",
@@ -34,7 +34,7 @@ def find_program(program: str) -> str:
     """The path of `program`; `HostToolError` with the apt command if it is missing."""
     found = _which(program)
     if found is None:
-        raise _ask([PROGRAMS.get(program, program)], f"{program} is missing")
+        raise missing_error([PROGRAMS.get(program, program)], f"{program} is missing")
     return found
 
 
@@ -43,7 +43,8 @@ def missing_packages(programs: Iterable[str] = PROGRAMS) -> list[str]:
     return sorted({PROGRAMS[program] for program in programs if _which(program) is None})
 
 
-def _ask(packages: list[str], reason: str) -> HostToolError:
+def missing_error(packages: list[str], reason: str) -> HostToolError:
+    """The error that says `reason` and gives the apt command that installs `packages`."""
     sudo = "" if os.geteuid() == 0 else "sudo "
     install = f"{sudo}apt-get install -y --no-install-recommends {' '.join(packages)}"
     return HostToolError(f"{reason}; run: {sudo}apt-get update && {install}")
@@ -89,7 +90,7 @@ def ensure_host_tools(programs: Iterable[str] = PROGRAMS) -> None:
         )
     privilege = _privilege()
     if privilege is None:
-        raise _ask(packages, f"{names} missing, and installing needs root")
+        raise missing_error(packages, f"{names} missing, and installing needs root")
     progress(f"installing {names}")
     install = ("install", "--no-install-recommends", *packages)
     try:
@@ -98,8 +99,8 @@ def ensure_host_tools(programs: Iterable[str] = PROGRAMS) -> None:
             _apt_get(privilege, "update")
             done = _apt_get(privilege, *install)
     except subprocess.TimeoutExpired:
-        raise _ask(packages, "apt-get did not finish") from None
+        raise missing_error(packages, "apt-get did not finish") from None
     if done.returncode != 0 or missing_packages(wanted):
         reasons = [line for line in done.stderr.splitlines() if line.startswith("E:")]
         reason = reasons[0].removeprefix("E:").strip() if reasons else "no reason given"
-        raise _ask(packages, f"cannot install {names}: {reason}")
+        raise missing_error(packages, f"cannot install {names}: {reason}")
