@@ -13,10 +13,10 @@ from typing import Literal
 
 import msgspec
 
-from workloads.ops import Op, Pwritev, WriteFault
+from workloads.ops import Op, Pwritev, WriteFault, calls
 from workloads.workload import Config, Workload
 
-__all__ = ["KNOWN_ISSUES", "KnownIssue", "applicable", "parse_release"]
+__all__ = ["KNOWN_ISSUES", "KnownIssue", "applicable", "parse_release", "path_of"]
 
 Release = tuple[int, int]
 """Version and patch level of a kernel release: `7.3.4-cloud-amd64` is (7, 3)."""
@@ -54,10 +54,10 @@ class KnownIssue(msgspec.Struct, frozen=True):
             version is not None
             and self.since <= version
             and (self.fixed is None or version < self.fixed)
-            and _path(workload.config) == self.path
+            and path_of(workload.config) == self.path
             and (self.feature is None or self.feature in workload.config.image.features)
             and (self.option is None or self.option in workload.config.options)
-            and any(isinstance(op, self.triggers) for op in workload.ops)
+            and any(isinstance(op, self.triggers) for op in calls(workload.ops))
         )
 
 
@@ -148,7 +148,7 @@ def applicable(
     return tuple(issue for issue in issues if issue.affects(release, workload))
 
 
-def _path(config: Config) -> str:
+def path_of(config: Config) -> str:
     """The path of regular files; some file systems take buffer_head whatever the option.
 
     `ext4_should_use_buffered_iomap` of the series; the model decides for each inode.

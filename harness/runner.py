@@ -19,6 +19,7 @@ import msgspec
 from harness.compare import compare, complaints
 from harness.errors import MachineryError, NotModelledError, UsageError
 from harness.known import KNOWN_ISSUES, KnownIssue, applicable
+from harness.orders import in_some_order
 from harness.trace import Placement, Subject, Trace, placement_of
 from harness.verdict import Compared, Mismatch, Place, Verdict
 from vm.errors import KernelPanicError, MountRefusedError
@@ -115,8 +116,13 @@ class Runner:
         return _best(strict, tried, issues)
 
     def _explain(self, actual: Trace, workload: Workload, quirks: frozenset[str]) -> Compared:
-        expected = self.reference.run(workload, placement_of(actual), quirks)
-        return Compared(compare(expected, actual), expected, actual)
+        def attempt(ordered: Workload) -> Compared:
+            expected = self.reference.run(ordered, placement_of(actual), quirks)
+            if ordered is not workload:
+                expected = msgspec.structs.replace(expected, workload=workload)
+            return Compared(compare(expected, actual), expected, actual)
+
+        return in_some_order(workload, actual, attempt)
 
     # --- panics -----------------------------------------------------------------------
 
