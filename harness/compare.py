@@ -246,10 +246,13 @@ class _Comparison:
         """What e2fsck, the check of the image and the kernel's log say against `subject`."""
         if side is None:
             return
-        said = (side.fsck, "\n".join(side.image or ()), "\n".join(side.log or ()))
-        for field, complaint in zip(_COMPLAINTS, said, strict=True):
-            if complaint:
-                self.differ(None, field, "no complaint", f"{subject}: {complaint}")
+        for field, said in (("fsck", side.fsck), ("image", "\n".join(side.image or ()))):
+            if said:
+                self.differ(None, field, "no complaint", f"{subject}: {said}")
+        first = subject == self.subjects[0] != self.subjects[1]
+        for complaint in side.log or ():  # each is a finding of its own
+            sides = (complaint, "no complaint") if first else ("no complaint", complaint)
+            self.differ(None, "log", *sides)
 
     def _unlooked(self, expected: Final | None, actual: Final | None) -> None:
         for field in _COMPLAINTS:

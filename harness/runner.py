@@ -20,7 +20,7 @@ from harness.compare import compare, complaints
 from harness.errors import MachineryError, NotModelledError, UsageError
 from harness.known import KNOWN_ISSUES, KnownIssue, applicable
 from harness.orders import in_some_order
-from harness.trace import Placement, Subject, Trace, placement_of
+from harness.trace import Complaint, Placement, Subject, Trace, placement_of
 from harness.verdict import Compared, Mismatch, Place, Verdict
 from vm.errors import KernelPanicError, MountRefusedError
 from workloads.syntax import format_op
@@ -144,8 +144,10 @@ class Runner:
 
     def _panicked(self, verdict: Verdict, panic: KernelPanicError, place: Place) -> Verdict:
         op = format_op(verdict.workload.ops[place], place) if isinstance(place, int) else ""
-        mismatch = Mismatch(place, op, None, "kernel", "goes on", str(panic))
-        return msgspec.structs.replace(verdict, mismatches=(*verdict.mismatches, mismatch))
+        found = [Mismatch(place, op, None, "kernel", "goes on", str(panic))]
+        for complaint in panic.complaints:
+            found.append(Mismatch(place, op, None, "log", "no complaint", complaint))
+        return msgspec.structs.replace(verdict, mismatches=(*verdict.mismatches, *found))
 
 
 def _best(
@@ -176,19 +178,24 @@ def _best(
 
 
 def _excused(compared: Compared, listed: Iterable[KnownIssue]) -> Compared:
-    """Without the complaints in the kernel's log if each line is a known issue's."""
+    """Without those complaints in the kernel's log that are a known issue's."""
     final = compared.actual.final if compared.actual is not None else None
-    lines = final.log if final is not None and final.log else ()
     issues = [issue for issue in listed if issue.complaint is not None]
-    blamed = [
-        next((i.name for i in issues if i.complaint and re.search(i.complaint, line)), None)
-        for line in lines
-    ]
-    names = tuple(dict.fromkeys(name for name in blamed if name is not None))
-    if not names or None in blamed:
+    blamed = {
+        complaint.title: issue.name
+        for complaint in (final.log if final is not None and final.log else ())
+        for issue in issues
+        if issue.complaint and re.search(issue.complaint, complaint.title)
+    }
+    names = tuple(dict.fromkeys(blamed.values()))
+    if not names:
         return compared
     verdict = compared.verdict
-    left = tuple(m for m in verdict.mismatches if m.field != "log")
+    left = tuple(
+        m
+        for m in verdict.mismatches
+        if not (isinstance(m.actual, Complaint) and m.actual.title in blamed)
+    )
     return msgspec.structs.replace(
         compared,
         verdict=msgspec.structs.replace(verdict, mismatches=left, known=(*verdict.known, *names)),

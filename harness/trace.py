@@ -20,12 +20,13 @@ from harness.image.form import Canonical
 from workloads.workload import Workload
 
 __all__ = [
-    "VERSION", "Content", "Event", "EventKind", "Extent", "FileObservation", "Final",
-    "Observation", "Placement", "Ran", "Result", "State", "Step", "Subject", "Trace", "decode",
-    "encode", "placement_of",
+    "VERSION", "Complaint", "ComplaintKind", "Content", "Event", "EventKind", "Extent",
+    "FileObservation", "Final", "Observation", "Placement", "Ran", "Result", "State", "Step",
+    "Subject", "Trace", "decode", "encode", "placement_of",
 ]  # fmt: skip
 
-VERSION = 1
+VERSION = 2
+"""1 had the lines of the kernel's log in place of `Complaint`s; `decode` still takes it."""
 
 Result = int | str | list[list[int]]
 """What an operation returned: a count, an errno's name (`ENOSPC`), an md5, `SKIP`, ranges."""
@@ -91,8 +92,8 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Ran(msgspec.Struct, frozen=True):
-    """A call of a parallel section: its result, and nanoseconds from the section's start to
-    the call's begin and end, where the subject has a clock."""
+    """A call of a parallel section: its result, and nanoseconds from the first call's begin
+    to its begin and end, where the subject has a clock."""
 
     result: Result
     began: int | None = None
@@ -133,6 +134,66 @@ class Content(msgspec.Struct, frozen=True):
     undefined: tuple[tuple[int, int], ...] = ()
 
 
+class ComplaintKind(enum.StrEnum):
+    """What kind of thing a kernel complains of."""
+
+    WARNING = "warning"
+    BUG = "bug"
+    OOPS = "oops"
+    PANIC = "panic"
+    KASAN = "kasan"
+    KFENCE = "kfence"
+    KMSAN = "kmsan"
+    KCSAN = "kcsan"
+    UBSAN = "ubsan"
+    MEMORY = "memory"
+    """Corrupted pages, slabs, lists, poison; an allocation that failed."""
+    LOCKDEP = "lockdep"
+    RCU = "rcu stall"
+    HUNG = "hung task"
+    LOCKUP = "lockup"
+    ATOMIC = "atomic"
+    """Sleeping or scheduling where that is not allowed."""
+    EXT4_ERROR = "ext4 error"
+    EXT4_WARNING = "ext4 warning"
+    EXT4 = "ext4"
+    """What ext4 says outside of ext4_error and ext4_warning."""
+    JBD2 = "jbd2"
+    IO = "i/o error"
+    OOM = "out of memory"
+    USER = "user space"
+    """A program of the guest was killed by a trap."""
+    LOST = "lost"
+    """Messages were overwritten before they were read."""
+    AGENT = "agent"
+    """What the guest's agent could not do, in its own words."""
+    OTHER = "other"
+
+
+class Complaint(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One report in a kernel's log.
+
+    `title` is the same for the same complaint in any run: no addresses, numbers of
+    processes, inodes or CPUs, offsets or times. `function` is the function at fault, if one
+    is known; `lines` the report without time stamps; `frames` its stack from there
+    outwards, each with `FILE:LINE` if that is known. `step` is the index of the operation
+    in which it came, None if it is not known or came after the last; `count` how often the
+    same title came.
+    """
+
+    kind: ComplaintKind
+    title: str
+    lines: tuple[str, ...] = ()
+    function: str | None = None
+    frames: tuple[str, ...] = ()
+    step: int | None = None
+    count: int = 1
+
+    def __str__(self) -> str:
+        times = f" ({self.count} times)" if self.count > 1 else ""
+        return f"{self.title}{times}"
+
+
 class Final(msgspec.Struct, frozen=True):
     """What is left when the workload is over.
 
@@ -141,7 +202,7 @@ class Final(msgspec.Struct, frozen=True):
     i_blocks (sectors) read from the image by another program than the kernel. `fsck` is
     what `e2fsck -fn` complained of, empty if nothing; `image` what our own check of the
     image found (`harness.image.check`). `log` holds the kernel's own complaints (WARN,
-    ext4_warning, ext4_error, panic). `warnings` are the quota warnings that the workload
+    ext4_warning, ext4_error, lockdep). `warnings` are the quota warnings that the workload
     brought about, in order. `form` is what the image holds, in canonical form.
 
     `unpredicted` gives the reason for a field that the subject leaves None, as in `Step`;
@@ -155,14 +216,18 @@ class Final(msgspec.Struct, frozen=True):
     disk_blocks: dict[str, int] | None = None
     fsck: str | None = None
     image: tuple[str, ...] | None = None
-    log: tuple[str, ...] | None = None
+    log: tuple[Complaint, ...] | None = None
     warnings: tuple[str, ...] | None = None
     form: Canonical | None = None
     unpredicted: dict[str, str] = {}
 
 
 class Trace(msgspec.Struct, frozen=True):
-    """What one subject saw of one workload. `subject` names it, `kernel` its release."""
+    """What one subject saw of one workload. `subject` names it, `kernel` its release.
+
+    `identity` says by name what else is known of the kernel (`build_id`, `config_sha256`,
+    `source`, `series`, `base`, ...), so that a trace can be led back to it.
+    """
 
     workload: Workload
     subject: str
@@ -171,6 +236,7 @@ class Trace(msgspec.Struct, frozen=True):
     final: Final | None
     kernel: str | None = None
     version: int = VERSION
+    identity: dict[str, str] = {}
 
 
 Placement = tuple[dict[str, tuple[Extent, ...]], ...]
@@ -215,6 +281,22 @@ def encode(trace: Trace) -> bytes:
     return msgspec.json.encode(trace)
 
 
+class _Version(msgspec.Struct):
+    version: int = VERSION
+
+
 def decode(data: bytes) -> Trace:
-    """The trace behind `encode`'s JSON; `msgspec.ValidationError` if it is not one."""
-    return msgspec.json.decode(data, type=Trace)
+    """The trace behind `encode`'s JSON, of this version or the first.
+
+    Raises `msgspec.ValidationError` if it is not one, `msgspec.DecodeError` if it is no JSON.
+    """
+    version = msgspec.json.decode(data, type=_Version).version
+    if version == VERSION:
+        return msgspec.json.decode(data, type=Trace)
+    if version != 1:
+        raise msgspec.ValidationError(f"trace of version {version}, not of 1 to {VERSION}")
+    raw = msgspec.json.decode(data)
+    final = raw.get("final")
+    if isinstance(final, dict) and isinstance(final.get("log"), list):
+        final["log"] = [{"kind": "other", "title": line, "lines": [line]} for line in final["log"]]
+    return msgspec.convert({**raw, "version": VERSION}, Trace, str_keys=True)

@@ -14,7 +14,7 @@ import time
 import pexpect
 from pexpect.socket_pexpect import SocketSpawn
 
-from vm.complaints import FATAL, HANG, excerpt
+from vm.log.endings import FATAL, HANG, excerpt
 
 __all__ = ["Console"]
 

@@ -7,7 +7,7 @@ message is one line that ends, where possible, with what to do next.
 from __future__ import annotations
 
 from harness.errors import MachineryError, UsageError
-from harness.trace import Trace
+from harness.trace import Complaint, Trace
 
 __all__ = [
     "AgentDiedError",
@@ -73,13 +73,21 @@ class KernelPanicError(MachineryError):
     """The guest's kernel panicked: a finding about the kernel, unlike its siblings here.
 
     `trace` holds what was seen before it, None if nothing was; `report` is what the
-    kernel said about it, many lines.
+    kernel said about it, many lines; `complaints` are all of its complaints since the
+    workload began, the last one included.
     """
 
-    def __init__(self, message: str, trace: Trace | None = None, report: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        trace: Trace | None = None,
+        report: str = "",
+        complaints: tuple[Complaint, ...] = (),
+    ) -> None:
         super().__init__(message)
         self.trace = trace
         self.report = report
+        self.complaints = complaints
 
 
 class KernelHangError(KernelPanicError):

@@ -240,6 +240,7 @@ class Guest:
         """
         self.disk.reset(self._image(workload.config.image))
         transcript = Transcript(workload, self.name, self.release)
+        begin = self.link.console.size
         number = self._send({
             "cmd": "run",
             "device": "/dev/vda",
@@ -256,7 +257,8 @@ class Guest:
         except KernelPanicError as error:
             self.dead = True
             message = f"in {transcript.place}: {error}"
-            raise type(error)(message, transcript.trace(), error.report) from error
+            said = transcript.complaints_until(self.link.console.text_from(begin))
+            raise type(error)(message, transcript.trace(), error.report, said) from error
         except BaseException:
             self.dead = True
             raise

@@ -11,7 +11,7 @@ import time
 from typing import Protocol
 
 from vm.channel import Channel, Row
-from vm.complaints import BLOCKED
+from vm.log.endings import BLOCKED
 from vm.console import Console
 from vm.errors import (
     AgentDiedError,

@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 
-from harness.trace import Content, Event, Final, Observation, Ran, Result, Step, Trace
+from harness.trace import Complaint, ComplaintKind, Content, Event, Final, Observation, Ran, Result, Step, Trace
 from vm.channel import Row
-from vm.complaints import complaints
 from vm.errors import ChannelError
+from vm.log.lines import Line, read_lines
+from vm.log.parser import complaints, complaints_in
 from workloads.workload import Workload
 
 __all__ = ["Transcript"]
@@ -25,6 +26,7 @@ class Transcript:
         self._start: Observation | None = None
         self._steps: list[Step] = []
         self._phase: str | None = None
+        self._log: list[Line] = []
         self.final: Final | None = None
 
     @property
@@ -46,7 +48,9 @@ class Transcript:
 
     def take(self, row: Row) -> None:
         """Take the next answer; `ChannelError` if it is out of order or not understood."""
+        in_step = row.get("step") if isinstance(row.get("step"), int) else None
         try:
+            self._log += read_lines(row.get("log") or (), in_step)
             if "start" in row and self._start is None:
                 self._start = _converted(row["start"], Observation)
             elif "step" in row and row["step"] == len(self._steps) and self._start is not None:
@@ -54,11 +58,18 @@ class Transcript:
             elif "phase" in row and len(self._steps) == len(self.workload.ops):
                 self._phase = str(row["phase"])
             elif "final" in row and self._phase is not None:
-                self.final = _final(row)
+                self.final = _final(row, complaints(self._log))
             else:
                 raise ChannelError(f"an answer out of order in {self.place}: {sorted(row)}")
         except (msgspec.ValidationError, KeyError, TypeError) as error:
             raise ChannelError(f"not understood in {self.place}: {error}") from error
+
+    def complaints_until(self, console: str) -> tuple[Complaint, ...]:
+        """All complaints of a kernel that died: those told, then those on its `console`."""
+        found = {complaint.title: complaint for complaint in complaints(self._log)}
+        for complaint in complaints_in([console]):
+            found.setdefault(complaint.title, complaint)
+        return tuple(found.values())
 
     def trace(self) -> Trace | None:
         """The trace so far; None before the first observation."""
@@ -90,7 +101,7 @@ def _step(row: Row) -> Step:
     return Step(result, events, observation, threads=threads)
 
 
-def _final(row: Row) -> Final:
+def _final(row: Row, said: tuple[Complaint, ...]) -> Final:
     final = row["final"]
     contents = dict[str, Content] | None
     return Final(
@@ -98,5 +109,5 @@ def _final(row: Row) -> Final:
         dropped=_converted(final["dropped"], contents),
         content=_converted(final["content"], contents),
         warnings=_converted(row.get("warnings"), tuple[str, ...] | None),
-        log=(*complaints(row["log"]), *final["trouble"]),
+        log=(*said, *(Complaint(ComplaintKind.AGENT, text) for text in final["trouble"])),
     )

@@ -57,7 +57,7 @@ def run_workload(
         load_modules(group)
     mounted = Mounted(request["device"], ROOT, request["mount"])
     mounted.mount()
-    tell({"start": mounted.observe()})
+    tell({"start": mounted.observe(), "log": instruments.log.read()})
     context = Context(mounted.files, mounted.device, mounted.remount)
     _run_steps(request["ops"], context, mounted, tell, instruments)
     warnings = quota.drain() if quota is not None else None
@@ -92,6 +92,9 @@ def _run_steps(
             step["threads"] = threads
         if lost:
             step["lost"] = lost
+        said = instruments.log.read()
+        if said:
+            step["log"] = said
         step["observation"] = mounted.observe(context.shut_down)
         before = after
         tell(step)
