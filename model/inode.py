@@ -213,3 +213,5 @@ class Inode:
         self.sb.event(EventKind.UPDATE, self.name, clusters, self.reserved, claim)
         self.reserved -= clusters
         self.sb.dirty.add(-clusters)
+        if not self.reserved and not self.writers:
+            self.prealloc.discard()

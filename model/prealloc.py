@@ -68,7 +68,7 @@ class Preallocations:
             piece = _Piece(goal_start, goal_end)
             self._pieces.append(piece)
             return min(piece.use(start, end) - lblk, count)
-        return min(goal_end - lblk, count)
+        return min(start + goal_end - goal_start - lblk, count)
 
     @staticmethod
     def _is_stream(inode: Inode, end: int) -> bool:

@@ -1,0 +1,45 @@
+"""What the allocator sets aside: how many blocks one request gets, and when the rest goes."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import make_workload
+from modelled import placed
+
+from harness.trace import EventKind, Step
+
+
+def pieces(step: Step) -> list[int]:
+    """Clusters of each allocation of delayed blocks in the step."""
+    return [event.count for event in step.events or () if event.kind is EventKind.UPDATE]
+
+
+@pytest.mark.parametrize(
+    ("config", "line", "expected"),
+    [
+        ("2k@delalloc", "pwrite a 68k 2m", [1024]),
+        ("4k@delalloc", "pwrite a 2400k 2060k", [424, 91]),
+        ("bigalloc16k@delalloc", "pwrite a 68k 2m", [128, 1]),
+        ("4k@delalloc", "pwrite a 68k 64k", [16]),
+    ],
+)
+def test_a_request_as_long_as_its_piece_takes_all_of_it(
+    config: str, line: str, expected: list[int]
+) -> None:
+    """The windows begin before the request. One of 2 MiB is used up by it, wherever it starts;
+    one of 4 MiB is longer than the request, and ends it."""
+    assert pieces(placed(make_workload(line + "; fsync a", config)).steps[-1]) == expected
+
+
+SET_ASIDE = "pwrite a 156k 32k; fsync a; pwrite a 2928k 4k; pwrite a 200k 4k; "
+"""Sets aside the 256 KiB around the first write, and leaves block 50 in it delayed."""
+
+
+@pytest.mark.parametrize(
+    ("write_back", "expected"), [("fsync a", [13, 22]), ("close a; sync", [35])]
+)
+def test_a_piece_of_a_closed_file_goes_with_its_last_delayed_block(
+    write_back: str, expected: list[int]
+) -> None:
+    line = f"{SET_ASIDE}{write_back}; pwrite a 204k 140k; fsync a"
+    assert pieces(placed(make_workload(line)).steps[-1]) == expected
