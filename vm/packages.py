@@ -23,7 +23,9 @@ __all__ = [
     "Unpacked",
     "cached",
     "closure",
+    "into_cache",
     "kernel_packages",
+    "remembered",
     "unpack",
     "unpacked_kernel",
     "unpacked_userland",
@@ -135,10 +137,10 @@ def cached(request: str, mirror: str | None = None) -> Unpacked | None:
     return _recall(_note(request, mirror))
 
 
-def _remembered(
+def remembered(
     request: str, refresh: bool, mirror: str | None, resolve: Callable[[Distribution], Unpacked]
 ) -> Unpacked:
-    """The answer to `request` from the cache, or `resolve` it and remember."""
+    """The answer to `request` (part of a file's name) from the cache, or `resolve` it."""
     note = _note(request, mirror)
     with cache.locked(note.with_suffix(".lock")):
         unpacked = None if refresh else _recall(note)
@@ -152,7 +154,8 @@ def _remembered(
         return unpacked
 
 
-def _into_cache(kind: str, archive: Archive, packages: list[Package], source: str) -> Unpacked:
+def into_cache(kind: str, archive: Archive, packages: list[Package], source: str) -> Unpacked:
+    """`packages`, downloaded and unpacked into a cache entry of `kind` if they are not yet."""
     specs = tuple(package.spec for package in packages)
     key = cache.key_of(*specs)
     cache.entry(kind, key, lambda into: unpack(archive, packages, into))
@@ -176,7 +179,7 @@ def unpacked_kernel(mirror: str | None = None, refresh: bool = False) -> Unpacke
             if packages:
                 image = next(p for p in packages if p.name.startswith("linux-image-"))
                 source = f"{distribution.name}:{archive.name} {image.name} {image.version}"
-                return _into_cache("kernels", archive, packages, source)
+                return into_cache("kernels", archive, packages, source)
             progress(f"{archive.name} has no kernel for virtual machines")
         if failures:
             raise failures[0]
@@ -185,7 +188,7 @@ def unpacked_kernel(mirror: str | None = None, refresh: bool = False) -> Unpacke
         )
 
     failures: list[SuiteMissingError] = []
-    return _remembered("kernel", refresh, mirror, resolve)
+    return remembered("kernel", refresh, mirror, resolve)
 
 
 def unpacked_userland(mirror: str | None = None, refresh: bool = False) -> Unpacked:
@@ -202,6 +205,6 @@ def unpacked_userland(mirror: str | None = None, refresh: bool = False) -> Unpac
             raise DownloadError(f"{archive.name} has no Python 3; choose another mirror")
         stdlib = f"lib{versions[0].removesuffix('-minimal')}-stdlib"
         packages = closure(archive, [*_USERLAND_ROOTS[1:], versions[0], stdlib], _USERLAND_FOLLOW)
-        return _into_cache("userlands", archive, packages, f"{distribution.name}:{archive.name}")
+        return into_cache("userlands", archive, packages, f"{distribution.name}:{archive.name}")
 
-    return _remembered("userland", refresh, mirror, resolve)
+    return remembered("userland", refresh, mirror, resolve)

@@ -90,9 +90,8 @@ def _am(git: Git, base: Source, series: Series) -> None:
         said = (done.stderr + done.stdout).decode("utf-8", "replace")
         git.run("am", "--abort")
         where = _place(said, patch) or reason_of(done)
-        raise PatchError(
-            f"the patch {patch.subject!r} does not apply on {base.label}: {where}{_hint(base, series)}"
-        )
+        problem = f"the patch {patch.subject!r} does not apply on {base.label}: {where}"
+        raise PatchError(problem + _hint(base, series))
 
 
 def _place(said: str, patch: Patch) -> str:

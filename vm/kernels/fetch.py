@@ -15,6 +15,8 @@ from vm.kernels.git import clean_environment
 __all__ = ["fetch_series"]
 
 _SECONDS = 300
+_REASON = 120
+"""Characters of b4's last line that say enough."""
 
 
 def fetch_series(message_id: str, refresh: bool = False) -> Path:
@@ -38,8 +40,7 @@ def _fetch(message_id: str, into: Path) -> None:
     progress(f"fetching the series of {message_id}")
     try:
         done = subprocess.run(
-            [b4, "--no-interactive", "am", "--no-cover", "-o", str(into), "-n", "series.mbx",
-             message_id],
+            [b4, "am", "--no-cover", "-o", str(into), "-n", "series.mbx", message_id],
             cwd=into, env=clean_environment(), stdin=subprocess.DEVNULL, capture_output=True,
             text=True, errors="replace", timeout=_SECONDS, check=False,
         )  # fmt: skip
@@ -48,7 +49,7 @@ def _fetch(message_id: str, into: Path) -> None:
     found = sorted(into.glob("*.mbx"))
     if done.returncode != 0 or not found:
         lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        raise _error(message_id, lines[-1] if lines else "b4 gave no reason")
+        raise _error(message_id, lines[-1][:_REASON] if lines else "b4 gave no reason")
     if found[0].name != "series.mbx":
         found[0].rename(into / "series.mbx")
 
