@@ -210,11 +210,16 @@ def test_the_kernels_complaints_reach_the_trace(start: Callable[..., Guest]) -> 
         "EXT4-fs (vda): unmounting filesystem 1234.",
     ]
     end = {**final(trouble=["reading the files after mount: EIO"]), "log": log}
-    steps = [step(number) for number in range(3)]
+    early = ["EXT4-fs error (device vda): ext4_lookup:1790: inode #2: comm x: bad entry"]
+    steps = [step(number, **({"log": early} if number == 1 else {})) for number in range(3)]
     guest = start(answers({"start": EMPTY}, *steps, {"phase": "sync"}, end))
     trace = guest.run(make_workload())
     assert trace.final is not None
-    assert trace.final.log == (log[1], "reading the files after mount: EIO")
+    assert [(complaint.title, complaint.step) for complaint in trace.final.log or ()] == [
+        ("EXT4-fs error in ext4_lookup", 1),
+        ("EXT4-fs warning in ext4_da_update_reserve_space", None),
+        ("reading the files after mount: EIO", None),
+    ]
 
 
 def panics(qemu: FakeQemu, request: dict[str, Any]) -> None:

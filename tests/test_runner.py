@@ -11,7 +11,15 @@ from fakes import LINE, RELEASE, FakeSubject, make_trace, make_workload, seen
 from harness.errors import MachineryError, NotModelledError, UsageError
 from harness.known import KNOWN_ISSUES
 from harness.runner import Runner
-from harness.trace import Extent, State, Step, Trace, placement_of
+from harness.trace import (
+    Complaint,
+    ComplaintKind,
+    Extent,
+    State,
+    Step,
+    Trace,
+    placement_of,
+)
 from harness.verdict import Outcome, Verdict
 from vm.errors import KernelPanicError
 from workloads.workload import Workload
@@ -180,10 +188,11 @@ def test_two_issues_can_be_followed_together(workload):
 # --- refusals and failures ------------------------------------------------------------
 
 
-SPOTTED = "JBD2: Spotted dirty metadata buffer (dev = vda, blocknr = 2056)."
+SPOTTED = Complaint(ComplaintKind.JBD2, "JBD2: Spotted dirty metadata buffer")
+ERROR = Complaint(ComplaintKind.EXT4_ERROR, "EXT4-fs error in ext4_foo")
 
 
-def complaining(log: tuple[str, ...], config: str) -> Verdict:
+def complaining(log: tuple[Complaint, ...], config: str) -> Verdict:
     workload = make_workload(LINE, config)
     trace = make_trace(workload)
     assert trace.final is not None
@@ -199,17 +208,26 @@ def test_a_complaint_that_a_known_issue_explains_is_known():
 
 
 @pytest.mark.parametrize(
-    ("log", "config"),
+    ("log", "config", "left"),
     [
-        ((SPOTTED, "EXT4-fs error (device vda): ext4_foo"), "inline@data=journal"),
-        ((SPOTTED,), "4k@data=journal"),
-        ((SPOTTED,), "inline@delalloc"),
+        ((SPOTTED, ERROR), "inline@data=journal", ERROR),
+        ((SPOTTED,), "4k@data=journal", SPOTTED),
+        ((SPOTTED,), "inline@delalloc", SPOTTED),
     ],
 )
-def test_any_other_complaint_is_a_mismatch(log, config):
+def test_any_other_complaint_is_a_mismatch(log, config, left):
     verdict = complaining(log, config)
     assert verdict.outcome is Outcome.MISMATCH
-    assert [m.field for m in verdict.mismatches] == ["log"]
+    assert [(m.field, m.actual) for m in verdict.mismatches] == [("log", left)]
+
+
+def test_what_a_kernel_said_before_it_died_is_told_with_its_death(workload):
+    trace = msgspec.structs.replace(kernel_trace(), final=None)
+    panic = KernelPanicError("the kernel panicked: x", trace, "x", (ERROR,))
+    verdict = judge(FakeModel(make_trace(workload)), panic).run(workload).verdict
+    assert [(m.field, m.actual) for m in verdict.mismatches] == [
+        ("kernel", "the kernel panicked: x"), ("log", ERROR),
+    ]  # fmt: skip
 
 
 def test_what_the_model_refuses_is_named_and_nothing_is_judged(workload):
