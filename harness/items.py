@@ -85,6 +85,7 @@ class WorkloadItem(pytest.Item):
             ("config", verdict.workload.config.name),
             ("path", verdict.workload.config.path),
             ("kernel", verdict.kernel or "unknown"),
+            *(("complaint", title) for title in verdict.complaints),
         ]
         if verdict.outcome in (Outcome.BROKEN, Outcome.UNUSABLE):
             if not lab.pair.usable():

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from harness.trace import Trace
+from harness.trace import Complaint, Trace
 from workloads.workload import Workload
 
 __all__ = ["Compared", "Mismatch", "Outcome", "Place", "Verdict", "Where"]
@@ -96,6 +96,14 @@ class Verdict(msgspec.Struct, frozen=True):
     def headline(self) -> tuple[Mismatch, ...]:
         """The mismatches of the first diverging step."""
         return tuple(m for m in self.mismatches if m.place == self.mismatches[0].place)
+
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """The titles of the kernel's complaints among the mismatches."""
+        sides = (side for m in self.mismatches for side in (m.expected, m.actual))
+        return tuple(
+            dict.fromkeys(side.title for side in sides if isinstance(side, Complaint))
+        )
 
     @property
     def kernel(self) -> str | None:

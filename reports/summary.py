@@ -22,7 +22,8 @@ class Digest(msgspec.Struct, frozen=True):
     """What a summary needs of one verdict; small enough to travel between processes.
 
     `name` is the test item's, `seconds` its wall time. `not_compared` holds field, reason
-    and count. `said` is the verdict's headline; `reason` why nothing was compared, if so.
+    and count. `said` is the verdict's headline; `reason` why nothing was compared, if so;
+    `complaints` are the titles of those of the kernel's complaints that count as findings.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Digest(msgspec.Struct, frozen=True):
     not_compared: tuple[tuple[str, str, int], ...] = ()
     reason: str | None = None
     kept_in: str | None = None
+    complaints: tuple[str, ...] = ()
 
 
 def digest(verdict: Verdict, name: str, seconds: float, kept_in: str | None = None) -> Digest:
@@ -58,6 +60,7 @@ def digest(verdict: Verdict, name: str, seconds: float, kept_in: str | None = No
         not_compared=tuple((*where, count) for where, count in verdict.not_compared.items()),
         reason=verdict.broken or verdict.unusable or verdict.refused,
         kept_in=kept_in,
+        complaints=verdict.complaints,
     )
 
 
@@ -68,6 +71,7 @@ def summarise(digests: Sequence[Digest]) -> list[str]:
     return [
         *_table(digests),
         *_mismatches(digests),
+        *_complaints(digests),
         *_known(digests),
         *_reasons(digests, Outcome.NOT_MODELLED, "Refused, so not compared"),
         *_reasons(digests, Outcome.UNUSABLE, "Unusable workloads"),
@@ -96,6 +100,13 @@ def _mismatches(digests: Iterable[Digest]) -> list[str]:
             lines.append(f"  {found.said}")
             lines += [f"    kept in {_short(found.kept_in)}"] if found.kept_in else []
     return ["", "Mismatches", *lines] if lines else []
+
+
+def _complaints(digests: Iterable[Digest]) -> list[str]:
+    """What kernels complained of, each title once."""
+    counts = Counter(title for digest in digests for title in digest.complaints)
+    lines = [f"  {title} in {_times(count, 'workload')}" for title, count in counts.most_common()]
+    return ["", "The kernel's complaints", *lines] if lines else []
 
 
 def _short(path: str) -> str:

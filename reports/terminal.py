@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.known import KNOWN_ISSUES
-from harness.trace import FileObservation, Observation, Trace
+from harness.trace import Complaint, FileObservation, Observation, Trace
 from harness.verdict import Compared, Mismatch, Outcome, Place, Verdict
 from reports.blockmap import CHARACTERS, LEGEND, Picture, compare_maps
 from reports.words import columns, place_text, value_text
@@ -32,6 +32,8 @@ def headline(verdict: Verdict) -> str:
         where = place_text(first.place, len(verdict.workload.ops))
         operation = f" ({first.op})" if first.op else ""
         fields = ", ".join(dict.fromkeys(_field_text(m) for m in verdict.headline))
+        if all(_complaint(m) for m in verdict.headline):
+            return f"{name}: the kernel complains: {fields}"
         return f"{name}: {' and '.join(verdict.subjects)} differ at {where}{operation}: {fields}"
     for reason in (verdict.broken, verdict.unusable, verdict.refused):
         if reason is not None:
@@ -76,7 +78,16 @@ def _known(verdict: Verdict) -> list[str]:
     return lines
 
 
+def _complaint(mismatch: Mismatch) -> Complaint | None:
+    """The kernel's complaint that the mismatch is, if it is one."""
+    sides = (mismatch.expected, mismatch.actual)
+    return next((side for side in sides if isinstance(side, Complaint)), None)
+
+
 def _field_text(mismatch: Mismatch) -> str:
+    complaint = _complaint(mismatch)
+    if complaint is not None:
+        return str(complaint)
     return f"{mismatch.field} of {mismatch.file}" if mismatch.file else mismatch.field
 
 

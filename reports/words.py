@@ -5,22 +5,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.compare import Run, runs
-from harness.trace import Extent
+from harness.trace import Complaint, Extent
 from harness.verdict import Place
 from workloads.fields import format_number
 
 __all__ = ["columns", "extents_text", "place_text", "value_text"]
+
+FIRST_LINES = 12
+"""Lines of a kernel's complaint that a report shows."""
 
 
 def value_text(value: object) -> str:
     """`value` of a mismatch in words: runs as `4k delayed at 8k`, events one after the other."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Complaint):
+        return "\n".join(_complaint_lines(value))
     if isinstance(value, tuple | list):
         if value and all(isinstance(item, tuple) and len(item) == 3 for item in value):
             return "; ".join(_run_text(run) for run in value)
         return "; ".join(map(str, value)) or "none"
     return str(value)
+
+
+def _complaint_lines(complaint: Complaint) -> list[str]:
+    """Its title, when it came, and the first lines of the report."""
+    when = "" if complaint.step is None else f", first in step {complaint.step + 1}"
+    more = len(complaint.lines) - FIRST_LINES
+    return [
+        f"{complaint}{when}",
+        *(f"  {line}" for line in complaint.lines[:FIRST_LINES]),
+        *([f"  ... and {more} lines more"] if more > 0 else []),
+    ]
 
 
 def _run_text(run: Run) -> str:

@@ -6,7 +6,7 @@ import msgspec
 from fakes import RELEASE, make_trace, seen
 
 from harness.compare import compare
-from harness.trace import Extent, FileObservation, State, Step
+from harness.trace import Complaint, ComplaintKind, Extent, FileObservation, State, Step
 from harness.verdict import Compared, Mismatch, Outcome, Verdict
 from reports.blockmap import block_map, compare_maps
 from reports.steps import step_table
@@ -62,6 +62,22 @@ def test_a_long_complaint_is_shown_line_by_line(workload):
     text = explain(Compared(verdict))
     assert "      guest: WARNING\n       at inode.c" in text
     assert "the end: sync" in text
+
+
+def test_a_complaint_of_the_kernel_is_shown_by_title_step_and_first_lines(workload):
+    lines = ("WARNING: fs/ext4/inode.c:373 at ext4_foo+0x1/0x2", *(f" f{i}+1" for i in range(20)))
+    said = Complaint(ComplaintKind.WARNING, "WARNING in ext4_foo", lines, step=1, count=2)
+    found = Mismatch("final", "", None, "log", "no complaint", said)
+    verdict = Verdict(workload, ("model", "guest"), mismatches=(found,))
+    assert headline(verdict) == (
+        "example@4k@delalloc: the kernel complains: WARNING in ext4_foo (2 times)"
+    )
+    text = explain(Compared(verdict))
+    assert "      WARNING in ext4_foo (2 times), first in step 2\n" in text
+    assert f"        {lines[0]}\n" in text
+    assert "... and 9 lines more" in text
+    summary = "\n".join(summarise([digest(verdict, "item", 1.0)]))
+    assert "The kernel's complaints\n  WARNING in ext4_foo in 1 workload" in summary
 
 
 def test_a_map_shows_holes_states_and_the_end_of_the_file():
