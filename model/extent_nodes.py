@@ -7,9 +7,10 @@ tree. All numbers are file system blocks.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
+
+import msgspec
 
 __all__ = [
     "EOB", "MAX_UNWRITTEN", "MAX_WRITTEN", "ROOT_ENTRIES",
@@ -52,8 +53,7 @@ def node_entries(block_size: int) -> int:
     return (block_size - _HEADER) // _ENTRY
 
 
-@dataclass(slots=True)
-class Slot:
+class Slot(msgspec.Struct, gc=False):
     """An extent in a leaf (struct ext4_extent)."""
 
     first: int
@@ -71,8 +71,7 @@ class Slot:
         return Extent(self.first, self.length, self.pblk, self.unwritten)
 
 
-@dataclass(slots=True)
-class Leaf:
+class Leaf(msgspec.Struct):
     """A node with extents, sorted; `capacity` is eh_max."""
 
     slots: list[Slot]
@@ -84,16 +83,14 @@ class Leaf:
         return len(self.slots) >= self.capacity
 
 
-@dataclass(slots=True)
-class Index:
+class Index(msgspec.Struct):
     """An entry of an index node (struct ext4_extent_idx); `first` is `child`'s first block."""
 
     first: int
     child: Branch | Leaf
 
 
-@dataclass(slots=True)
-class Branch:
+class Branch(msgspec.Struct):
     """An index node; the position of an index in it is kept in `Path.turns`."""
 
     slots: list[Index]
@@ -105,8 +102,7 @@ class Branch:
         return len(self.slots) >= self.capacity
 
 
-@dataclass(slots=True)
-class Path:
+class Path(msgspec.Struct):
     """From the root to a leaf (struct ext4_ext_path).
 
     `turns` gives each index node with the position of the index that was followed. `at`

@@ -8,9 +8,10 @@ clusters: a cluster is reserved if it has a delayed block and no mapped one.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from harness.trace import Extent
 from model.units import DELAYED, EOF_BLOCK, HOLE
@@ -18,7 +19,7 @@ from model.units import DELAYED, EOF_BLOCK, HOLE
 __all__ = ["ExtentStatus", "Run"]
 
 
-class Run(NamedTuple):
+class Run(msgspec.Struct, frozen=True, gc=False):
     """Blocks `[start, end)` in one state; `pblk` is the block on the device, if known."""
 
     start: int
@@ -30,19 +31,31 @@ class Run(NamedTuple):
         """The part of this run in `[start, end)`."""
         if start <= self.start and self.end <= end:
             return self
-        low, high = max(self.start, start), min(self.end, end)
+        low = start if start > self.start else self.start
+        high = end if end < self.end else self.end
         pblk = None if self.pblk is None else self.pblk + low - self.start
         return Run(low, high, self.state, pblk)
 
+    def become(self, state: int) -> Run:
+        """The same blocks in `state`."""
+        return Run(self.start, self.end, state, self.pblk)
 
-def _adjoin(left: Run, right: Run) -> bool:
+    def moved(self, delta: int) -> Run:
+        """The same blocks of the device, `delta` blocks further in the file."""
+        return Run(self.start + delta, self.end + delta, self.state, self.pblk)
+
+
+def _joined(left: Run, right: Run) -> list[Run]:
+    """The two as one run if they are one entry of the extent status tree."""
     if left.state != right.state or left.end != right.start:
-        return False
-    if left.state == DELAYED:
-        return True
-    if left.pblk is None or right.pblk is None:
-        return left.pblk is right.pblk
-    return left.pblk + left.end - left.start == right.pblk
+        return [left, right]
+    if left.state != DELAYED:
+        if left.pblk is None or right.pblk is None:
+            if left.pblk is not right.pblk:
+                return [left, right]
+        elif left.pblk + left.end - left.start != right.pblk:
+            return [left, right]
+    return [Run(left.start, right.end, left.state, left.pblk)]
 
 
 class ExtentStatus:
@@ -63,22 +76,26 @@ class ExtentStatus:
 
     def lookup(self, lblk: int) -> Run:
         """The run that holds `lblk`, a hole included (ext4_es_lookup_extent)."""
-        at = bisect_right(self._starts, lblk) - 1
-        if at >= 0 and lblk < self._runs[at].end:
-            return self._runs[at]
-        start = self._runs[at].end if at >= 0 else 0
-        end = self._starts[at + 1] if at + 1 < len(self._starts) else EOF_BLOCK
-        return Run(start, end, HOLE)
+        runs, starts = self._runs, self._starts
+        at = bisect_right(starts, lblk)
+        start = 0
+        if at:
+            before = runs[at - 1]
+            if lblk < before.end:
+                return before
+            start = before.end
+        return Run(start, starts[at] if at < len(starts) else EOF_BLOCK, HOLE)
 
     def overlapping(self, start: int, end: int) -> list[Run]:
         """The runs in `[start, end)`, cut to it; holes are left out."""
-        at = bisect_right(self._starts, start) - 1
-        if at < 0 or self._runs[at].end <= start:
-            at += 1
-        found = []
-        while at < len(self._runs) and self._runs[at].start < end:
-            found.append(self._runs[at].cut(start, end))
-            at += 1
+        runs = self._runs
+        low = bisect_right(self._starts, start) - 1
+        if low < 0 or runs[low].end <= start:
+            low += 1
+        found = runs[low : bisect_left(self._starts, end, low)]
+        if found:
+            found[0] = found[0].cut(start, end)
+            found[-1] = found[-1].cut(start, end)
         return found
 
     def pieces(self, start: int, end: int) -> Iterator[Run]:
@@ -94,28 +111,26 @@ class ExtentStatus:
 
     def set(self, run: Run) -> None:
         """Make `[run.start, run.end)` what `run` says (ext4_es_insert_extent)."""
-        if run.end <= run.start:
+        start, end = run.start, run.end
+        if end <= start:
             return
         self.seen = None
-        low = bisect_right(self._starts, run.start) - 1
-        if low < 0 or self._runs[low].end < run.start:
-            low += 1
-        high = low
-        while high < len(self._runs) and self._starts[high] <= run.end:
-            high += 1
-        touched = self._runs[low:high]
-        fresh = [old.cut(old.start, run.start) for old in touched[:1] if old.start < run.start]
-        if run.state != HOLE:
-            fresh.append(run)
-        fresh += [old.cut(run.end, old.end) for old in touched[-1:] if old.end > run.end]
-        merged: list[Run] = []
-        for piece in fresh:
-            if merged and _adjoin(merged[-1], piece):
-                merged[-1] = merged[-1]._replace(end=piece.end)
-            else:
-                merged.append(piece)
-        self._runs[low:high] = merged
-        self._starts[low:high] = [piece.start for piece in merged]
+        runs, starts = self._runs, self._starts
+        low = bisect_left(starts, start)
+        if low and runs[low - 1].end >= start:
+            low -= 1
+        high = bisect_right(starts, end, low)
+        fresh = [] if run.state == HOLE else [run]
+        if low < high:
+            first, last = runs[low], runs[high - 1]
+            if first.start < start:
+                left = first.cut(first.start, start)
+                fresh = _joined(left, run) if fresh else [left]
+            if last.end > end:
+                right = last.cut(end, last.end)
+                fresh[-1:] = _joined(fresh[-1], right) if fresh else [right]
+        runs[low:high] = fresh
+        starts[low:high] = [piece.start for piece in fresh]
 
     def remove(self, start: int, end: int) -> None:
         """Make `[start, end)` a hole (ext4_es_remove_extent)."""
@@ -123,10 +138,12 @@ class ExtentStatus:
 
     def shift(self, first: int, delta: int) -> None:
         """Move all from block `first` on by `delta` blocks (ext4_ext_shift_extents)."""
-        moved = self.overlapping(first, EOF_BLOCK)
+        tail = [run.moved(delta) for run in self.overlapping(first, EOF_BLOCK)]
         self.remove(first, EOF_BLOCK)
-        for run in moved:
-            self.set(run._replace(start=run.start + delta, end=run.end + delta))
+        for run in tail[:1]:  # only this one can join what is before it
+            self.set(run)
+        self._runs += tail[1:]
+        self._starts += [run.start for run in tail[1:]]
 
     def next_mapped(self, lblk: int) -> int:
         """The first unwritten or written block after `lblk` (ext4_ext_next_allocated_block)."""
@@ -149,8 +166,13 @@ class ExtentStatus:
         low, high = start // ratio, -(-end // ratio)
         runs = self.overlapping(low * ratio, high * ratio)
         if ratio == 1:
-            delayed = sum(run.end - run.start for run in runs if run.state == DELAYED)
-            return delayed, sum(run.end - run.start for run in runs) - delayed
+            delayed = mapped_blocks = 0
+            for run in runs:
+                if run.state == DELAYED:
+                    delayed += run.end - run.start
+                else:
+                    mapped_blocks += run.end - run.start
+            return delayed, mapped_blocks
         mapped: set[int] = set()
         waiting: set[int] = set()
         for run in runs:

@@ -124,12 +124,13 @@ class ExtentTree:
         end = lblk + length
         self._require_mapped(lblk, end)
         while lblk < end:
-            slot = self._require(lblk)
+            path = self._find(lblk)
+            slot = path.leaf.slots[path.at]
             stop = min(end, slot.end)
             if slot.unwritten != to_unwritten:
                 if to_unwritten and min(end, self._run_end(lblk)) - lblk > MAX_UNWRITTEN:
                     stop = min(stop, lblk + MAX_UNWRITTEN // 2)
-                self._split_convert(lblk, stop, to_unwritten)
+                self._split_convert(path, lblk, stop, to_unwritten)
             lblk = stop
 
     def initialize(self, lblk: int, length: int, eof: int, zeroout: int) -> tuple[int, int]:
@@ -157,7 +158,7 @@ class ExtentTree:
                 stop = slot.end
             if stop - slot.first < zeroout:
                 lblk = slot.first
-        self._split_convert(lblk, stop, to_unwritten=False)
+        self._split_convert(path, lblk, stop, to_unwritten=False)
         return lblk, stop - lblk
 
     def remove(self, first: int, last: int = EOB - 1) -> None:
@@ -338,15 +339,17 @@ class ExtentTree:
             self._blocks -= 1
             path.turns.clear()
 
-    def _split_convert(self, lblk: int, stop: int, to_unwritten: bool) -> None:
-        """Convert part of one extent (ext4_split_extent, ext4_split_convert_extents).
+    def _split_convert(self, path: Path, lblk: int, stop: int, to_unwritten: bool) -> None:
+        """Convert part of the extent at `path` (ext4_split_extent, ext4_split_convert_extents).
 
         The right end is split off first. The parts are merged only after both splits, so
         the tree can grow for an extent that is gone a moment later.
         """
-        self.split_at(stop)
-        self.split_at(lblk)
-        path = self._find(lblk)
+        slot = path.leaf.slots[path.at]
+        if lblk != slot.first or stop != slot.end:
+            self.split_at(stop)
+            self.split_at(lblk)
+            path = self._find(lblk)
         path.leaf.slots[path.at].unwritten = to_unwritten
         self._try_to_merge(path)
 

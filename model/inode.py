@@ -108,7 +108,7 @@ class Inode:
         """Change mapped blocks to `state` in map and tree (ext4_convert_unwritten_extents)."""
         for run in self.es.overlapping(start, end):
             if run.state not in (state, DELAYED):
-                self.es.set(run._replace(state=state))
+                self.es.set(run.become(state))
         if self.extents and self.tree_unknown is None:
             self.tree.convert(start, end - start, to_unwritten=state == UNWRITTEN)
             self.tree_changed()
@@ -120,7 +120,7 @@ class Inode:
             return
         for run in self.es.overlapping(start, end):
             if run.state == DELAYED:
-                self.es.set(run._replace(state=HOLE))
+                self.es.set(run.become(HOLE))
         freed = -self._recount(start, end, before)[0]
         if freed > 0:
             self.da_release_space(freed)
@@ -131,7 +131,7 @@ class Inode:
         runs = self.es.overlapping(start, end)
         before = self.es.clusters(start, end)
         for run in runs:
-            self.es.set(run._replace(state=HOLE))
+            self.es.set(run.become(HOLE))
         again, freed = self._recount(start, end, before)
         if again > 0:
             self.reserved += again

@@ -148,7 +148,7 @@ class Mount:
             self.sb.shut_down = False
         for inode in self.files.values():
             clear_inode(inode)
-            inode.cache.truncate(0)
+            inode.cache.clear()
             reread(inode)
         self.sb.free = PerCpuCounter(self.sb.free.sum())
         self.sb.dirty = PerCpuCounter(0)

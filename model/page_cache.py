@@ -10,6 +10,8 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 
+import msgspec
+
 from model.units import PAGE, ceil_div, mask
 
 __all__ = ["Folio", "PageCache", "write_order"]
@@ -37,8 +39,9 @@ def _halves(index: int, pages: int, edges: set[int]) -> Iterator[tuple[int, int]
     yield from _halves(index + half, half, edges)
 
 
-class Folio:
-    """`pages` pages from page `index`; the bit fields count blocks from its start.
+class Folio(msgspec.Struct, eq=False, gc=False):
+    """`pages` pages from page `index`, which are the bytes `[start, end)` of the file and hold
+    `count` blocks; `all` has the bits of those. The bit fields count blocks from its start.
 
     `uptodate` blocks hold what a read would give, `dirty` ones wait for writeback.
     `mapped` (buffer_head only) are buffers whose state was looked up in the file's map,
@@ -48,33 +51,19 @@ class Folio:
     next read of it read ahead (PG_readahead, which is the same bit as PG_reclaim).
     """
 
-    __slots__ = ("buffers", "delay", "dirty", "index", "mapped", "marked", "pages", "per_page",
-                 "state", "uptodate")  # fmt: skip
-
-    def __init__(self, index: int, pages: int, per_page: float) -> None:
-        self.index, self.pages, self.per_page = index, pages, per_page
-        self.uptodate = self.dirty = self.mapped = self.delay = 0
-        self.buffers = self.state = self.marked = False
-
-    @property
-    def start(self) -> int:
-        """First byte."""
-        return self.index * PAGE
-
-    @property
-    def end(self) -> int:
-        """One past the last byte."""
-        return (self.index + self.pages) * PAGE
-
-    @property
-    def count(self) -> int:
-        """Blocks in the folio."""
-        return int(self.pages * self.per_page)
-
-    @property
-    def all(self) -> int:
-        """All block bits."""
-        return (1 << self.count) - 1
+    index: int
+    pages: int
+    start: int
+    end: int
+    count: int
+    all: int
+    uptodate: int = 0
+    dirty: int = 0
+    mapped: int = 0
+    delay: int = 0
+    buffers: bool = False
+    state: bool = False
+    marked: bool = False
 
     @property
     def full(self) -> bool:
@@ -109,12 +98,16 @@ class PageCache:
 
     def bits(self, folio: Folio, start: int, end: int) -> int:
         """Bits of the folio's blocks that bytes `[start, end)` touch."""
+        if start <= folio.start and folio.end <= end:
+            return folio.all
         low = max(start - folio.start, 0) // self.block_size
         high = ceil_div(min(end, folio.end) - folio.start, self.block_size)
         return mask(low, high)
 
     def whole_bits(self, folio: Folio, start: int, end: int) -> int:
         """Bits of the folio's blocks that lie wholly in bytes `[start, end)`."""
+        if start <= folio.start and folio.end <= end:
+            return folio.all
         low = ceil_div(max(start - folio.start, 0), self.block_size)
         high = (min(end, folio.end) - folio.start) // self.block_size
         return mask(low, high)
@@ -123,11 +116,27 @@ class PageCache:
         """A new folio at page `index` of at most `order`, halved until nothing overlaps."""
         while order and self.occupied(index, index + (1 << order)):
             order -= 1
-        folio = Folio(index, 1 << order, self.per_page)
+        folio = self._folio(index, 1 << order)
         for page in range(index, index + folio.pages):
             self._by_page[page] = folio
         insort(self._starts, index)
         return folio
+
+    def add_read(self, first: int, end: int, mark: int) -> None:
+        """A folio that has just been read for each of the pages `[first, end)` that is not
+        cached; that of page `mark` is marked."""
+        missing = [page for page in range(first, end) if page not in self._by_page]
+        for page in missing:
+            self._by_page[page] = folio = self._folio(page, 1)
+            folio.uptodate = folio.all
+            folio.state = self.iomap and folio.count > 1
+            folio.marked = page == mark
+        low, high = bisect_left(self._starts, first), bisect_left(self._starts, end)
+        self._starts[low:high] = sorted(self._starts[low:high] + missing)
+
+    def _folio(self, index: int, pages: int) -> Folio:
+        count = pages * self.per_page
+        return Folio(index, pages, index * PAGE, (index + pages) * PAGE, count, (1 << count) - 1)
 
     def occupied(self, first: int, end: int) -> bool:
         """Whether any of the pages `[first, end)` is cached."""
@@ -181,10 +190,24 @@ class PageCache:
 
     def drop(self, folio: Folio) -> None:
         """Remove the folio."""
-        for page in range(folio.index, folio.index + folio.pages):
-            del self._by_page[page]
-        del self._starts[bisect_left(self._starts, folio.index)]
-        self.dirty_starts.discard(folio.index)
+        self._drop_adjacent([folio])
+
+    def _drop_adjacent(self, folios: list[Folio]) -> None:
+        """Remove folios with no other one between them."""
+        if not folios:
+            return
+        for folio in folios:
+            for page in range(folio.index, folio.index + folio.pages):
+                del self._by_page[page]
+            self.dirty_starts.discard(folio.index)
+        at = bisect_left(self._starts, folios[0].index)
+        del self._starts[at : at + len(folios)]
+
+    def clear(self) -> None:
+        """Remove all folios."""
+        self._by_page.clear()
+        self._starts.clear()
+        self.dirty_starts.clear()
 
     def drop_clean(self) -> None:
         """Remove all folios without dirty blocks (drop_caches, invalidate_mapping_pages).
@@ -192,6 +215,8 @@ class PageCache:
         Dirty ones are marked for reclaim (lru_deactivate_file), which a read then takes for
         the mark of a readahead window.
         """
+        if not self.dirty_starts:
+            self.clear()
         for folio in self:
             if self.is_dirty(folio):
                 folio.marked = True
@@ -207,10 +232,10 @@ class PageCache:
         """
         if end is None:
             end = max((self._starts[-1] * PAGE + self.max_folio if self._starts else 0), start)
-        for folio in self.overlapping(start, end):
-            if start <= folio.start and folio.end <= end:
-                self.drop(folio)
-            else:
+        touched = self.overlapping(start, end)
+        self._drop_adjacent([f for f in touched if start <= f.start and f.end <= end])
+        for folio in touched:
+            if folio.start < start or end < folio.end:
                 self._truncate_partial(folio, start, end)
 
     def _truncate_partial(self, folio: Folio, start: int, end: int) -> None:

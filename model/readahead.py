@@ -214,9 +214,7 @@ def _single_pages(inode: Inode, index: int, count: int, lead: int) -> None:
     if count > last - index:
         count, lead = last - index + 1, 0
     mark = index + count - lead if lead else NEVER
-    for page in range(index, index + count):
-        if inode.cache.get(page) is None:
-            _add(inode.cache, page, 0).marked = page == mark
+    inode.cache.add_read(index, index + count, mark)
 
 
 def _add(cache: PageCache, index: int, order: int) -> Folio:

@@ -122,7 +122,7 @@ def setattr_size(inode: Inode, size: int) -> None:
 
 def evict(inode: Inode) -> None:
     """The last reference of an unlinked file is gone (ext4_evict_inode)."""
-    inode.cache.truncate(0)
+    inode.cache.clear()
     inode.content.zero(0)
     inode.size = 0
     inode.remove_status(0, EOF_BLOCK)
