@@ -76,14 +76,16 @@ class _Search:
         return found
 
     def _spans(self, index: int) -> list[list[Span]]:
-        """When each call ran, if that was seen."""
+        """When each call ran, by thread; nothing if that was not seen of all."""
         steps = self.actual.steps
-        threads = steps[index].threads if index < len(steps) else ()
-        return [
-            [(ran.began, ran.ended) for ran in thread if ran.began is not None
-             and ran.ended is not None]
-            for thread in threads
-        ]  # fmt: skip
+        spans: list[list[Span]] = []
+        for thread in steps[index].threads if index < len(steps) else ():
+            spans.append([])
+            for ran in thread:
+                if ran.began is None or ran.ended is None:
+                    return []
+                spans[-1].append((ran.began, ran.ended))
+        return spans
 
     def _parts(self, ops: tuple[AnyOp, ...]) -> int:
         """The step in which this order parts from what was seen, past all if in none."""

@@ -1,0 +1,78 @@
+"""The model takes a parallel section's calls in one order, and says what it then can't know."""
+
+from __future__ import annotations
+
+import msgspec
+from fakes import make_workload
+from modelled import file, geometry, results
+
+from harness.trace import Ran, Trace
+from model import Behaviour, Model
+from workloads.ops import Parallel
+
+
+def run(line: str, *order: int) -> Trace:
+    workload = make_workload(line)
+    ops = tuple(
+        msgspec.structs.replace(op, order=order) if isinstance(op, Parallel) else op
+        for op in workload.ops
+    )
+    workload = msgspec.structs.replace(workload, ops=ops)
+    return Model(Behaviour(iomap=False), geometry).run(workload)
+
+
+def test_the_order_decides_and_the_section_ends_written_back() -> None:
+    line = "parallel; pwrite a 0 8k; and; truncate a 4k; fsync a; end"
+    sizes = {}
+    for order in ((0, 1, 1), (1, 0, 1), (1, 1, 0)):
+        step = run(line, *order).steps[0]
+        sizes[order] = file(step).size
+        assert file(step).reserved == 0
+        assert step.observation.delalloc == 0
+    assert sizes == {(0, 1, 1): 4096, (1, 0, 1): 8192, (1, 1, 0): 8192}
+
+
+def test_results_stand_by_thread_whatever_the_order() -> None:
+    line = "pwrite a 0 4k; parallel; pwrite_fault a 0 8k fault=4k; and; fcollapse a 1 1; end"
+    for order in ((0, 1), (1, 0)):
+        trace = run(line, *order)
+        assert trace.steps[1].threads == ((Ran(4096),), (Ran("EINVAL"),))
+        assert results(trace)[1] == 0
+
+
+def test_without_an_order_one_thread_follows_the_other() -> None:
+    line = "parallel; pwrite a 0 4k; and; truncate a 100; end"
+    assert file(run(line).steps[0]).size == 100
+
+
+def test_events_and_racing_reads_are_no_prediction() -> None:
+    step = run("parallel; pwrite a 0 4k; and; pread a 0 4k; pread b 0 1; end", 0, 1, 1).steps[0]
+    assert step.events is None
+    unknown = {name for name in step.unpredicted if name.startswith(("events", "result"))}
+    assert unknown == {"events", "result.1.0"}
+
+
+def test_bytes_that_are_stored_and_written_at_once_are_not_known() -> None:
+    line = "pwrite a 0 8k; parallel; mwrite a 100 50; and; pwrite a 120 4k; end"
+    final = run(line, 0, 1).final
+    assert final is not None
+    assert final.content is not None
+    assert final.content["a"].undefined == ((120, 30),)
+    apart = run("pwrite a 0 8k; parallel; mwrite a 100 50; and; pwrite a 150 4k; end", 0, 1).final
+    assert apart is not None
+    assert apart.content is not None
+    assert apart.content["a"].undefined == ()
+
+
+def test_two_cpus_move_the_low_space_watermark() -> None:
+    """EXT4_FREECLUSTERS_WATERMARK grows with the possible CPUs: 4 * 32 * 2 = 256 clusters."""
+    one = "pwrite a 0 4k; "
+    fill = f"falloc b 0 {(14000 - 220) * 4}k; "
+    model = Model(Behaviour(iomap=False), geometry)
+    section = "parallel; fsync a; and; fsync b; end"
+    alone, beside = (
+        model.run(make_workload(line, "small4k@delalloc"))
+        for line in (fill + one, fill + one + section)
+    )
+    assert file(alone.steps[1]).reserved == 1
+    assert file(beside.steps[1]).reserved == 0
