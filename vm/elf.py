@@ -6,7 +6,7 @@ import mmap
 import struct
 from collections.abc import Iterator
 
-__all__ = ["has_note", "is_elf", "modinfo", "needed", "section"]
+__all__ = ["build_id", "has_note", "is_elf", "modinfo", "needed", "notes", "section"]
 
 _DT_NEEDED = 1
 _SHT_NOBITS = 8
@@ -64,14 +64,24 @@ def modinfo(data: Data) -> dict[str, list[str]]:
     return fields
 
 
+def notes(data: Data) -> Iterator[tuple[bytes, int, bytes]]:
+    """Owner, type and content of each note of section `.notes`, where a vmlinux has them."""
+    found = section(data, ".notes")
+    offset = 0
+    while offset + 12 <= len(found):
+        name_size, size, kind = struct.unpack_from("<III", found, offset)
+        owner = found[offset + 12 : offset + 12 + name_size].rstrip(b"\0")
+        start = offset + 12 + (name_size + 3) // 4 * 4
+        yield owner, kind, found[start : start + size]
+        offset = start + (size + 3) // 4 * 4
+
+
 def has_note(data: Data, owner: bytes, kind: int) -> bool:
     """Whether section `.notes` has a note of this owner and type."""
-    notes = section(data, ".notes")
-    offset = 0
-    while offset + 12 <= len(notes):
-        name_size, size, found = struct.unpack_from("<III", notes, offset)
-        name = notes[offset + 12 : offset + 12 + name_size].rstrip(b"\0")
-        if found == kind and name == owner:
-            return True
-        offset += 12 + (name_size + 3) // 4 * 4 + (size + 3) // 4 * 4
-    return False
+    return any((found, number) == (owner, kind) for found, number, _ in notes(data))
+
+
+def build_id(data: Data) -> str:
+    """The GNU build id of a vmlinux in hex (NT_GNU_BUILD_ID), or ""."""
+    ids = (text for owner, kind, text in notes(data) if (owner, kind) == (b"GNU", 3))
+    return next(ids, b"").hex()

@@ -9,7 +9,6 @@ first; `Control.resume` lets the guest run. It dies with the process that starte
 from __future__ import annotations
 
 import atexit
-import ctypes
 import os
 import re
 import signal
@@ -25,6 +24,7 @@ from vm.channel import PORT
 from vm.control import Control
 from vm.errors import QemuError
 from vm.host_tools import find_program
+from vm.process import ending_with_parent
 
 __all__ = ["COMMAND_LINE", "Machine", "Qemu", "qemu_version"]
 
@@ -53,7 +53,6 @@ COMMAND_LINE = (
     "audit=0",
     "swiotlb=noforce",
 )
-_PR_SET_PDEATHSIG = 1
 _SYSRQ_PAUSE = 0.3
 """Seconds that a key for sysrq gets to take effect."""
 _OWN_NAME = re.compile(r"^(\S*/)?qemu-system-\w+: (error: )?")
@@ -158,13 +157,7 @@ class Qemu:
             raise QemuError(f"QEMU did not start: {words}") from error
 
     def _start(self, command: list[str], inherited: list[int]) -> subprocess.Popen[bytes]:
-        parent = os.getpid()
-        libc = ctypes.CDLL(None)
-
-        def die_with_parent() -> None:
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:
-                os._exit(1)
+        die_with_parent = ending_with_parent(signal.SIGKILL)
 
         def start() -> subprocess.Popen[bytes]:
             return subprocess.Popen(

@@ -5,6 +5,7 @@ Nothing is unpacked on the way, and the repository is one pack instead of 90,000
 
 from __future__ import annotations
 
+import contextlib
 import lzma
 import subprocess
 import tarfile
@@ -40,8 +41,9 @@ def import_tarball(repository: Repository, tarball: Path, reference: str, messag
             with tarfile.open(tarball, "r|*") as archive:
                 _send(archive, process.stdin, reference, message)
             process.stdin.close()
-        except BrokenPipeError:  # git has said why
-            pass
+        except BrokenPipeError:  # git says why
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
         except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
             process.kill()
             raise DownloadError(f"{tarball.name} is damaged: {error}; use --refresh") from error
@@ -63,6 +65,7 @@ def _send(archive: tarfile.TarFile, out: IO[bytes], reference: str, message: str
         path = member.name.removeprefix("./").partition("/")[2]
         if not path or member.isdir():
             continue
+        counter.step(path)
         if member.islnk():
             entries[path] = entries[member.linkname.removeprefix("./").partition("/")[2]]
             continue
@@ -72,10 +75,9 @@ def _send(archive: tarfile.TarFile, out: IO[bytes], reference: str, message: str
             mode = b"100755" if member.mode & 0o100 else b"100644"
             file = archive.extractfile(member)
             content = file.read() if file is not None else b""
-        mark = len(entries) + 1
+        mark = counter.count
         out.write(b"blob\nmark :%d\ndata %d\n%b\n" % (mark, len(content), content))
         entries[path] = b"M %b :%d" % (mode, mark)
-        counter.step(path)
     counter.close()
     text = message.encode()
     out.write(b"commit %b\ncommitter %b\n" % (reference.encode(), _COMMITTER))
