@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from harness.image.difference import WHOLE, differences
+from harness.image.form import FORM, Canonical
 from harness.trace import (
     Content,
     Event,
@@ -39,6 +41,8 @@ _FILE_FIELDS = ("size", "blocks", "disk_blocks", "disksize", "reserved")
 _RANGED = ("blocks", "disk_blocks")
 """Fields of which a subject that does not see them may know bounds (`*_range`)."""
 _FS_FIELDS = ("delalloc", "bfree", "bavail")
+IMAGE = "image "
+"""What the fields of images in canonical form begin with."""
 _COMPLAINTS = ("fsck", "image", "log")
 """Fields of the end that count against a subject whatever the other one says."""
 
@@ -64,8 +68,9 @@ def compare(expected: Trace, actual: Trace) -> Verdict:
     if len(expected.steps) != len(actual.steps):
         found.at(steps, format_op(mine.ops[steps], steps), (), {}, {})
         found.differ(None, "steps", len(expected.steps), len(actual.steps))
-    found.at("final", "", (), {}, {})
-    found.final(expected.final, actual.final)
+    ends = (expected.final, actual.final)
+    found.at("final", "", (), *(end.unpredicted if end is not None else {} for end in ends))
+    found.final(*ends)
     return Verdict(
         workload=theirs,
         subjects=(expected.subject, actual.subject),
@@ -241,6 +246,7 @@ class _Comparison:
         self._contents("dropped", expected.dropped, actual.dropped)
         self._contents("content", expected.content, actual.content)
         self._disk_blocks(expected.disk_blocks, actual.disk_blocks)
+        self._form(expected.form, actual.form)
 
     def complaints(self, subject: str, side: Final | None) -> None:
         """What e2fsck, the check of the image and the kernel's log say against `subject`."""
@@ -281,6 +287,23 @@ class _Comparison:
         for file in sorted(expected.keys() | actual.keys()):
             self.equal(file, field, expected.get(file), actual.get(file))
 
+    def _form(self, expected: Canonical | None, actual: Canonical | None) -> None:
+        """The images in canonical form: every field of each path, and of the whole."""
+        if expected is None or actual is None:
+            # Without the kernel's there was nothing to compare the other one with.
+            self.skip(None, FORM, expected is None and actual is not None, actual is None)
+            return
+        reasons = {**self._reasons[1], **self._reasons[0]}
+        left_open = {key: why for key, why in reasons.items() if f".{IMAGE}" in f".{key}"}
+        for key, why in left_open.items():
+            self.not_compared[key[key.index(IMAGE) :], why] += 1
+        self.compared += expected.fields - len(left_open)
+        for found in differences(expected, actual):
+            file = None if found.path == WHOLE else found.path
+            field = f"{IMAGE}{found.field}"
+            if (field if file is None else f"{file}.{field}") not in left_open:
+                self.differ(file, field, _form_value(found.first), _form_value(found.second))
+
     def _content(self, file: str, field: str, expected: Content, actual: Content) -> None:
         self.equal(file, f"{field} size", expected.size, actual.size)
         undefined = _pieces(expected.undefined) | _pieces(actual.undefined)
@@ -305,6 +328,13 @@ class _Comparison:
 
 def _maybe_runs(file: FileObservation) -> tuple[Run, ...] | None:
     return None if file.extents is None else runs(file.extents)
+
+
+def _form_value(value: object) -> object:
+    """A field of a canonical form as reports show it."""
+    if isinstance(value, tuple) and any(isinstance(item, Extent) for item in value):
+        return runs(value)
+    return "nothing" if value is None else value
 
 
 def _by_file(events: Iterable[Event]) -> dict[str, tuple[Event, ...]]:

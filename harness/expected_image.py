@@ -13,16 +13,22 @@ from harness.errors import Ext4diffError, UsageError
 from harness.trace import Placement, decode, placement_of
 from model import Behaviour, Model
 from model.image_writer import Written, write_image
+from model.mount import Mount
 from vm import mkfs
 from workloads.files import load
 from workloads.program import config_of
 from workloads.syntax import WorkloadSyntaxError
 from workloads.workload import Workload
 
-__all__ = ["ACTUAL", "Expected", "expected_of", "keep_image"]
+__all__ = ["ACTUAL", "EXPECTED_IMAGE", "Expected", "choices", "expected_of", "keep_image"]
 
 ACTUAL = "actual.json"
 """The file in the folder of a mismatch that holds what the kernel did."""
+
+
+EXPECTED_IMAGE = "expected.img.gz"
+"""The file beside it that holds the disk as the model has it."""
+_WHAT = "the disk as the model has it after the workload"
 
 
 class Expected(msgspec.Struct, frozen=True):
@@ -69,21 +75,29 @@ def expected_of(source: Path, on: str | None = None) -> Expected:
     return Expected(Workload(program.name, config, program.ops, program.shows))
 
 
-def keep_image(
-    model: Model, workload: Workload, placement: Placement | None, target: Path
-) -> str | None:
-    """Write the image, compressed, that `model` expects after `workload` to `target`.
+def keep_image(mount: Mount, base: Path, directory: Path) -> str:
+    """Write the image of `mount`, compressed, to `EXPECTED_IMAGE` in `directory`.
 
-    Returns why there is none, or None. Raises `OSError` if the disk is full.
+    Returns what the README beside it says of it, or why there is none. `base` is the image
+    that the workload started from. Raises `OSError` if the disk is full.
     """
+    target = directory / EXPECTED_IMAGE
     target.unlink(missing_ok=True)
     try:
-        base = mkfs.image_file(workload.config.image)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".image-") as folder:
+        with tempfile.TemporaryDirectory(dir=directory, prefix=".image-") as folder:
             plain = Path(folder) / "image"
-            write_image(model.finish(workload, placement), base, plain)
+            written = write_image(mount, base, plain)
             with plain.open("rb") as image, gzip.open(target, "wb", compresslevel=1) as packed:
                 shutil.copyfileobj(image, packed, 1 << 20)
     except Ext4diffError as error:
-        return str(error)
-    return None
+        return f"There is no {EXPECTED_IMAGE}, {_WHAT}: {error}"
+    return "\n".join([f"{EXPECTED_IMAGE} is {_WHAT}.", *choices(written)])
+
+
+def choices(written: Written) -> list[str]:
+    """What of the image is the writer's choice, a sentence each."""
+    sentences = {
+        "blocks lie where there was room, not where a kernel put them": written.placed,
+        "extent tree and i_blocks are not known, the smallest tree was written": written.rebuilt,
+    }
+    return [f"{said}: {' '.join(files)}" for said, files in sentences.items() if files]

@@ -14,12 +14,11 @@ import msgspec
 
 from harness.errors import MachineryError, UsageError
 from harness.expected_image import keep_image
-from harness.image.check import check
+from harness.image.look import with_expected_image, with_image
 from harness.sides import NO_IOMAP, Choice, Side, on_path
 from harness.trace import Placement, Trace, decode
 from model import Behaviour, Model
-from model.image.errors import ImageError
-from model.image.filesystem import Filesystem
+from model.mount import Mount
 from vm import cache, mkfs
 from vm.errors import KernelPanicError, MountRefusedError
 from vm.guest import Guest
@@ -30,16 +29,11 @@ from vm.qemu import qemu_version
 from workloads.images import Geometry, Image
 from workloads.workload import Workload
 
-__all__ = ["EXPECTED_IMAGE", "GuestSide", "ModelSide", "TraceSide"]
+__all__ = ["GuestSide", "ModelSide", "TraceSide"]
 
 
 _REASON = 110
 """Characters of the header that the reason for the accelerator may take."""
-
-
-EXPECTED_IMAGE = "expected.img.gz"
-_IMAGE = f"{EXPECTED_IMAGE} is the disk as the model has it after the workload."
-_NO_IMAGE = f"There is no {EXPECTED_IMAGE}, the disk as the model has it after the workload"
 
 
 @functools.cache
@@ -55,7 +49,8 @@ class ModelSide(Side):
 
     def __init__(self) -> None:
         self._other: Side | None = None
-        self._runs: list[tuple[Trace, Model, Workload, Placement | None]] = []
+        self._workload: Workload | None = None
+        self._runs: list[tuple[Trace, Mount]] = []
 
     def meet(self, other: Side) -> None:
         """Stand for the kernel of `other`."""
@@ -73,18 +68,23 @@ class ModelSide(Side):
         behaviour = Behaviour.of_release(other.release(), iomap=iomap, quirks=quirks)
         model = Model(behaviour, _geometry)
         chosen = on_path(workload, path)
-        if self._runs and self._runs[0][2] != chosen:
+        if self._workload != chosen:
+            self._workload = chosen
             self._runs.clear()
-        trace = model.run(chosen, placement)
-        self._runs.append((trace, model, chosen, placement))
+        trace, mount = model.play(chosen, placement)
+        if trace.final is not None:
+            base = mkfs.image_file(chosen.config.image)
+            final = with_expected_image(trace.final, mount, base)
+            trace = msgspec.structs.replace(trace, final=final)
+        self._runs.append((trace, mount))
         return trace
 
     def save_image(self, directory: Path, expected: Trace) -> str:
-        """`expected.img.gz`: the model runs once more and writes its image."""
-        for trace, model, workload, placement in self._runs:
+        """`expected.img.gz`: the image of the file system that `expected` ended with."""
+        for trace, mount in self._runs:
             if trace is expected:
-                reason = keep_image(model, workload, placement, directory / EXPECTED_IMAGE)
-                return _IMAGE if reason is None else f"{_NO_IMAGE}: {reason}"
+                base = mkfs.image_file(trace.workload.config.image)
+                return keep_image(mount, base, directory)
         return ""
 
 
@@ -195,7 +195,10 @@ class GuestSide(Side):
             raise
         if trace.final is not None and trace.final.log:
             guest.dead = True  # a kernel that has complained once may keep quiet the next time
-        return _with_image_problems(trace, Path(guest.disk.path))
+        if trace.final is None:
+            return trace
+        final = with_image(trace.final, Path(guest.disk.path))
+        return msgspec.structs.replace(trace, final=final)
 
     def save_evidence(self, directory: Path) -> None:
         """The disk's image (gzip), the console's and netconsole's text, a panic's report."""
@@ -259,19 +262,6 @@ def _facts(guest: Guest) -> Facts:
         netconsole=identity.netconsole,
         buffered_iomap=guest.knows_buffered_iomap,
     )
-
-
-def _with_image_problems(trace: Trace, disk: Path) -> Trace:
-    """`trace` with what our own check has against the image that the workload left."""
-    if trace.final is None:
-        return trace
-    try:
-        with Filesystem.open(disk) as image:
-            found = tuple(str(problem) for problem in check(image))
-    except ImageError as error:
-        found = (str(error),)
-    final = msgspec.structs.replace(trace.final, image=found)
-    return msgspec.structs.replace(trace, final=final)
 
 
 def _remembered(path: Path) -> Facts | None:

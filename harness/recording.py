@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from harness.errors import UsageError
+from harness.image.form import FORM
 from harness.trace import (
     Content,
     Event,
@@ -43,6 +44,7 @@ __all__ = [
 ]  # fmt: skip
 
 SUFFIX = ".jsonl.xz"
+NO_IMAGE = "a recording keeps no image"
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -206,7 +208,9 @@ def _trace(raw: dict[str, Any], workload: Workload, subject: str, release: str |
         subject=subject,
         start=_observation(raw["start"]),
         steps=tuple(steps),
-        final=Final(observation=_observation(final), content=content),
+        final=Final(
+            observation=_observation(final), content=content, unpredicted={FORM: NO_IMAGE}
+        ),
         kernel=release,
     )
 

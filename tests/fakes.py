@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness.image.form import Canonical, Entry, Whole
 from harness.sides import Side
 from harness.trace import (
     Content,
@@ -52,6 +53,20 @@ def seen(**fields: object) -> Observation:
     )
 
 
+def make_form(**fields: object) -> Canonical:
+    """The canonical form of an image with the file `/a` alone, with `fields` of it changed."""
+    whole = Whole(
+        block_size=4096, cluster_size=4096, inode_size=256, blocks=1000, free_blocks=999,
+        reserved_blocks=50, inodes=100, free_inodes=88, features=("extent", "filetype"),
+        error_count=0, needs_recovery=False, orphans=0,
+    )  # fmt: skip
+    file = Entry(
+        type="file", mode="0644", uid=0, gid=0, project=0, size=4096, links=1, flags="0x80000",
+        blocks=8, extents=(Extent(0, 4096, State.WRITTEN),), content="digest",
+    )  # fmt: skip
+    return Canonical(whole, {"/a": msgspec.structs.replace(file, **fields)}, {})
+
+
 def make_trace(
     workload: Workload | None = None,
     subject: str = "model",
@@ -64,8 +79,9 @@ def make_trace(
     quiet = Step(result=0, events=(), observation=seen())
     content = {"a": Content(4096, "0" * 64, {0: 7})}
     final = Final(
-        seen(), dropped=content, content=content, disk_blocks={"a": 8}, fsck="", image=(), log=()
-    )
+        seen(), dropped=content, content=content, disk_blocks={"a": 8}, fsck="", image=(), log=(),
+        form=make_form(),
+    )  # fmt: skip
     given = {
         "start": Observation(files={}, delalloc=0, bfree=1000, bavail=1000),
         "final": final,

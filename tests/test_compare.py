@@ -268,11 +268,12 @@ def test_each_complaint_in_a_log_is_a_finding_of_its_own_and_says_whose_it_is():
 
 
 def test_complaints_that_nobody_looked_for_are_counted():
-    blind = {"fsck": None, "image": None, "log": None}
+    blind = {"fsck": None, "image": None, "log": None, "form": None}
     assert set(ends(blind, blind).not_compared) == {
         ("fsck", "not seen by guest"),
         ("image", "not seen by guest"),
         ("log", "not seen by guest"),
+        ("image form", "not seen by guest"),
     }
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fakes import make_workload
+from fakes import make_trace, make_workload
 from modelled import file, run, states
 
 from harness import machine
 from harness.machine import ModelSide
 from harness.sides import Side
+from harness.trace import Trace
 from model import Behaviour
+from workloads.workload import Workload
 
 IOMAP = "4k@delalloc,buffered_iomap"
 
@@ -55,8 +57,8 @@ def test_the_model_asks_the_kernel_that_it_meets_for_its_release(
         def __init__(self, behaviour: Behaviour, _geometry: object) -> None:
             asked.append(behaviour)
 
-        def run(self, *_: object) -> None:
-            return None
+        def play(self, workload: Workload, *_: object) -> tuple[Trace, None]:
+            return make_trace(workload, final=None), None
 
     class Kernel(Side):
         def release(self) -> str:

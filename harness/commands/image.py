@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from harness.errors import AGREE, MISMATCH, UsageError
-from harness.expected_image import expected_of
+from harness.expected_image import choices, expected_of
 from harness.image.canonical import canonical_of
 from harness.image.check import problems
 from harness.image.difference import Difference, differences
@@ -179,15 +179,12 @@ def _short(value: Any) -> str:
 
 def _expected(options: argparse.Namespace) -> int:
     expected = expected_of(options.source, options.on)
-    placed = expected.write(options.target).placed
+    written = expected.write(options.target)
     if options.json:
-        _print_json({"image": str(options.target), "placed": placed})
+        _print_json({"image": str(options.target), **msgspec.to_builtins(written)})
     else:
         print(f"{options.target}: {expected.workload.name} as the model expects it")
-        if placed:
-            print(
-                f"blocks lie where there was room, not where a kernel put them: {' '.join(placed)}"
-            )
+        _print(choices(written))
     return AGREE
 
 

@@ -9,9 +9,10 @@ import msgspec
 
 from harness.image.form import Canonical, Entry
 
-__all__ = ["Difference", "differences"]
+__all__ = ["WHOLE", "Difference", "differences"]
 
 WHOLE = "(file system)"
+"""The path of what belongs to no file."""
 
 
 class Difference(msgspec.Struct, frozen=True):

@@ -18,7 +18,11 @@ import msgspec
 
 from harness.extent import Extent
 
-__all__ = ["Canonical", "Entry", "Shape", "Whole"]
+__all__ = ["FORM", "Canonical", "Entry", "Shape", "Whole"]
+
+
+FORM = "image form"
+"""What an image's canonical form is called where it cannot be compared."""
 
 
 class Whole(msgspec.Struct, frozen=True):
@@ -78,3 +82,9 @@ class Canonical(msgspec.Struct, frozen=True):
     whole: Whole
     files: dict[str, Entry]
     shapes: dict[str, Shape]
+
+    @property
+    def fields(self) -> int:
+        """How many fields must be equal in an equal image."""
+        of_files = len(self.files) * len(Entry.__struct_fields__)
+        return len(Whole.__struct_fields__) + of_files

@@ -9,6 +9,7 @@ import msgspec
 from harness.errors import NotModelledError
 from harness.image.canonical import canonical_of
 from harness.image.check import problems
+from harness.image.form import FORM
 from harness.image.survey import Survey
 from harness.trace import Final
 from model.image.errors import ImageError
@@ -20,10 +21,7 @@ if TYPE_CHECKING:
 
     from model.mount import Mount
 
-__all__ = ["FORM", "with_expected_image", "with_image"]
-
-FORM = "image form"
-"""The key of `Final.unpredicted` for `Final.form`."""
+__all__ = ["with_expected_image", "with_image"]
 
 
 def with_image(final: Final, path: Path) -> Final:
