@@ -58,7 +58,7 @@ class Space:
         return Program(
             f"exhaustive-{index:06}",
             tagged((*shape.made_by, *(letter.op for letter in letters))),
-            shows=f"exhaustive program {index}: {len(letters)} operations on the shape {shape.name}",
+            shows=f"exhaustive program {index}: {len(letters)} operations on a file {shape.name}",
             on=(self.config.name,),
         )
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
-
 import msgspec
 
 from workloads.ops import AnyOp
@@ -16,6 +14,6 @@ def tagged(ops: Iterable[AnyOp]) -> tuple[AnyOp, ...]:
     """`ops`, each with the tag that its place gives it, counted from 1; it is then left out
     of the text form."""
     return tuple(
-        cast(AnyOp, msgspec.structs.replace(op, tag=number)) if hasattr(op, "tag") else op
+        msgspec.structs.replace(op, tag=number) if hasattr(op, "tag") else op
         for number, op in enumerate(ops, start=1)
     )
