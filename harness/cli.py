@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.metadata
+import keyword
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -13,7 +14,10 @@ from harness.errors import INTERRUPTED, MACHINERY, Ext4diffError
 
 __all__ = ["main"]
 
-COMMANDS = ("differential", "run", "check-recording", "bench", "lint", "image", "doctor")
+COMMANDS = (
+    "differential", "run", "check-recording", "bench", "lint", "import", "export", "image",
+    "doctor",
+)  # fmt: skip
 """Each is a module of `harness.commands`."""
 STATUS = """\
 exit status: 0 all agree, or differ by known issues only; 1 a mismatch; 2 the command or
@@ -30,7 +34,8 @@ def _version() -> str:
 
 def _module(command: str) -> ModuleType:
     """The command's module, imported only now: that takes long enough for a Ctrl-C."""
-    return importlib.import_module(f"harness.commands.{command.replace('-', '_')}")
+    name = command.replace("-", "_") + "_" * keyword.iskeyword(command)
+    return importlib.import_module(f"harness.commands.{name}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,0 +1,91 @@
+"""`ext4diff export`: a workload in a form that runs without ext4diff."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import msgspec
+
+from harness.errors import AGREE, NotModelledError, UsageError
+from harness.foretell import foretell
+from workloads.files import load
+from workloads.formats.exported import Exported, said_of
+from workloads.formats.registry import EXPORTS, Export
+from workloads.program import Program, config_of
+from workloads.syntax import WorkloadSyntaxError, workloads
+
+__all__ = ["add", "run"]
+
+HELP = "write a workload as a script, a C program or a test that runs without ext4diff"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument(
+        "format", choices=tuple(EXPORTS), metavar="FORMAT",
+        help="; ".join(f"{each.name}: {each.what}" for each in EXPORTS.values()),
+    )  # fmt: skip
+    parser.add_argument("workload", type=Path, metavar="WORKLOAD", help="a workload file")
+    parser.add_argument(
+        "-o", type=Path, metavar="OUT",
+        help="where to write it; further files stand beside it (default: standard output)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--config", metavar="IMAGE@MOUNT", help="the configuration (default: its first one)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write it; what the format can't express goes to standard error too. Raises `UsageError`."""
+    chosen = EXPORTS[options.format]
+    program = _program(options.workload, options.config)
+    exported = _exported(chosen, program)
+    _write(exported, options.o)
+    for line in said_of(exported.left_out, len(program.ops)):
+        print(line, file=sys.stderr)
+    return AGREE
+
+
+def _program(path: Path, config: str | None) -> Program:
+    try:
+        program = load(path)
+    except (WorkloadSyntaxError, OSError) as error:
+        where = "" if isinstance(error, WorkloadSyntaxError) else f"{path}: "
+        raise UsageError(f"{where}{error}") from error
+    if config is not None:
+        try:
+            config_of(config)
+        except KeyError:
+            raise UsageError(f'unknown configuration "{config}"; write 4k@delalloc') from None
+        program = msgspec.structs.replace(program, on=(config,))
+    return program
+
+
+def _exported(chosen: Export, program: Program) -> Exported:
+    if not chosen.foretold:
+        return chosen.write(program, None)
+    try:
+        return chosen.write(program, foretell(workloads(program)[0]))
+    except NotModelledError as error:
+        raise UsageError(
+            f"{chosen.name} needs to know what is expected, and the model does not: {error}"
+        ) from error
+
+
+def _write(exported: Exported, target: Path | None) -> None:
+    """The first file goes to `target` as it is called, others beside it."""
+    if target is None:
+        for suffix, text in exported.files.items():
+            if len(exported.files) > 1:
+                print(f"==> {suffix} <==")
+            sys.stdout.write(text)
+        return
+    main = next(iter(exported.files))
+    for suffix, text in exported.files.items():
+        path = target if suffix == main else target.with_suffix(suffix)
+        try:
+            path.write_text(text, "utf-8")
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,109 @@
+"""`ext4diff import`: a workload from a format that people already have."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+import msgspec
+
+from harness.errors import AGREE, UsageError
+from workloads.formats.imported import Imported
+from workloads.formats.registry import IMPORTS, Import, detect
+from workloads.program import config_of
+from workloads.syntax import WorkloadSyntaxError, format_program
+
+__all__ = ["add", "run"]
+
+HELP = "make a workload of an fsx log, an xfs_io script, a syzkaller program or an strace log"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument(
+        "words", nargs="+", metavar="[FORMAT] FILE",
+        help="formats: " + "; ".join(f"{each.name}: {each.what}" for each in IMPORTS.values()),
+    )  # fmt: skip
+    parser.add_argument("-o", type=Path, metavar="OUT.ops", help="default: standard output")
+    parser.add_argument(
+        "--config", action="append", metavar="IMAGE@MOUNT", help="where it matters (repeatable)"
+    )
+    parser.add_argument("--root", metavar="DIR", help="where the file system was mounted")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the workload; what was left out goes to standard error. Raises `UsageError`."""
+    if len(options.words) > 2:
+        raise UsageError("import takes a format and one file")
+    path = Path(options.words[-1])
+    text = _text(path)
+    chosen = _format(options.words, text)
+    try:
+        imported = chosen.read(text, _name(path), str(path), options.root)
+    except WorkloadSyntaxError as error:
+        raise UsageError(str(error)) from error
+    program = imported.program
+    if options.config:
+        program = msgspec.structs.replace(program, on=_configs(options.config))
+    _write(format_program(program), options.o)
+    _tell(imported, chosen)
+    return AGREE
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no text (byte {error.start}); give a log or a script") from (
+            error
+        )
+
+
+def _format(words: list[str], text: str) -> Import:
+    if len(words) == 2:
+        if words[0] not in IMPORTS:
+            raise UsageError(f'no format "{words[0]}"; formats are {", ".join(IMPORTS)}')
+        return IMPORTS[words[0]]
+    found = detect(text)
+    if len(found) != 1:
+        names = ", ".join(each.name for each in found) or "none"
+        raise UsageError(
+            f"{words[0]} looks like {names} of the formats {', '.join(IMPORTS)};"
+            f" say which: ext4diff import FORMAT {words[0]}"
+        )
+    return found[0]
+
+
+def _name(path: Path) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", path.stem) or "imported"
+
+
+def _configs(names: list[str]) -> tuple[str, ...]:
+    for name in names:
+        try:
+            config_of(name)
+        except KeyError:
+            raise UsageError(f'unknown configuration "{name}"; write 4k@delalloc') from None
+    return tuple(dict.fromkeys(names))
+
+
+def _write(text: str, target: Path | None) -> None:
+    if target is None:
+        sys.stdout.write(text)
+        return
+    try:
+        target.write_text(text, "utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror}") from error
+
+
+def _tell(imported: Imported, chosen: Import) -> None:
+    for remark in (*imported.left_out, *imported.changed):
+        verb = "left out" if remark in imported.left_out else "changed"
+        print(f"{remark.line}: {verb}: {remark.what}: {remark.why}", file=sys.stderr)
+    first, *rest = imported.summary()
+    print(f"{chosen.name}: {first}", *rest, sep="\n", file=sys.stderr)

@@ -1,0 +1,45 @@
+"""What the model expects of a workload, in the words of exporters (`workloads.formats`)."""
+
+from __future__ import annotations
+
+from harness.extent import State
+from harness.trace import FileObservation, Trace
+from model import Behaviour, Model
+from vm import mkfs
+from workloads.formats.exported import After, Expected, FinalFile
+from workloads.images import Geometry, Image
+from workloads.workload import Workload
+
+__all__ = ["expected_of_trace", "foretell"]
+
+
+def foretell(workload: Workload) -> Expected:
+    """What the strict model expects of `workload`. Raises `NotModelledError`."""
+    iomap = "buffered_iomap" in workload.config.options
+    return expected_of_trace(Model(Behaviour(iomap=iomap), _geometry).run(workload))
+
+
+def _geometry(image: Image) -> Geometry:
+    return mkfs.read_geometry(mkfs.image_file(image))
+
+
+def expected_of_trace(trace: Trace) -> Expected:
+    """What `trace` showed, for exporters."""
+    steps = tuple(
+        After(step.result, {name: file.size or 0 for name, file in step.observation.files.items()})
+        for step in trace.steps
+    )
+    final = trace.final.observation.files if trace.final is not None else {}
+    return Expected(steps, {name: _final(file) for name, file in final.items()})
+
+
+def _final(file: FileObservation) -> FinalFile:
+    extents: tuple[tuple[int, int, bool], ...] | None = None
+    if file.extents is not None and all(
+        extent.state in (State.WRITTEN, State.UNWRITTEN) for extent in file.extents
+    ):
+        extents = tuple(
+            (extent.start, extent.length, extent.state is State.UNWRITTEN)
+            for extent in file.extents
+        )
+    return FinalFile(file.size or 0, file.blocks, extents)

@@ -1,0 +1,89 @@
+"""The formats by name, and which of them a text is in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import msgspec
+
+from workloads.formats.exported import Expected, Exported
+from workloads.formats.fsx_export import write_ops
+from workloads.formats.fsx_import import read_log, read_ops
+from workloads.formats.fsx_words import WORDS
+from workloads.formats.imported import Imported
+from workloads.formats.xfs_io_export import write_script
+from workloads.formats.xfs_io_import import read_script
+from workloads.program import Program
+
+__all__ = ["EXPORTS", "IMPORTS", "Export", "Import", "detect"]
+
+
+class Import(msgspec.Struct, frozen=True):
+    """A format to read: what it is called and looks like.
+
+    `read` takes the text, the program's name, what errors call the text, and the path that
+    the mounted file system had. It raises `WorkloadSyntaxError`.
+    """
+
+    name: str
+    what: str
+    looks: re.Pattern[str]
+    read: Callable[[str, str, str, str | None], Imported]
+
+
+class Export(msgspec.Struct, frozen=True):
+    """A format to write. `foretold` formats need to know what is expected to happen."""
+
+    name: str
+    what: str
+    write: Callable[[Program, Expected | None], Exported]
+    foretold: bool = False
+
+
+def _fsx(text: str, name: str, file: str, _root: str | None) -> Imported:
+    read = read_log if "LOG DUMP (" in text else read_ops
+    return read(text, name, file)
+
+
+def _write_fsx(program: Program, expected: Expected | None) -> Exported:
+    if expected is None:
+        raise ValueError("fsx files need to know the sizes that are expected")
+    return write_ops(program, expected)
+
+
+IMPORTS: dict[str, Import] = {
+    found.name: found
+    for found in (
+        Import(
+            "fsx",
+            "fsx operations: a file of --record-ops (.fsxops) or the log printed at a failure",
+            re.compile(
+                rf"LOG DUMP \(\d+|^(?:skip )?(?:{'|'.join(WORDS)}) 0x[0-9a-f]+ 0x[0-9a-f]+ 0x",
+                re.MULTILINE,
+            ),
+            _fsx,
+        ),
+        Import(
+            "xfs_io",
+            "shell scripts of xfs_io commands, or the commands as xfs_io reads them",
+            re.compile(r"xfs_io|XFS_IO_PROG|^(?:open -|pwrite |falloc )", re.MULTILINE),
+            read_script,
+        ),
+    )
+}
+
+EXPORTS: dict[str, Export] = {
+    found.name: found
+    for found in (
+        Export(
+            "xfs_io", "a shell script of xfs_io commands", lambda program, _: write_script(program)
+        ),
+        Export("fsx", "a file for fsx --replay-ops", _write_fsx, foretold=True),
+    )
+}
+
+
+def detect(text: str) -> list[Import]:
+    """The formats that `text` may be in."""
+    return [found for found in IMPORTS.values() if found.looks.search(text)]

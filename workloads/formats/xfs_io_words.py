@@ -1,0 +1,101 @@
+"""Words of xfs_io that importer and exporter share, and what xfs_io prints."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from workloads.ops import (
+    AnyOp,
+    Append,
+    Collapse,
+    CopyRange,
+    DioWrite,
+    DsyncWrite,
+    Falloc,
+    FallocKeep,
+    Fdatasync,
+    Fsync,
+    Insert,
+    Op,
+    Punch,
+    Read,
+    Seek,
+    Sendfile,
+    SyncRange,
+    SyncWrite,
+    Truncate,
+    Write,
+    Zero,
+    ZeroKeep,
+)
+
+__all__ = ["CONTENT", "DEFAULT_BUFFER", "RANGES", "WRITES", "printed"]
+
+DEFAULT_BUFFER = 4096
+"""Bytes that pwrite and pread move at once without -b, on other file systems than XFS."""
+
+CONTENT = "writes hold the workload's own patterns; in xfs_io they repeat one byte (-S)"
+
+RANGES: dict[type[Op], str] = {
+    Falloc: "falloc",
+    FallocKeep: "falloc -k",
+    Punch: "fpunch",
+    Zero: "fzero",
+    ZeroKeep: "fzero -k",
+    Collapse: "fcollapse",
+    Insert: "finsert",
+    SyncRange: "sync_range -abw",
+}
+"""Commands that take OFF LEN and print nothing if all is well."""
+
+WRITES: dict[type[Op], str] = {
+    Write: "",
+    Append: "a",
+    DioWrite: "d",
+    SyncWrite: "s",
+    DsyncWrite: "",
+}
+"""Writes, and the option with which xfs_io opens the file for them."""
+
+_FAILING: dict[type[Op], str] = {
+    **dict.fromkeys(WRITES, "pwrite"),
+    Read: "pread",
+    **dict.fromkeys(RANGES, "fallocate"),
+    SyncRange: "sync_file_range",
+    Truncate: "ftruncate",
+    Fsync: "fsync",
+    Fdatasync: "fdatasync",
+    CopyRange: "copy_range",
+    Sendfile: "sendfile",
+}
+"""What xfs_io gives perror(3) where the call of an operation fails."""
+
+
+_VERBS: dict[type[Op], str] = {**dict.fromkeys(WRITES, "wrote"), Read: "read", Sendfile: "sent"}
+
+
+def printed(op: AnyOp, result: int | str | list[list[int]], read: int = 0) -> list[str]:
+    """The lines that xfs_io prints for `op` with `result`, without those on throughput.
+
+    `read` is the number of bytes that a read returns: the result itself is a digest.
+    """
+    if _is_error(result):
+        number = getattr(errno, str(result))
+        return [f"{_FAILING[type(op)]}: {os.strerror(number)}"] if type(op) in _FAILING else []
+    if isinstance(op, Seek) and isinstance(result, list):
+        pairs = [
+            f"{word}\t{at}"
+            for ends in result
+            for word, at in zip(("DATA", "HOLE"), ends, strict=True)
+        ]
+        return ["Whence\tResult", *pairs]
+    verb = next((verb for cls, verb in _VERBS.items() if isinstance(op, cls)), None)
+    if verb is None:
+        return []
+    count = read if isinstance(op, Read) else result
+    return [f"{verb} {count}/{op.len} bytes at offset {getattr(op, 'off', 0)}"]  # type: ignore[union-attr]
+
+
+def _is_error(result: object) -> bool:
+    return isinstance(result, str) and result.startswith("E") and hasattr(errno, result)
