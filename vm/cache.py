@@ -29,6 +29,7 @@ __all__ = [
     "key_of",
     "locked",
     "prune",
+    "touch",
 ]
 
 NEEDED_MB = 800
@@ -98,7 +99,7 @@ def entry(kind: str, key: str, fill: Callable[[Path], None]) -> Path:
     parent = cache_root() / kind
     path = parent / key
     if path.is_dir():
-        _touch(path)
+        touch(path)
         return path
     with locked(parent / f".{key}.lock"):
         if path.is_dir():
@@ -116,7 +117,8 @@ def entry(kind: str, key: str, fill: Callable[[Path], None]) -> Path:
     return path
 
 
-def _touch(path: Path) -> None:
+def touch(path: Path) -> None:
+    """Note that an entry was used, which keeps it from being pruned."""
     with contextlib.suppress(OSError):
         os.utime(path)
 

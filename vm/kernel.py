@@ -6,12 +6,17 @@ import hashlib
 import mmap
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vm import elf
 from vm.errors import KernelError
-from vm.packages import unpacked_kernel
+from vm.kernels.build import build
+from vm.kernels.debian import stock_kernel
+from vm.kernels.identity import KernelIdentity
+from vm.kernels.spec import BuiltBefore, DebianPackage, PathSpec, parse_spec
+from vm.kernels.store import Built, find, read_identity
+from vm.packages import Unpacked, unpacked_kernel
 from vm.vmlinux import has_pvh_entry
 
 __all__ = ["Kernel", "find_modules", "read_release", "resolve_kernel"]
@@ -20,6 +25,8 @@ _MAGIC = b"HdrS"
 _MAGIC_OFFSET = 0x202  # Documentation/arch/x86/boot.rst: "header"
 _SETUP_SECTORS_OFFSET, _SYSSIZE_OFFSET = 0x1F1, 0x1F4
 _VERSION_OFFSET = 0x20E  # "kernel_version", a pointer less 0x200
+BZIMAGE = "arch/x86/boot/bzImage"
+"""Where a build leaves it, from the top of its tree."""
 _BANNER = re.compile(rb"Linux version ([0-9][^ \0\n]*) ")
 
 
@@ -29,7 +36,7 @@ class Kernel:
 
     `image` is a bzImage or vmlinux, `modules` its `lib/modules/RELEASE` or None if
     everything is built in. `source` says where it came from: a package with version, or a
-    path. `sha256` is the image's.
+    path. `sha256` is the image's; `origin` is what is known of how it was made.
     """
 
     image: Path
@@ -37,6 +44,7 @@ class Kernel:
     modules: Path | None
     source: str
     sha256: str
+    origin: KernelIdentity = field(default=KernelIdentity())
 
     @property
     def identity(self) -> str:
@@ -105,28 +113,83 @@ def find_modules(image: Path, release: str) -> Path | None:
     return None
 
 
-def _kernel(image: Path, modules: Path | None, source: str, release: str) -> Kernel:
+def _kernel(
+    image: Path, modules: Path | None, source: str, origin: KernelIdentity | None = None
+) -> Kernel:
+    release = read_release(image)
     with image.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Kernel(image, release, modules, source, digest)
+    known = origin or read_identity(image.parent) or KernelIdentity(release, source=source)
+    return Kernel(image, release, modules, source, digest, known)
+
+
+def _of_path(path: Path) -> Kernel:
+    """A bzImage or vmlinux with its modules beside it, or a tree in which one was built."""
+    if path.is_dir():
+        image = path / BZIMAGE
+        if not image.is_file():
+            raise KernelError(
+                f"{path} is a directory without {BZIMAGE}; build a kernel in it, or let it be "
+                f"built elsewhere with tree:{path}"
+            )
+        return _kernel(image.resolve(), _modules_of_tree(path), str(path))
+    return _kernel(path.resolve(), find_modules(path, read_release(path)), str(path))
+
+
+def _modules_of_tree(tree: Path) -> Path | None:
+    """Where a kernel that was built in `tree` has its modules: there, or nowhere (None).
+
+    Raises `KernelError` if it needs modules that were not built, or has no ext4.
+    """
+    config = _lines(tree / ".config")
+    if config and not {"CONFIG_EXT4_FS=y", "CONFIG_EXT4_FS=m"} & config:
+        raise KernelError(f"the kernel in {tree} was built without CONFIG_EXT4_FS")
+    modules = [line.removesuffix(".o") for line in _lines(tree / "modules.order")]
+    if not modules:
+        return None
+    absent = [name for name in modules if not (tree / name).with_suffix(".ko").is_file()]
+    if absent:
+        raise KernelError(
+            f"{len(absent)} of the modules of the kernel in {tree} were not built; "
+            f"run: make -C {tree} modules"
+        )
+    return tree
+
+
+def _lines(path: Path) -> set[str]:
+    try:
+        return set(path.read_text("utf-8", "replace").split("\n")) - {""}
+    except OSError:
+        return set()
+
+
+def _of_packages(unpacked: Unpacked) -> Kernel:
+    """The kernel in unpacked packages of a distribution."""
+    for pattern in ("usr/lib/modules/*/vmlinuz", "boot/vmlinuz-*"):
+        for image in sorted(unpacked.path.glob(pattern)):
+            return _kernel(image, find_modules(image, read_release(image)), unpacked.source)
+    raise KernelError(f"the packages of {unpacked.source} hold no kernel image")
+
+
+def _of_built(kernel: Built, source: str) -> Kernel:
+    return _kernel(kernel.image, None, source, kernel.identity)
 
 
 def resolve_kernel(spec: str | None, mirror: str | None = None, refresh: bool = False) -> Kernel:
-    """The kernel that `spec` names: a path, or None for the distribution's newest.
+    """The kernel that `spec` names (`vm.kernels.spec`), or None for the distribution's newest.
 
-    Raises `KernelError` if the file is no kernel, `DownloadError` or `CacheError` if the
-    default kernel can't be had. `refresh` looks for a newer one than the cached.
+    It is fetched or built if need be, from `mirror` if one is given; `refresh` looks for
+    newer packages than the cached. Raises `KernelError` if there is none or it does not
+    build, and `DownloadError`, `HostToolError` or `CacheError` if it can't be had.
     """
-    if spec is not None:
-        path = Path(spec).expanduser()
-        if path.is_dir():
-            raise KernelError(f"{spec} is a directory; --kernel takes a bzImage or a vmlinux")
-        release = read_release(path)
-        return _kernel(path.resolve(), find_modules(path, release), str(path), release)
-    unpacked = unpacked_kernel(mirror, refresh)
-    for pattern in ("usr/lib/modules/*/vmlinuz", "boot/vmlinuz-*"):
-        for image in sorted(unpacked.path.glob(pattern)):
-            release = read_release(image)
-            modules = find_modules(image, release)
-            return _kernel(image, modules, unpacked.source, release)
-    raise KernelError(f"the packages of {unpacked.source} hold no kernel image")
+    if spec is None:
+        return _of_packages(unpacked_kernel(mirror, refresh))
+    parsed = parse_spec(spec)
+    if isinstance(parsed, PathSpec):
+        return _of_path(parsed.path)
+    if isinstance(parsed, DebianPackage):
+        return _of_packages(stock_kernel(parsed, mirror, refresh))
+    if isinstance(parsed, BuiltBefore):
+        found = find(parsed.key)
+        return _of_built(found, found.identity.source)
+    return _of_built(build(parsed, mirror, refresh), str(parsed))

@@ -35,13 +35,13 @@ def apply_series(base: Source, series: Series, label: str) -> Source:
     shop = base.workshop
     patches = tuple(cache.key_of(patch.text) for patch in series.patches)
     reference = f"refs/applied/{cache.key_of(base.commit, *patches)}"
-    with shop.locked():
-        commit = shop.repository.git().commit(reference)
-        if not commit:
-            with _scratch(shop, base.commit, series.patches) as git:
-                _am(git, base, series)
-                commit = git.output("rev-parse", "HEAD")
-            shop.repository.git().output("update-ref", reference, commit)
+    own = shop.repository.git()
+    commit = own.commit(reference)
+    if not commit:
+        with shop.locked(), _scratch(shop, base.commit, series.patches) as git:
+            _am(git, base, series)
+            commit = git.output("rev-parse", "HEAD")
+        own.output("update-ref", reference, commit)
     subjects = tuple(patch.subject for patch in series.patches)
     return Source(shop, commit, label, base.base, subjects, patches)
 

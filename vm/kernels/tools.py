@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from vm.errors import HostToolError
 from vm.host_tools import missing_error
 
-__all__ = ["Compiler", "find_compiler"]
+__all__ = ["Compiler", "find_compiler", "require_tools"]
 
 
 PROGRAMS = {
@@ -31,6 +31,8 @@ PROGRAMS = {
     "find": "findutils",
 }
 """The package (Debian's and Ubuntu's name) with each program that kbuild runs."""
+
+_DEFAULT = ["gcc"]
 
 HEADERS = {
     "stdio.h": "libc6-dev",
@@ -76,19 +78,33 @@ def _has_header(compiler: list[str], header: str) -> bool:
 def find_compiler() -> Compiler:
     """The compiler (the environment's CC, or gcc), through ccache where that is installed.
 
-    Raises `HostToolError` with the apt command for all that is missing.
+    Raises `HostToolError` if it does not run.
     """
-    command = shlex.split(os.environ.get("CC", "")) or ["gcc"]
-    missing = {package for name, package in PROGRAMS.items() if shutil.which(name) is None}
+    command = _command()
     version = _first_line(command)
-    if not version and command != ["gcc"]:
-        raise HostToolError(f"the compiler {shlex.join(command)} (from CC) does not run; unset CC")
+    if not version and command == _DEFAULT:
+        require_tools()  # names gcc, and what else is missing
     if not version:
-        missing |= {"gcc", *HEADERS.values()}
-    else:
-        missing |= {package for name, package in HEADERS.items() if not _has_header(command, name)}
-    if missing:
-        names = ", ".join(sorted(missing))
-        raise missing_error(sorted(missing), f"building a kernel needs what is missing: {names}")
+        raise HostToolError(f"the compiler {shlex.join(command)} does not run; look at CC")
     ccache = [] if "ccache" in command[0] or shutil.which("ccache") is None else ["ccache"]
     return Compiler(shlex.join([*ccache, *command]), version, _first_line(["ld"]))
+
+
+def require_tools() -> None:
+    """Raise `HostToolError` with one apt command for everything that a build lacks."""
+    missing = _missing()
+    if missing:
+        raise missing_error(missing, f"building a kernel needs {', '.join(missing)}")
+
+
+def _command() -> list[str]:
+    return shlex.split(os.environ.get("CC", "")) or _DEFAULT
+
+
+def _missing() -> list[str]:
+    """The packages that a build lacks."""
+    missing = {package for name, package in PROGRAMS.items() if shutil.which(name) is None}
+    command = _command()
+    if shutil.which(command[0]) is None:
+        return sorted({*missing, *_DEFAULT, *HEADERS.values()})
+    return sorted(missing | {p for name, p in HEADERS.items() if not _has_header(command, name)})
