@@ -101,9 +101,7 @@ class Verdict(msgspec.Struct, frozen=True):
     def complaints(self) -> tuple[str, ...]:
         """The titles of the kernel's complaints among the mismatches."""
         sides = (side for m in self.mismatches for side in (m.expected, m.actual))
-        return tuple(
-            dict.fromkeys(side.title for side in sides if isinstance(side, Complaint))
-        )
+        return tuple(dict.fromkeys(side.title for side in sides if isinstance(side, Complaint)))
 
     @property
     def kernel(self) -> str | None:
