@@ -26,8 +26,8 @@ class Counting(FileSource):
         return found
 
 
-def image(folder, size: int, files: int):
-    """An image with so many files of 20,000 bytes."""
+def image(folder, size: int, files: int, length: int = 20_000):
+    """An image with so many files of `length` bytes."""
     path, chance = folder / f"image{size}", random.Random(1)
     with path.open("wb") as file:
         file.truncate(size)
@@ -36,26 +36,33 @@ def image(folder, size: int, files: int):
     commands = []
     for number in range(files):
         source = folder / f"source{number}"
-        source.write_bytes(chance.randbytes(20_000))
+        source.write_bytes(chance.randbytes(length))
         commands.append(f"write {source} file{number}")
     tool("debugfs", "-w", "-f", "-", str(path), stdin="\n".join(commands))
     return path
 
 
 def quickest(path, times: int = 7) -> float:
-    """Milliseconds of the canonical form; the best of some, as other work may interfere."""
+    """Milliseconds of processor time that the canonical form takes; the best of some.
+
+    It is the wall time too where nothing else wants the processor.
+    """
     found = []
     for _ in range(times):
-        start = time.perf_counter()
+        start = time.process_time()
         with Filesystem.open(path) as fs:
             canonical(fs)
-        found.append((time.perf_counter() - start) * 1000)
+        found.append((time.process_time() - start) * 1000)
     return min(found)
 
 
-@pytest.mark.parametrize(("files", "limit"), [(5, 5), (100, 50)])
-def test_the_canonical_form_takes_milliseconds(tmp_path, files, limit):
-    path = image(tmp_path, 64 * MIB, files)
+@pytest.mark.parametrize(
+    ("files", "length", "limit"),
+    [(5, 20_000, 5), (100, 20_000, 50), (100, 400_000, 50)],
+    ids=["five files", "a hundred", "a full image"],
+)
+def test_the_canonical_form_takes_milliseconds(tmp_path, files, length, limit):
+    path = image(tmp_path, 64 * MIB, files, length)
     assert quickest(path) < limit
 
 

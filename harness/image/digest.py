@@ -40,21 +40,20 @@ def digest(chunks: Iterable[tuple[int, bytes]], size: int) -> str:
 
 
 def _nonzero(chunk: bytes, length: int) -> list[tuple[int, int]]:
-    """Runs of pieces of `chunk[:length]` that are not all zero: (first byte, end)."""
-    whole = length - length % PIECE
-    if _ZEROS not in chunk:  # so no whole piece is zero: the common case, and a fast test
-        found = [(0, whole)] if whole else []
-    else:
-        found = []
-        for at in range(0, whole, PIECE):
-            if chunk[at : at + PIECE] != _ZEROS:
-                _add(found, at, at + PIECE)
-    if chunk[whole:length] != _ZEROS[: length - whole]:
-        _add(found, whole, length)
+    """Runs of pieces of `chunk[:length]` that are not all zero: (first byte, end).
+
+    Only pieces whose first byte is zero are looked at: in most files those are few.
+    """
+    found, start = [], 0
+    heads = chunk[:length:PIECE]
+    number = heads.find(0)
+    while number >= 0:
+        first, end = number * PIECE, min((number + 1) * PIECE, length)
+        if chunk[first:end] == _ZEROS[: end - first]:
+            if start < first:
+                found.append((start, first))
+            start = end
+        number = heads.find(0, number + 1)
+    if start < length:
+        found.append((start, length))
     return found
-
-
-def _add(runs: list[tuple[int, int]], first: int, end: int) -> None:
-    if runs and runs[-1][1] == first:
-        first = runs.pop()[0]
-    runs.append((first, end))
