@@ -25,6 +25,7 @@ from vm.guest import Guest
 from vm.host_tools import ensure_host_tools
 from vm.initramfs import BootFiles, boot_files
 from vm.kernel import Kernel, resolve_kernel
+from vm.kernels.identity import KernelIdentity
 from vm.qemu import qemu_version
 from workloads.images import Geometry, Image
 from workloads.workload import Workload
@@ -97,6 +98,7 @@ class Facts(msgspec.Struct, frozen=True):
     accel_reason: str
     netconsole: str
     buffered_iomap: bool
+    kernel: KernelIdentity
 
 
 class GuestSide(Side):
@@ -235,7 +237,7 @@ class GuestSide(Side):
         reason = facts.accel_reason.split(" | ")[0]
         reason = reason if len(reason) <= _REASON else f"{reason[: _REASON - 4]} ..."
         return [
-            f"kernel {facts.release} ({self._kernel.source})",
+            f"kernel {facts.release} ({self._kernel.source}){_build(facts.kernel)}",
             f"QEMU {facts.qemu}, {facts.accel} ({reason})",
             facts.netconsole or "netconsole carries the kernel's log",
         ]
@@ -244,8 +246,17 @@ class GuestSide(Side):
         """The same, for programs, with the kernel's checksum."""
         if self._facts is None or self._kernel is None:
             return {}
-        facts = {name: str(value) for name, value in msgspec.to_builtins(self._facts).items()}
-        return {**facts, "kernel": self._kernel.source, "sha256": self._kernel.sha256}
+        facts = msgspec.to_builtins(self._facts)
+        known = facts.pop("kernel")
+        known["series"] = "; ".join(known.get("series", ()))
+        said = {name: str(value) for name, value in (*facts.items(), *known.items()) if value != ""}
+        return {**said, "kernel": self._kernel.source, "sha256": self._kernel.sha256}
+
+
+def _build(kernel: KernelIdentity) -> str:
+    """The part of the header that tells kernels of one release apart."""
+    patches = f", {len(kernel.series)} patches" if kernel.series else ""
+    return f", build id {kernel.build_id[:12]}{patches}" if kernel.build_id else patches
 
 
 def _gzip(path: Path) -> gzip.GzipFile:
@@ -261,6 +272,7 @@ def _facts(guest: Guest) -> Facts:
         accel_reason=identity.accel.reason,
         netconsole=identity.netconsole,
         buffered_iomap=guest.knows_buffered_iomap,
+        kernel=identity.kernel,
     )
 
 

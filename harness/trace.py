@@ -21,7 +21,7 @@ from workloads.workload import Workload
 
 __all__ = [
     "VERSION", "Complaint", "ComplaintKind", "Content", "Event", "EventKind", "Extent",
-    "FileObservation", "Final", "Observation", "Placement", "Ran", "Result", "State", "Step",
+    "FileObservation", "Final", "KernelFacts", "Observation", "Placement", "Ran", "Result", "State", "Step",
     "Subject", "Trace", "decode", "encode", "placement_of",
 ]  # fmt: skip
 
@@ -222,11 +222,14 @@ class Final(msgspec.Struct, frozen=True):
     unpredicted: dict[str, str] = {}
 
 
+KernelFacts = dict[str, str | tuple[str, ...]]
+"""What is known of a kernel, by name: `build_id`, `config_sha256`, `source`, `series`, ..."""
+
+
 class Trace(msgspec.Struct, frozen=True):
     """What one subject saw of one workload. `subject` names it, `kernel` its release.
 
-    `identity` says by name what else is known of the kernel (`build_id`, `config_sha256`,
-    `source`, `series`, `base`, ...), so that a trace can be led back to it.
+    `identity` says what else is known of the kernel, so that a trace can be led back to it.
     """
 
     workload: Workload
@@ -236,7 +239,7 @@ class Trace(msgspec.Struct, frozen=True):
     final: Final | None
     kernel: str | None = None
     version: int = VERSION
-    identity: dict[str, str] = {}
+    identity: KernelFacts = {}
 
 
 Placement = tuple[dict[str, tuple[Extent, ...]], ...]

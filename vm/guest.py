@@ -28,8 +28,10 @@ from vm.errors import (
     MountRefusedError,
     QemuError,
 )
+from vm.identity import facts_of, identify
 from vm.initramfs import BootFiles, boot_files
 from vm.kernel import Kernel
+from vm.kernels.identity import KernelIdentity
 from vm.link import Link
 from vm.netlog import NetLog
 from vm.network import Network, try_network
@@ -70,6 +72,7 @@ class Identity:
     qemu: str
     accel: Accelerator
     netconsole: str
+    kernel: KernelIdentity
 
 
 def _uses_quota(config: Config) -> bool:
@@ -112,6 +115,7 @@ class Guest:
         self.dead = False
         self._closed = False
         self.hello: Row = {}
+        self.kernel = KernelIdentity()
         self._number = 0
         self._images: dict[Image, Path] = {}
 
@@ -148,6 +152,7 @@ class Guest:
             stack.callback(guest.close)
             qemu.control.resume()
             guest.boot()
+            guest.kernel = identify(kernel, guest.hello)
             guest.set_up_netconsole(net, reason)
             stack.pop_all()
             if net is not None:
@@ -209,7 +214,9 @@ class Guest:
     @property
     def identity(self) -> Identity:
         """What reports say about this guest."""
-        return Identity(self.release, qemu_version(), self.accel, self.netconsole)
+        return Identity(
+            self.release, qemu_version(), self.accel, self.netconsole, self.kernel
+        )
 
     def ask(self, request: Row, seconds: float, what: str) -> Row:
         """Send `request` and return its one answer."""
@@ -239,7 +246,7 @@ class Guest:
         other `MachineryError`s if the guest is broken. `placement` is not used.
         """
         self.disk.reset(self._image(workload.config.image))
-        transcript = Transcript(workload, self.name, self.release)
+        transcript = Transcript(workload, self.name, self.release, facts_of(self.kernel))
         begin = self.link.console.size
         number = self._send({
             "cmd": "run",

@@ -17,12 +17,18 @@ __all__ = ["Transcript"]
 
 
 class Transcript:
-    """Collects the answers to one request `run`; `subject` and `kernel` go into the trace."""
+    """Collects the answers to one request `run`.
 
-    def __init__(self, workload: Workload, subject: str, kernel: str) -> None:
+    `subject`, `kernel` and `identity` go into the trace.
+    """
+
+    def __init__(
+        self, workload: Workload, subject: str, kernel: str, identity: KernelFacts | None = None
+    ) -> None:
         self.workload = workload
         self._subject = subject
         self._kernel = kernel
+        self._identity = identity or {}
         self._start: Observation | None = None
         self._steps: list[Step] = []
         self._phase: str | None = None
@@ -82,6 +88,7 @@ class Transcript:
             steps=tuple(self._steps),
             final=self.final,
             kernel=self._kernel,
+            identity=self._identity,
         )
 
 

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from . import setup
+from . import identity, setup
 from .context import errno_name
 from .kernel_log import KernelLog
 from .mounted import MountError
@@ -67,6 +67,8 @@ class Agent:
         self.tell({
             "hello": PROTOCOL,
             "release": os.uname().release,
+            "build_id": identity.build_id(),
+            "config_sha256": identity.config_sha256(),
             "python": sys.version.split()[0],
             "buffered_iomap": setup.knows_mount_option("buffered_iomap"),
             "uptime": time.clock_gettime(time.CLOCK_BOOTTIME),
