@@ -214,9 +214,7 @@ class Guest:
     @property
     def identity(self) -> Identity:
         """What reports say about this guest."""
-        return Identity(
-            self.release, qemu_version(), self.accel, self.netconsole, self.kernel
-        )
+        return Identity(self.release, qemu_version(), self.accel, self.netconsole, self.kernel)
 
     def ask(self, request: Row, seconds: float, what: str) -> Row:
         """Send `request` and return its one answer."""

@@ -64,5 +64,4 @@ def _config_files(kernel: Kernel) -> Iterator[Path]:
 
 def facts_of(identity: KernelIdentity) -> KernelFacts:
     """What is known of a kernel, by name, as traces and reports carry it."""
-    fields: KernelFacts = msgspec.to_builtins(identity)
-    return fields
+    return {name: value for name, value in msgspec.structs.asdict(identity).items() if value}

@@ -6,7 +6,19 @@ from typing import Any
 
 import msgspec
 
-from harness.trace import Complaint, ComplaintKind, Content, Event, Final, Observation, Ran, Result, Step, Trace
+from harness.trace import (
+    Complaint,
+    ComplaintKind,
+    Content,
+    Event,
+    Final,
+    KernelFacts,
+    Observation,
+    Ran,
+    Result,
+    Step,
+    Trace,
+)
 from vm.channel import Row
 from vm.errors import ChannelError
 from vm.log.lines import Line, read_lines
