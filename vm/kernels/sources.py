@@ -11,6 +11,7 @@ Each source has a directory `sources/NAME` in the cache:
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import re
 import shutil
@@ -21,6 +22,7 @@ from pathlib import Path
 from vm import cache
 from vm.errors import KernelError
 from vm.kernels.git import Git, Repository, reason_of
+from vm.kernels.progress import progress
 from vm.kernels.spec import TreeSpec
 
 __all__ = ["KIND", "Source", "Workshop", "require_kernel", "tree_source"]
@@ -47,8 +49,13 @@ class Workshop:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold it alone; waits for whoever builds from it."""
-        with cache.locked(self.path / "lock"):
+        """Hold it alone; waits for whoever builds from it, and says so."""
+        with cache.disk_errors(self.path), (self.path / "lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                progress(f"waiting for another build from {self.path.name}")
+                fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def check_out(self, commit: str) -> None:
