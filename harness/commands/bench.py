@@ -1,4 +1,4 @@
-"""`ext4diff bench`: how fast the model is, on recorded programs."""
+"""`ext4diff bench`: how fast the model is, on recorded programs, and how long images take."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import argparse
 from pathlib import Path
 
 from harness.bench import Rate, growth, measure, read
-from harness.errors import AGREE
+from harness.bench_images import measure_images
+from harness.errors import AGREE, UsageError
 
 __all__ = ["add", "run"]
 
-HELP = "measure the model: steps a second, and the cost of a step as a file grows"
+HELP = "measure the model on recordings: steps a second, the cost of a step as a file grows; images"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.jsonl.xz")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE.jsonl.xz")
     parser.add_argument(
         "--limit", type=int, metavar="N", help="only the first N workloads of each file"
+    )
+    parser.add_argument(
+        "--images", action="store_true", help="measure images too (alone without a FILE)"
     )
     parser.add_argument(
         "--extents", type=int, default=10_000, metavar="N", help="grow a file so far (%(default)s)"
@@ -26,6 +30,18 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure in one process; says how many workloads did not show what was recorded."""
+    if not options.files and not options.images:
+        raise UsageError("bench: name recordings to measure, or give --images")
+    if options.files:
+        _model(options)
+    if options.images:
+        for took in measure_images():
+            words = f"{took.cpu:.1f} ms of CPU time ({took.wall:.1f} ms of the day)"
+            print(f"{took.what}: {words}", flush=True)
+    return AGREE
+
+
+def _model(options: argparse.Namespace) -> None:
     for path in options.files:
         jobs = read(path, options.limit)
         print(f"{path.name}: {len(jobs)} workloads")
@@ -34,7 +50,6 @@ def run(options: argparse.Namespace) -> int:
     for extents in (max(options.extents // 10, 1), options.extents):
         cost = growth(extents)
         print(f"one write and fsync, up to {cost.extents} extents: {cost.seconds * 1e6:.0f} us")
-    return AGREE
 
 
 def _words(rate: Rate) -> str:
