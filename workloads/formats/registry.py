@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from workloads.formats.c_export import write_program
 from workloads.formats.exported import Expected, Exported
 from workloads.formats.fsx_export import write_ops
 from workloads.formats.fsx_import import read_log, read_ops
@@ -79,6 +80,7 @@ EXPORTS: dict[str, Export] = {
         Export(
             "xfs_io", "a shell script of xfs_io commands", lambda program, _: write_script(program)
         ),
+        Export("c", "a C program", lambda program, _: write_program(program)),
         Export("fsx", "a file for fsx --replay-ops", _write_fsx, foretold=True),
     )
 }
