@@ -9,7 +9,8 @@ from model.errors import OpError
 from model.superblock import BATCH, Superblock
 
 __all__ = [
-    "claim_free_clusters", "has_free_clusters", "nonda_switch", "should_retry_alloc", "watermark",
+    "claim_free_clusters", "has_free_clusters", "is_plentiful", "nonda_switch",
+    "should_retry_alloc", "watermark",
 ]  # fmt: skip
 
 
@@ -33,6 +34,14 @@ def has_free_clusters(sb: Superblock, count: int, use_reserved: bool = False) ->
     if sb.root and free >= count + dirty + sb.resv:
         return True
     return use_reserved and free >= count + dirty
+
+
+def is_plentiful(sb: Superblock, count: int) -> bool:
+    """Whether `count` clusters can be claimed one by one without asking each time: none can
+    fail, whichever parts of the counters has_free_clusters() looks at."""
+    free = min(sb.free.approx(), sb.free.sum())
+    dirty = max(sb.dirty.approx(), sb.dirty.sum()) + count + BATCH
+    return free >= count + sb.r_blocks + sb.resv + dirty
 
 
 def claim_free_clusters(sb: Superblock, count: int) -> None:

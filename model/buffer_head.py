@@ -10,7 +10,7 @@ from __future__ import annotations
 from model.balloc import nonda_switch, should_retry_alloc
 from model.errors import OpError
 from model.inode import Inode
-from model.map_blocks import da_reserve_blocks, map_blocks
+from model.map_blocks import da_reserve_singly, map_blocks
 from model.page_cache import Folio
 from model.source import Source
 from model.truncate import truncate_failed_write
@@ -121,8 +121,7 @@ def _map_range(
         stop = min(run.end, end)
         try:
             if run.state == HOLE and delayed:
-                stop = at + 1
-                da_reserve_blocks(inode, at, stop)
+                stop = da_reserve_singly(inode, at, stop)
             elif run.state != WRITTEN and not delayed:
                 stop = at + 1
                 map_blocks(inode, at, 1, unwritten=inode.sb.dioread_nolock)

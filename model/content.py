@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections.abc import Iterator
 
 from model.units import PAGE
 
@@ -20,12 +21,13 @@ _ZEROS = bytes(CHUNK)
 class Content:
     """Sparse bytes in chunks of 64 KiB."""
 
-    __slots__ = ("_digest", "chunks", "lost")
+    __slots__ = ("_checksums", "_digest", "chunks", "lost")
 
     def __init__(self) -> None:
         self.chunks: dict[int, bytearray] = {}
         self.lost: list[tuple[int, int]] = []
         self._digest: tuple[int, str] | None = None
+        self._checksums: tuple[int, dict[int, int]] | None = None
 
     def lose(self, start: int, end: int) -> None:
         """Bytes `[start, end)` can't be known from here on."""
@@ -54,7 +56,7 @@ class Content:
     def write(self, pos: int, data: bytes | memoryview) -> None:
         """Put `data` at byte `pos`."""
         at, view = 0, memoryview(data)
-        self._digest = None
+        self._digest = self._checksums = None
         self._regain(pos, pos + len(view))
         while at < len(view):
             index, off = divmod(pos + at, CHUNK)
@@ -67,7 +69,7 @@ class Content:
 
     def zero(self, start: int, end: int | None = None) -> None:
         """Make bytes `[start, end)` zero; without `end` all from `start` on."""
-        self._digest = None
+        self._digest = self._checksums = None
         self._regain(start, (1 << 63) if end is None else end)
         last = CHUNK * (max(self.chunks, default=-1) + 1)
         end = last if end is None else min(end, last)
@@ -119,13 +121,19 @@ class Content:
         return self._digest[1]
 
     def checksums(self, size: int) -> dict[int, int]:
-        """crc32 of each 4 KiB piece of the first `size` bytes that is not all zero."""
-        found = {}
-        for index in sorted(self.chunks):
-            chunk = self.chunks[index]
-            for off in range(0, CHUNK, PAGE):
-                start = index * CHUNK + off
-                piece = bytes(chunk[off : min(off + PAGE, off + size - start)])
-                if start < size and piece != _ZEROS[: len(piece)]:
-                    found[start // PAGE] = zlib.crc32(piece)
-        return found
+        """crc32 of each 4 KiB piece of the first `size` bytes that is not all zero; asked
+        twice, it is computed once."""
+        if self._checksums is None or self._checksums[0] != size:
+            self._checksums = size, {}
+            for index in sorted(self.chunks):
+                self._checksums[1].update(self._pieces(index, size))
+        return self._checksums[1]
+
+    def _pieces(self, index: int, size: int) -> Iterator[tuple[int, int]]:
+        """Number and crc32 of the pieces of chunk `index` that are not all zero."""
+        start = index * CHUNK
+        chunk = bytes(self.chunks[index][: max(size - start, 0)])
+        for off in range(0, len(chunk), PAGE):
+            piece = chunk[off : off + PAGE]
+            if piece != _ZEROS[: len(piece)]:
+                yield (start + off) // PAGE, zlib.crc32(piece)

@@ -96,9 +96,10 @@ class Inode:
         Reservations that the new blocks replace are used up; `claim` if the quota charged
         them with the reservation rather than at allocation.
         """
-        before = self.es.clusters(run.start, run.end)
+        used, held = self.es.clusters(run.start, run.end)
         self.es.set(run)
-        used = -self._recount(run.start, run.end, before)[0]
+        ratio = self.sb.ratio  # each cluster that the run touches is allocated now
+        self.allocated += -(-run.end // ratio) - run.start // ratio - held
         self.tree_insert(run)
         self.most_mapped = max(self.most_mapped, self.allocated * self.sb.ratio)
         if used > 0:
@@ -201,6 +202,13 @@ class Inode:
         """Reserve in one step; the caller has claimed (ext4_da_reserve_space)."""
         self.reserved += clusters
         self.sb.event(EventKind.RESERVE, self.name, clusters, self.reserved)
+
+    def da_reserve_singly(self, clusters: int) -> None:
+        """Claim and reserve cluster by cluster (ext4_da_reserve_space, so many times)."""
+        for reserved in range(self.reserved + 1, self.reserved + clusters + 1):
+            self.sb.event(EventKind.RESERVE, self.name, 1, reserved)
+        self.reserved += clusters
+        self.sb.dirty.add_ones(clusters)
 
     def da_release_space(self, clusters: int) -> None:
         """Give a reservation back (ext4_da_release_space)."""

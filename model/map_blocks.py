@@ -6,7 +6,7 @@ equal state at a time; `da_map_blocks` reserves instead.
 
 from __future__ import annotations
 
-from model.balloc import claim_free_clusters, has_free_clusters
+from model.balloc import claim_free_clusters, has_free_clusters, is_plentiful
 from model.errors import OpError
 from model.extent_status import Run
 from model.indirect import blocks_to_boundary
@@ -21,7 +21,7 @@ from model.units import (
     round_down,
 )
 
-__all__ = ["da_reserve_blocks", "map_blocks"]
+__all__ = ["da_reserve_blocks", "da_reserve_singly", "map_blocks"]
 
 UNKNOWN_ZEROOUT = "the extents are not known, so neither is how much of them was zeroed"
 
@@ -72,7 +72,7 @@ def map_blocks(
 
 def _clusters(inode: Inode, start: int, end: int) -> int:
     ratio = inode.sb.ratio
-    return ceil_div(end, ratio) - start // ratio
+    return -(-end // ratio) - start // ratio
 
 
 def _implied_cluster(inode: Inode, lblk: int, count: int) -> tuple[int, bool]:
@@ -154,6 +154,21 @@ def da_reserve_blocks(inode: Inode, lblk: int, end: int) -> None:
         claim_free_clusters(inode.sb, clusters)
         inode.da_reserve_space(clusters)
     inode.insert_delayed(lblk, end)
+
+
+def da_reserve_singly(inode: Inode, lblk: int, end: int) -> int:
+    """Reserve for the hole `[lblk, end)` block by block and make it delayed
+    (ext4_da_get_block_prep). Returns where it stands: at `end` at once where nothing can
+    fail, else one block further. Raises `OpError`."""
+    clusters = new_clusters(inode, lblk, end)
+    if inode.sb.quota.binds(inode) or not is_plentiful(inode.sb, clusters):
+        da_reserve_blocks(inode, lblk, lblk + 1)
+        return lblk + 1
+    if clusters < end - lblk:
+        inode.sb.rule("shared cluster: ext4_clu_alloc_state")
+    inode.da_reserve_singly(clusters)
+    inode.insert_delayed(lblk, end)
+    return end
 
 
 def new_clusters(inode: Inode, lblk: int, end: int) -> int:

@@ -85,12 +85,13 @@ def _extents(inode: Inode) -> tuple[Extent, ...]:
     return inode.es.seen
 
 
-def content_of(inode: Inode) -> Content:
-    """What reading the whole file gives."""
+def content_of(inode: Inode, in_blocks: bool = True) -> Content:
+    """What reading the whole file gives; without `in_blocks` only as a whole, if it has a
+    digest as a whole."""
     undefined = inode.content.undefined(inode.size)
     return Content(
         size=inode.size,
         sha256=None if undefined else inode.content.sha256(inode.size),
-        blocks=inode.content.checksums(inode.size),
+        blocks=inode.content.checksums(inode.size) if in_blocks or undefined else None,
         undefined=undefined,
     )

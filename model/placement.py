@@ -7,10 +7,13 @@ and reads nothing else from a placement (see `harness.trace.Placement`).
 from __future__ import annotations
 
 from bisect import bisect_right
+from operator import attrgetter
 
 from harness.trace import Extent, Placement
 
 __all__ = ["Placer"]
+
+_start = attrgetter("start")
 
 
 class Placer:
@@ -82,7 +85,7 @@ class Placer:
     def _at(self, name: str, lblk: int) -> tuple[int, int] | None:
         extents = self._step.get(name, ())
         pos = lblk * self._block_size
-        at = bisect_right(extents, pos, key=lambda extent: extent.start) - 1
+        at = bisect_right(extents, pos, key=_start) - 1
         if at < 0:
             return None
         extent = extents[at]
@@ -91,7 +94,8 @@ class Placer:
             return None
         physical, end = extent.physical + skip, extent.start + extent.length
         length = extent.length - skip
-        for following in extents[at + 1 :]:
+        for index in range(at + 1, len(extents)):
+            following = extents[index]
             gap = following.start - end
             if following.physical != physical + length + gap:
                 break

@@ -90,15 +90,19 @@ class Quota:
             used += size + min(LOST_FOUND, DIRECT_BLOCKS * size)
         return used
 
+    def binds(self, inode: Inode) -> bool:
+        """Whether there is a limit to what `inode` may get now."""
+        return bool(self.limits.get(inode.uid)) and not self.sb.root and self.enforced
+
     def room(self, inode: Inode, want: int) -> int | None:
         """Clusters that the owner of `inode` may still get, None if no limit binds.
 
         `want` is what is asked for: only an answer that it depends on must be certain.
         Raises `NotModelledError` where tree blocks of unknown number decide.
         """
-        hard = self.limits.get(inode.uid)
-        if not hard or self.sb.root or not self.enforced:
+        if not self.binds(inode):
             return None
+        hard = self.limits[inode.uid]
         cluster = self.sb.block_size * self.sb.ratio
         room = max(hard - self.usage(inode.uid), 0) // cluster
         doubt = sum(_unknown_tree(file) for file in self.files.values() if file.uid == inode.uid)

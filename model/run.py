@@ -53,8 +53,8 @@ class Model:
         """Predict what `workload` shows; raises `NotModelledError` for what is not covered.
 
         Without `placement` the number of extent tree blocks stays unknown. Without
-        `observed` the trace holds results, events and the contents at the end only; what
-        could be seen between the steps is left empty.
+        `observed` the trace holds results, events and the contents at the end only, these as
+        a whole (`sha256`) and not by `blocks`; what could be seen between is left empty.
         """
         return self.play(workload, placement, observed=observed)[0]
 
@@ -67,14 +67,14 @@ class Model:
     ) -> tuple[Trace, Mount]:
         """What `run` and `finish` return, of one run."""
         config = workload.config
-        check_covered(workload)
+        kinds = check_covered(workload)
         geometry = self.geometry(config.image)
         placer = Placer(placement, geometry.block_size)
         behaviour = self.behaviour
         if workload.cpus > behaviour.nr_cpu:
             behaviour = msgspec.structs.replace(behaviour, nr_cpu=workload.cpus)
         mount = Mount(config, geometry, behaviour, placer)
-        if any(isinstance(op, ops.Shutdown) for op in ops.calls(workload.ops)):
+        if ops.Shutdown in kinds:
             mount.durable = Durable(mount)
         start = observe(mount.sb, mount.files)[0]
         steps = []
@@ -90,17 +90,19 @@ class Model:
         return Trace(workload, self.name, start, tuple(steps), final), mount
 
 
-def check_covered(workload: Workload) -> None:
-    """Raise `NotModelledError` for a configuration or operation that the model lacks."""
+def check_covered(workload: Workload) -> set[type[ops.Op]]:
+    """The kinds of calls in `workload`. Raises `NotModelledError` for a configuration or an
+    operation that the model lacks."""
     config = workload.config
     if config.image.name in UNCOVERED_IMAGES:
         raise NotModelledError(f"the image {config.image.name} is not modelled")
     options = config.options - COVERED_OPTIONS
     if options:
         raise NotModelledError(f"mount options are not modelled: {', '.join(sorted(options))}")
-    for op in ops.calls(workload.ops):
-        if type(op) not in HANDLERS:
-            raise NotModelledError(f"the operation {op.WORD} is not modelled")
+    kinds: set[type[ops.Op]] = {type(op) for op in ops.calls(workload.ops)}
+    for kind in kinds - HANDLERS.keys():
+        raise NotModelledError(f"the operation {kind.WORD} is not modelled")
+    return kinds
 
 
 def _step(mount: Mount, op: ops.AnyOp, observed: bool) -> Step:
@@ -163,7 +165,7 @@ def _final(mount: Mount, observed: bool) -> Final:
     return Final(
         observation,
         dropped=dropped,
-        content={name: content_of(inode) for name, inode in mount.files.items()},
+        content={name: content_of(inode, observed) for name, inode in mount.files.items()},
         disk_blocks={name: seen.disk_blocks for name, seen in observation.files.items()
                      if seen.disk_blocks is not None},
         unpredicted=unpredicted,

@@ -27,8 +27,9 @@ saw after every operation.
   --mirror URL            Debian mirror for kernel and user space (default: the value of
                           EXT4DIFF_DEBIAN_MIRROR, else apt's)
   --refresh               look for newer packages than those in the cache
-  --pair EXPECTED:ACTUAL  sides: model, guest[=KERNEL], bh[=KERNEL], iomap[=KERNEL],
-                          recording=FILE (default: model:guest)
+  --against WHAT          what the kernel is held against: model (default), path:buffer_head
+                          or path:iomap (the kernel under test takes the other path), or
+                          another kernel, as --kernel
   --on CONFIG             only this configuration, as in 4k@delalloc or 'bigalloc*'
   --short                 each program on its first configuration only
   --results DIR           where to keep results (default: ext4diff-results/TIME)

@@ -12,7 +12,7 @@ import msgspec
 from harness.artifact import FOLDER, folder_name, results_folder, try_keep
 from harness.errors import UsageError
 from harness.lab import Lab
-from harness.options import add_guest_options, choice_of
+from harness.options import add_against, add_guest_options, choice_of
 from harness.pairs import make_pair
 from harness.session import exit_status
 from harness.verdict import Outcome
@@ -38,16 +38,16 @@ def add(parser: argparse.ArgumentParser) -> None:
         help=f"image@mount (default: the file's own; for a line, {FIRST_CONFIG})",
     )  # fmt: skip
     add_guest_options(parser.add_argument)
+    add_against(parser.add_argument)
     parser.add_argument(
         "--results", metavar="DIR", help=f"where to keep mismatches (default: {FOLDER}/TIME)"
     )
-    parser.add_argument("--pair", metavar="EXPECTED:ACTUAL", default="model:guest")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run it on each configuration; the status of the worst."""
     workloads = _workloads(options.workload, options.on)
-    pair = make_pair(options.pair, choice_of(options))
+    pair = make_pair(options.against, choice_of(options))
     lab = Lab(pair, results_folder(options.results))
     with contextlib.closing(lab):
         lab.prepare()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from workloads import ops
 from workloads.generate.dice import Dice
 from workloads.generate.places import PAGE, Places
-from workloads.generate.plan import FEATURES, Plan
+from workloads.generate.plan import Plan
 from workloads.generate.sketch import CLEAN, DIRTY, HOLE, UNWRITTEN, Sketch
 from workloads.ops import AnyOp
 
