@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from harness.errors import NotModelledError
 from harness.trace import Ran, Result
+from model.balloc import watermark
 from model.errors import OpError
 from model.mount import Mount
 from workloads import ops
@@ -22,6 +24,8 @@ __all__ = ["EVENTS", "run_section"]
 EVENTS = "the calls of a parallel section overlap"
 """Why the events of a section are not predicted."""
 
+TREE_BLOCKS = 8
+"""More than one call of a section adds to an extent tree, for the sake of the estimate."""
 _STORES = (ops.MmapWrite, ops.MsyncWrite)
 
 
@@ -32,9 +36,11 @@ def run_section(
 
     Returns what the calls came to, by thread, and why some of that is no prediction: a read
     sees part of what another thread writes meanwhile. Bytes that one thread stores through
-    a mapping while another one writes or zeroes them can't be known afterwards.
+    a mapping while another one writes or zeroes them can't be known afterwards. Raises
+    `NotModelledError` where space may run short: then the calls share it folio by folio.
     """
     mount.sb.rule("parallel: inode_lock")
+    _refuse_short_space(mount, section)
     for name in files(section):
         mount.file(name)
     results: list[list[Ran]] = [[] for _ in section.threads]
@@ -51,6 +57,21 @@ def run_section(
         mount.files[name].content.lose(start, min(end, mount.files[name].size))
     mount.sync()
     return tuple(map(tuple, results)), dict(_unpredicted(section))
+
+
+def _refuse_short_space(mount: Mount, section: ops.Parallel) -> None:
+    """Raise `NotModelledError` unless all calls together can neither run out of space nor make
+    ext4_nonda_switch() change its mind."""
+    sb = mount.sb
+    wanted = 0
+    for call in ops.calls((section,)):
+        file, start, end = touched(call)
+        if not file or isinstance(call, ops.Collapse | ops.Insert | ops.Truncate):
+            continue
+        length = call.len if isinstance(call, ops.Falloc | ops.FallocKeep) else end - start
+        wanted += length // (sb.block_size * sb.ratio) + 2 + TREE_BLOCKS
+    if wanted and sb.free.sum() < 3 * (sb.dirty.sum() + wanted) + watermark(sb) + sb.r_blocks + sb.resv:
+        raise NotModelledError("threads that share the last free space are not modelled")
 
 
 def _raced(section: ops.Parallel) -> Iterator[tuple[str, int, int]]:

@@ -19,6 +19,7 @@ from harness.trace import Extent, Placement, State, Trace, placement_of
 from model import Behaviour, Model
 from workloads.files import catalogue
 from workloads.images import IMAGES, Geometry, Image
+from workloads.ops import calls
 from workloads.program import Program
 from workloads.syntax import parse_line, workloads
 from workloads.workload import Workload
@@ -137,7 +138,7 @@ def _geometry(image: Image) -> Geometry:
 
 def _placement(workload: Workload) -> Placement:
     """Every file contiguous and apart from the others."""
-    names = sorted({getattr(op, name) for op in workload.ops for name in ("file", "to")
+    names = sorted({getattr(op, name) for op in calls(workload.ops) for name in ("file", "to")
                     if hasattr(op, name)})  # fmt: skip
     placed: dict[str, tuple[Extent, ...]] = {
         name: (Extent(0, 1 << 30, State.WRITTEN, 1 << (31 + 4 * at)),)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from fakes import make_workload
 from modelled import file, geometry, results
 
+from harness.errors import NotModelledError
 from harness.trace import Ran, Trace
 from model import Behaviour, Model
 from workloads.ops import Parallel
@@ -76,3 +78,9 @@ def test_two_cpus_move_the_low_space_watermark() -> None:
     )
     assert file(alone.steps[1]).reserved == 1
     assert file(beside.steps[1]).reserved == 0
+
+
+def test_threads_that_may_share_the_last_space_are_refused_by_name() -> None:
+    fill = f"falloc b 0 {(14000 - 400) * 4}k; "
+    with pytest.raises(NotModelledError, match="share the last free space"):
+        run(fill + "parallel; pwrite a 0 400k; and; pwrite c 0 400k; end")
