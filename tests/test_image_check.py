@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+from image_maker import tool
 from small_image import (
     FEATURES,
     build,
@@ -99,6 +100,27 @@ def test_i_blocks_and_links():
     assert problems_of(patched(data, (folder + 26, struct.pack("<H", 2)))) == [
         "/folder: link count is 2, but 3 names lead to it"
     ]
+
+
+@pytest.mark.parametrize("casefold", [False, True], ids=["without", "with the feature"])
+def test_the_casefold_flag_is_a_directorys(casefold, tmp_path):
+    """e2fsck says so too."""
+    data = build(f"{FEATURES},casefold") if casefold else build()
+
+    def flagged(path: str) -> list[str]:
+        at = inode_offset(data, file_at(data, path).inode.number) + 32
+        (flags,) = struct.unpack_from("<I", data, at)
+        changed = patched(data, (at, struct.pack("<I", flags | 0x40000000)))
+        image = tmp_path / "image"
+        image.write_bytes(changed)
+        said = tool("e2fsck", "-fn", str(image))
+        found = problems_of(changed)
+        assert ("casefold flag" in said.stdout) == bool(found), said.stdout
+        return found
+
+    assert flagged("/file") == ["/file: has the casefold flag, but is no directory"]
+    lacking = "/folder: has the casefold flag, but the file system lacks the feature"
+    assert flagged("/folder") == ([] if casefold else [lacking])
 
 
 def test_bytes_past_the_end_that_are_not_zero():

@@ -30,6 +30,7 @@ def check_files(survey: Survey) -> Iterator[Problem]:
         yield from _blocks(volume, file, where)
         yield from _clusters(volume, file, where)
         yield from _links(volume, file, where)
+        yield from _casefold(volume, file, where)
         if file.inode.is_regular or file.inode.type == stat.S_IFLNK:
             yield from _past_the_end(volume, file, where)
         if file.inode.type in _WITHOUT_SIZE and file.inode.size:
@@ -100,6 +101,16 @@ def _links(volume: Volume, file: File, where: str) -> Iterator[Problem]:
         yield Problem(where, f"link count is {links}, but {expected} names lead to it")
     if file.inode.record.dtime:
         yield Problem(where, "has a time of deletion")
+
+
+def _casefold(volume: Volume, file: File, where: str) -> Iterator[Problem]:
+    """Names are folded in directories only, and where the feature is on (ext4_iget, e2fsck)."""
+    if not file.inode.flags & CASEFOLD_FL:
+        return
+    if file.directory is None:
+        yield Problem(where, "has the casefold flag, but is no directory")
+    elif not volume.incompat(features.CASEFOLD):
+        yield Problem(where, "has the casefold flag, but the file system lacks the feature")
 
 
 def _system(volume: Volume, file: File, what: str) -> Iterator[Problem]:
