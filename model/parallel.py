@@ -70,7 +70,8 @@ def _refuse_short_space(mount: Mount, section: ops.Parallel) -> None:
             continue
         length = call.len if isinstance(call, ops.Falloc | ops.FallocKeep) else end - start
         wanted += length // (sb.block_size * sb.ratio) + 2 + TREE_BLOCKS
-    if wanted and sb.free.sum() < 3 * (sb.dirty.sum() + wanted) + watermark(sb) + sb.r_blocks + sb.resv:
+    kept = watermark(sb) + sb.r_blocks + sb.resv
+    if wanted and sb.free.sum() < 3 * (sb.dirty.sum() + wanted) + kept:
         raise NotModelledError("threads that share the last free space are not modelled")
 
 
