@@ -43,7 +43,10 @@ def main() -> None:
     setup.set_writeback_on_demand()
     never_preempt()
     os.makedirs(ROOT, exist_ok=True)
-    agent = Agent(port, Instruments(Tracer(), KernelLog(), Settler("vda")))
+    try:
+        agent = Agent(port, Instruments(Tracer(), KernelLog(), Settler("vda")))
+    except FileNotFoundError as error:  # it can still be asked what else it lacks
+        agent = Agent(port, None, f"the kernel lacks {error.filename}")
     agent.hello(time.monotonic() - began)
     agent.serve()
 
@@ -51,10 +54,17 @@ def main() -> None:
 class Agent:
     """Serves requests that come in on the descriptor `port`."""
 
-    def __init__(self, port: int, instruments: Instruments) -> None:
+    def __init__(self, port: int, instruments: Instruments | None, lacking: str = "") -> None:
         self._port = port
-        self._instruments = instruments
+        self._watching = instruments
+        self._lacking = lacking
         self._quota: QuotaWarnings | None = None
+
+    @property
+    def _instruments(self) -> Instruments:
+        if self._watching is None:
+            raise OSError(self._lacking)
+        return self._watching
 
     def tell(self, row: Row) -> None:
         """Send one line to the host."""
@@ -73,6 +83,7 @@ class Agent:
             "buffered_iomap": setup.knows_mount_option("buffered_iomap"),
             "uptime": time.clock_gettime(time.CLOCK_BOOTTIME),
             "setup": seconds,
+            "lacking": self._lacking,
         })  # fmt: skip
 
     def _lines(self) -> Iterator[bytes]:
@@ -97,8 +108,8 @@ class Agent:
                 self._answer(request, tell)
             except MountError as error:
                 name = errno_name(OSError(error.number, ""))
-                tell({"error": str(error), "phase": error.phase, "errno": name,
-                      "log": self._instruments.log.read()})  # fmt: skip
+                log = self._watching.log.read() if self._watching is not None else []
+                tell({"error": str(error), "phase": error.phase, "errno": name, "log": log})
             except Exception as error:
                 import traceback  # noqa: PLC0415 - slow to import, and rarely needed
 
@@ -124,6 +135,11 @@ class Agent:
         elif command == "modules":
             setup.load_modules(request["group"], request.get("parameters"))
             tell({"done": True})
+        elif command == "probe":
+            from .probe import probe  # noqa: PLC0415 - rarely needed
+
+            knows = setup.knows_mount_option("buffered_iomap")
+            tell({"done": probe(request["device"], ROOT, knows)})
         elif command == "log":
             whole = KernelLog()
             tell({"done": whole.read()})

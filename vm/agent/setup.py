@@ -25,7 +25,7 @@ MOUNTS = (
     ("tracefs", "/sys/kernel/tracing"),
     ("configfs", "/sys/kernel/config"),
 )
-OPTIONAL = ("debugfs", "configfs")
+OPTIONAL = ("debugfs", "tracefs", "configfs")
 SETTINGS = (
     ("/proc/sys/vm/dirty_writeback_centisecs", "0"),
     ("/proc/sys/vm/dirty_expire_centisecs", "360000"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 
-__all__ = ["Tracer", "parse_events"]
+__all__ = ["Tracer", "folio_orders", "parse_events"]
 
 TRACING = "/sys/kernel/tracing"
 NAMES = {
@@ -29,6 +29,8 @@ _LOST = re.compile(r"\[LOST (\d+) EVENTS\]")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     Row = dict[str, int | str | bool | None]
 
 
@@ -61,6 +63,25 @@ def _write(path: str, text: str) -> None:
         os.write(fd, text.encode())
     finally:
         os.close(fd)
+
+
+def folio_orders(act: Callable[[], object], ino: int, tracing: str = TRACING) -> set[int]:
+    """The orders of the folios that `act` puts into the page cache of inode `ino`.
+
+    Empty if the kernel's mm_filemap_add_to_page_cache does not tell them. Raises `OSError`
+    if there is no such tracepoint.
+    """
+    base = f"{tracing}/instances/ext4diff-folios"
+    os.makedirs(base, exist_ok=True)
+    switch = f"{base}/events/filemap/mm_filemap_add_to_page_cache/enable"
+    try:
+        _write(switch, "1")
+        act()
+        _write(switch, "0")
+        with open(f"{base}/trace") as file:
+            return {int(order) for order in re.findall(rf"ino {ino:x} .*order=(\d+)", file.read())}
+    finally:
+        os.rmdir(base)
 
 
 class Tracer:
