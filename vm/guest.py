@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -41,7 +43,7 @@ from workloads.images import Image
 from workloads.ops import QuotaSet
 from workloads.workload import Config, Workload
 
-__all__ = ["Deadlines", "Guest", "Identity", "make_machine"]
+__all__ = ["Deadlines", "Executed", "Guest", "Identity", "make_machine"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,18 @@ class Identity:
     accel: Accelerator
     netconsole: str
     kernel: KernelIdentity
+
+
+class Executed(msgspec.Struct, frozen=True):
+    """How a program in the guest ended.
+
+    `status` is its exit status, negative for a signal, None if its time was over; `cut`
+    tells that the end of a long `output` (stdout and stderr) is missing.
+    """
+
+    status: int | None
+    output: str
+    cut: bool
 
 
 def _uses_quota(config: Config) -> bool:
@@ -298,6 +312,29 @@ class Guest:
             transcript.final, fsck=mkfs.fsck(path), disk_blocks=mkfs.disk_blocks(path, names)
         )
         return msgspec.structs.replace(trace, final=final)
+
+    def execute(
+        self,
+        argv: Sequence[str],
+        seconds: float,
+        *,
+        image: Image | None = None,
+        files: Mapping[str, bytes] | None = None,
+    ) -> Executed:
+        """Run a program in the guest, as root in /tmp, for `seconds` at most.
+
+        `files` are put there first, as executables. With an `image`, `/dev/vda` holds a
+        fresh copy of it, which the program may mount; it must unmount it again. Raises
+        `MachineryError`s as `run` does.
+        """
+        if image is not None:
+            self.disk.reset(self._image(image))
+        sent = {name: base64.b64encode(data).decode() for name, data in (files or {}).items()}
+        request = {"cmd": "exec", "argv": list(argv), "files": sent, "seconds": seconds}
+        row = self.ask(request, seconds + self.deadlines.step, f"running {argv[0]}")
+        if "error" in row:
+            raise ChannelError(f"{argv[0]} does not run in the guest: {row['error']}")
+        return msgspec.convert(row["done"], Executed)
 
     def close(self) -> None:
         """End QEMU and free everything; further calls do nothing."""

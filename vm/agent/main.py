@@ -148,5 +148,9 @@ class Agent:
             with open("/proc/sysrq-trigger", "w") as file:
                 file.write(request["key"])
             tell({"done": True})
+        elif command == "exec":
+            from .command import run_program  # noqa: PLC0415 - rarely needed
+
+            tell({"done": run_program(request)})
         else:
             raise ValueError(f"no such command: {command}")
