@@ -7,10 +7,12 @@ becomes empty, or a merge leaves at most four extents in the only leaf of a tree
 
 All numbers are file system blocks, also with bigalloc (where a tree block then costs a
 whole cluster). The caller says which physical blocks were allocated; nothing is
-allocated here, and running out of space or of journal credits is not modelled.
+allocated here, and running out of journal credits is not modelled.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from model.extent_nodes import (
     EOB,
@@ -38,8 +40,12 @@ from model.extent_nodes import (
 
 __all__ = [
     "EOB", "MAX_UNWRITTEN", "MAX_WRITTEN", "ROOT_ENTRIES",
-    "Extent", "ExtentTree", "ExtentTreeError", "node_entries",
+    "Extent", "ExtentTree", "ExtentTreeError", "TreeBlockRefused", "node_entries",
 ]  # fmt: skip
+
+
+class TreeBlockRefused(Exception):
+    """A tree block is needed and can't be had."""
 
 
 class ExtentTree:
@@ -55,6 +61,8 @@ class ExtentTree:
         self._root: Branch | Leaf = Leaf([], ROOT_ENTRIES)
         self._depth = 0
         self._blocks = 0
+        self.refuses: Callable[[int], bool] | None = None
+        """Whether that many tree blocks more can't be had; None: they always can."""
 
     # What the tree says
 
@@ -105,14 +113,19 @@ class ExtentTree:
         """Let an extent start at `lblk` (ext4_split_extent_at; ext4_force_split_extent_at).
 
         Nothing happens in a hole or where one starts already. The kernel always splits
-        with `nomerge`: the halves would merge again.
+        with `nomerge`: the halves would merge again. Raises `TreeBlockRefused`; the extent
+        is then as before.
         """
         path, slot = self._covering(lblk)
         if slot is None or slot.first == lblk:
             return
         tail = Slot(lblk, slot.end - lblk, slot.pblk + lblk - slot.first, slot.unwritten)
         slot.length = lblk - slot.first
-        self._insert(path, tail, nomerge)
+        try:
+            self._insert(path, tail, nomerge)
+        except TreeBlockRefused:
+            slot.length += tail.length
+            raise
 
     def convert(self, lblk: int, length: int, to_unwritten: bool = False) -> None:
         """Make `length` blocks from `lblk` written, or unwritten (ext4_split_convert_extents).
@@ -142,8 +155,10 @@ class ExtentTree:
         extent_max_zeroout_kb in blocks. Only the extent that holds `lblk` is touched.
 
         Returns first block and number of the blocks that became written, which can be
-        more than asked for, or fewer if the extent ends sooner. Raises `ExtentTreeError`
-        if `lblk` is not in an unwritten extent.
+        more than asked for, or fewer if the extent ends sooner. Where a split is refused a
+        tree block, all of an extent within EOF is zeroed (ext4_split_extent_zeroout), else
+        `TreeBlockRefused` is raised. Raises `ExtentTreeError` if `lblk` is not in an
+        unwritten extent.
         """
         path, slot = self._covering(lblk)
         if slot is None or not slot.unwritten:
@@ -151,14 +166,22 @@ class ExtentTree:
         stop = min(lblk + length, slot.end)
         if transfer_end(path, slot, lblk, stop):
             return lblk, stop - lblk
-        if slot.end > eof:
+        within = slot.end <= eof
+        if not within:
             zeroout = 0
         if zeroout and stop < slot.end:
             if slot.end - lblk <= zeroout:
                 stop = slot.end
             if stop - slot.first < zeroout:
                 lblk = slot.first
-        self._split_convert(path, lblk, stop, to_unwritten=False)
+        try:
+            self._split_convert(path, lblk, stop, to_unwritten=False)
+        except TreeBlockRefused:
+            if not within:
+                raise
+            slot = self._require(lblk)
+            slot.unwritten = False
+            return slot.first, slot.length
         return lblk, stop - lblk
 
     def remove(self, first: int, last: int = EOB - 1) -> None:
@@ -268,6 +291,10 @@ class ExtentTree:
             self._try_to_merge(path)
         correct_indexes(path)
 
+    def _claim(self, count: int) -> None:
+        if self.refuses is not None and self.refuses(count):
+            raise TreeBlockRefused
+
     def _make_room(self, path: Path, new: Slot) -> Path:
         """Path to a leaf with a free entry for `new`: the next leaf, or a new one."""
         if new.first > path.leaf.slots[-1].first:
@@ -299,6 +326,7 @@ class ExtentTree:
         When appending nothing is right of it, and the new leaf is empty. The leaf was full,
         so the new key is always greater than the one followed (ext4_ext_insert_index).
         """
+        self._claim(len(path.turns) - level)
         right = path.leaf.slots[path.at + 1 :]
         del path.leaf.slots[path.at + 1 :]
         border = right[0].first if right else new.first
@@ -312,6 +340,7 @@ class ExtentTree:
 
     def _grow_indepth(self) -> None:
         """Copy the root to a block of its own, under a new root (ext4_ext_grow_indepth)."""
+        self._claim(1)
         old = self._root
         old.capacity = self._capacity
         self._root = Branch([Index(old.slots[0].first, old)], ROOT_ENTRIES)

@@ -11,6 +11,7 @@ from model.errors import OpError
 from model.extent_status import Run
 from model.indirect import blocks_to_boundary
 from model.inode import Inode
+from model.tree_claim import claim_tree_blocks, limited_tree
 from model.units import (
     DELAYED,
     INIT_MAX_LEN,
@@ -59,12 +60,12 @@ def map_blocks(
         charged = _clusters(inode, lblk, lblk + length)
         length = inode.prealloc.request(inode, lblk, length, normalize)
     run = _place(inode, lblk, length, state)
-    if clusters:
-        taken = _clusters(inode, run.start, run.end)
-        if not delayed:
+    taken = _clusters(inode, run.start, run.end) if clusters else 0
+    if not delayed:
+        if clusters:
             inode.sb.dirty.add(-charged)
-            inode.sb.quota.allocate_tree(inode, run, taken)
-        inode.sb.free.add(-taken)
+        claim_tree_blocks(inode, run, taken, use_reserved)
+    inode.sb.free.add(-taken)
     inode.insert_mapped(run, claim=delayed)
     inode.sb.rule("allocate: ext4_map_blocks")
     return run
@@ -125,14 +126,16 @@ def _place(inode: Inode, lblk: int, length: int, state: int) -> Run:
 def _convert_to_initialized(inode: Inode, lblk: int, end: int) -> Run:
     """Write over unwritten blocks without end of I/O (ext4_ext_convert_to_initialized).
 
-    The rest of a short extent may be zeroed and become written too.
+    The rest of a short extent may be zeroed and become written too, and all of one that
+    can't be split for want of a tree block. Raises `OpError`.
     """
     sb = inode.sb
     zeroout = sb.behaviour.max_zeroout_kib * 1024 // sb.block_size
     low, high = lblk, end
     if inode.tree_unknown is None:
         eof = max(ceil_div(inode.disksize, sb.block_size), end)
-        low, count = inode.tree.initialize(lblk, end - lblk, eof, zeroout)
+        with limited_tree(inode):
+            low, count = inode.tree.initialize(lblk, end - lblk, eof, zeroout)
         high = low + count
         inode.tree_changed()
     elif zeroout:

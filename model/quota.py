@@ -7,15 +7,13 @@ capability decides, the file's owner is charged.
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 from harness.errors import NotModelledError
 from model.errors import OpError
-from model.units import SECTOR, UNWRITTEN, ceil_div
+from model.units import SECTOR, ceil_div
 
 if TYPE_CHECKING:
-    from model.extent_status import Run
     from model.inode import Inode
     from model.superblock import Superblock
 
@@ -133,39 +131,6 @@ class Quota:
         if not room:
             raise OpError("EDQUOT")
         return room
-
-    def allocate_tree(self, inode: Inode, run: Run, taken: int) -> None:
-        """Whether the tree blocks that mapping `run` takes are within the limit, `taken`
-        clusters being charged for its data (ext4_ext_new_meta_block). Raises `OpError`.
-
-        Only where blocks are allocated at once: those that were delayed are written by a
-        worker without limits, and their tree blocks never fail (ext4_new_meta_blocks).
-        """
-        room = self.room(inode, taken)
-        if room is None or room - taken > TREE_DEPTH or run.pblk is None or inode.tree_unknown:
-            return
-        elsewhere = self.sb.placer.lookup(inode.name, run.start, None)
-        places = {run.pblk, elsewhere[0] if elsewhere else run.pblk}
-        refused = {taken + _tree_growth(inode, run, pblk) > room for pblk in places}
-        if len(refused) > 1:
-            raise NotModelledError(
-                f"the quota of uid {inode.uid} depends on a block that was not allocated: it "
-                "takes a tree block or not, by the place where the kernel wanted it"
-            )
-        if True in refused:
-            self.sb.rule("tree block/quota: ext4_ext_new_meta_block")
-            raise OpError("EDQUOT")
-
-
-def _tree_growth(inode: Inode, run: Run, pblk: int) -> int:
-    """Tree blocks that mapping `run` to the blocks from `pblk` adds."""
-    if not inode.extents:
-        indirect = copy.deepcopy(inode.indirect)
-        indirect.insert(run.start, run.end - run.start)
-        return indirect.blocks() - inode.tree_blocks
-    tree = copy.deepcopy(inode.tree)
-    tree.insert(run.start, run.end - run.start, pblk, run.state == UNWRITTEN)
-    return tree.blocks() - inode.tree_blocks
 
 
 def _unknown_tree(inode: Inode) -> int:

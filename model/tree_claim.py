@@ -1,0 +1,102 @@
+"""Tree blocks that the file system refuses, for want of space or by the owner's quota
+(`ext4_ext_new_meta_block`, `ext4_new_meta_blocks`).
+
+Those that delayed blocks need are never refused: they are not claimed at all.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from harness.errors import NotModelledError
+from model.balloc import has_free_clusters
+from model.errors import OpError
+from model.extent_tree import TreeBlockRefused
+from model.units import UNWRITTEN
+
+if TYPE_CHECKING:
+    from model.extent_status import Run
+    from model.inode import Inode
+
+__all__ = ["claim_tree_blocks", "limited_tree", "room_for_tree"]
+
+PLENTY = 5
+"""No operation adds more tree blocks (EXT4_MAX_EXTENT_DEPTH)."""
+
+
+def room_for_tree(inode: Inode, taken: int, use_reserved: bool) -> tuple[int, str]:
+    """How many tree blocks the file may still get, up to `PLENTY`, when `taken` clusters are
+    allocated for its data, and the errno's name for one more."""
+    sb, room, error = inode.sb, PLENTY, ""
+    while room and not has_free_clusters(sb, taken + room, use_reserved):
+        room, error = room - 1, "ENOSPC"
+    allowed = sb.quota.room(inode, taken)
+    if allowed is not None and allowed - taken < room:
+        room, error = max(allowed - taken, 0), "EDQUOT"
+    return room, error
+
+
+def claim_tree_blocks(inode: Inode, run: Run, taken: int, use_reserved: bool) -> None:
+    """Whether the tree blocks that mapping `run` takes can be had, `taken` clusters being
+    charged for its data; else these are given back (ext4_ext_map_blocks). Raises `OpError`,
+    `NotModelledError` where it depends on the place of a block that was not allocated."""
+    room, error = room_for_tree(inode, taken, use_reserved)
+    if room == PLENTY or run.pblk is None or inode.tree_unknown:
+        return
+    refused = {
+        _tree_growth(inode, run, pblk) > room for pblk in _places(inode, run.start, run.pblk)
+    }
+    if len(refused) > 1:
+        raise NotModelledError(
+            "little space or quota is left, and what happens depends on a block that was not "
+            "allocated: it takes a tree block or not, by the place where the kernel wanted it"
+        )
+    if True in refused:
+        inode.sb.rule("tree block refused: ext4_ext_new_meta_block")
+        inode.prealloc.discard()
+        inode.sb.free_pending = 1
+        raise OpError(error)
+
+
+def _places(inode: Inode, lblk: int, pblk: int) -> set[int]:
+    """Where block `lblk` may go: `pblk`, unless a file has that, and if nobody saw it there
+    also anywhere else."""
+    elsewhere = inode.sb.placer.lookup(inode.name, lblk, None)
+    if elsewhere is None or elsewhere[0] == pblk:
+        return {pblk}
+    runs = (run for file in inode.sb.quota.files.values() for run in file.es)
+    taken = any(r.pblk is not None and r.pblk <= pblk < r.pblk + r.end - r.start for r in runs)
+    return {elsewhere[0]} if taken else {pblk, elsewhere[0]}
+
+
+@contextmanager
+def limited_tree(inode: Inode) -> Iterator[None]:
+    """The tree may grow inside of this only as far as space and quota allow; what is kept for
+    conversions may be used (ext4_ext_handle_unwritten_extents). Raises `OpError`."""
+    room, error = room_for_tree(inode, 0, use_reserved=True)
+    tree = inode.tree
+    if room == PLENTY:
+        yield
+        return
+    tree.refuses = lambda count: tree.blocks() - inode.tree_blocks + count > room
+    try:
+        yield
+    except TreeBlockRefused:
+        inode.tree_changed()
+        raise OpError(error) from None
+    finally:
+        tree.refuses = None
+
+
+def _tree_growth(inode: Inode, run: Run, pblk: int) -> int:
+    """Tree blocks that mapping `run` to the blocks from `pblk` adds."""
+    if not inode.extents:
+        indirect = copy.deepcopy(inode.indirect)
+        indirect.insert(run.start, run.end - run.start)
+        return indirect.blocks() - inode.tree_blocks
+    tree = copy.deepcopy(inode.tree)
+    tree.insert(run.start, run.end - run.start, pblk, run.state == UNWRITTEN)
+    return tree.blocks() - inode.tree_blocks
