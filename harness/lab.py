@@ -10,7 +10,6 @@ import pytest
 
 from harness.errors import MachineryError
 from harness.pairs import Pair
-from harness.runner import Runner
 from harness.sides import NO_IOMAP, PATHS
 from harness.verdict import Compared, Verdict
 from workloads.workload import Config, Workload
@@ -38,7 +37,7 @@ class Lab:
         self.only = tuple(only)
         self.short = short
         self.prepared = False
-        self._runner = Runner(pair.expected, pair.actual)
+        self._runner = pair.runner()
 
     def prepare(self) -> None:
         """Fetch, build and probe what the sides need. Raises `Ext4diffError`."""

@@ -6,15 +6,16 @@ import argparse
 from collections.abc import Callable
 
 from harness.sides import Choice
+from vm.kernels.spec import HELP as SPEC_HELP
 
-__all__ = ["add_guest_options", "choice_of"]
+__all__ = ["add_against", "add_guest_options", "choice_of"]
 
 
 def add_guest_options(add: Callable[..., object]) -> None:
     """Declare them; `add` is `add_argument` of argparse or `addoption` of pytest."""
     add(
-        "--kernel", metavar="PATH",
-        help="bzImage or vmlinux with its modules beside it (default: the distribution's newest)",
+        "--kernel", metavar="SPEC",
+        help=f"{SPEC_HELP} (default: the distribution's newest)",
     )  # fmt: skip
     add(
         "--accel", choices=("auto", "kvm", "tcg"), default="auto",
@@ -25,6 +26,15 @@ def add_guest_options(add: Callable[..., object]) -> None:
         help="Debian mirror of kernel and user space (default: EXT4DIFF_DEBIAN_MIRROR or apt's)",
     )  # fmt: skip
     add("--refresh", action="store_true", help="look for newer packages than those in the cache")
+
+
+def add_against(add: Callable[..., object]) -> None:
+    """Declare `--against`, for the commands that compare."""
+    add(
+        "--against", metavar="WHAT", default="model",
+        help="what the kernel is held against: model (the default), path:buffer_head or"
+        " path:iomap (this kernel takes the other path), or another kernel, as --kernel",
+    )  # fmt: skip
 
 
 def choice_of(options: argparse.Namespace) -> Choice:

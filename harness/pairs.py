@@ -1,45 +1,44 @@
-"""The two sides of a comparison, as the command line names them: `--pair model:guest`.
+"""The two sides of a comparison: the kernel under test, and what it is held against.
 
-`MAKERS` holds one maker per kind of side; a side's text is `KIND` or `KIND=ARGUMENT`.
+`--kernel` names the one, `--against` the other: the model, another kernel, or the other
+path of the same kernel. `MAKERS` holds what makes them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.against import Against
 from harness.errors import UsageError
 from harness.machine import GuestSide, ModelSide, TraceSide
+from harness.runner import Runner
 from harness.sides import NO_IOMAP, PATHS, Choice, Side
 
-__all__ = ["MAKERS", "Pair", "make_pair"]
+__all__ = ["AGAINST_PATH", "MAKERS", "MODEL", "Pair", "make_pair"]
 
-Maker = Callable[[str, Choice], Side]
+MODEL = "model"
+AGAINST_PATH = {"path:buffer_head": "bh", "path:iomap": "iomap"}
+"""What `--against` takes for a path of the kernel under test."""
+RECORDING = "recording:"
+"""Before the file of a kept trace, where a kernel could be named."""
+
+Maker = Callable[[str | None, Choice], Side]
 
 
-def _guest(argument: str, choice: Choice, path: str | None = None) -> Side:
-    kernel = argument or choice.kernel
-    return GuestSide(dataclasses.replace(choice, kernel=kernel), path)
+def _kernel(spec: str | None, choice: Choice) -> Side:
+    if spec is not None and spec.startswith(RECORDING):
+        return TraceSide(Path(spec.removeprefix(RECORDING)))
+    return GuestSide(dataclasses.replace(choice, kernel=spec))
 
 
-def _model(argument: str, choice: Choice) -> Side:  # noqa: ARG001
+def _model(_spec: str | None, _choice: Choice) -> Side:
     return ModelSide()
 
 
-def _recording(argument: str, choice: Choice) -> Side:  # noqa: ARG001
-    return TraceSide(Path(argument))
-
-
-MAKERS: dict[str, Maker] = {
-    "model": _model,
-    "guest": _guest,
-    "bh": functools.partial(_guest, path="bh"),
-    "iomap": functools.partial(_guest, path="iomap"),
-    "recording": _recording,
-}
-"""Makes a side from the text after `=` and the user's choice."""
+MAKERS: dict[str, Maker] = {"model": _model, "kernel": _kernel}
+"""Makes a side from the specification of a kernel (None: the default) and the choice."""
 
 
 @dataclasses.dataclass
@@ -59,6 +58,15 @@ class Pair:
         """Seconds that both have spent on coming up."""
         return sum(side.starting for side in self.sides)
 
+    def runner(self) -> Runner | Against:
+        """What compares them."""
+        if self.expected.is_model:
+            return Runner(self.expected, self.actual)
+        models = [MAKERS[MODEL](None, Choice()) for _ in self.sides]
+        for model, side in zip(models, self.sides, strict=True):
+            model.meet(side)
+        return Against(self.expected, self.actual, (models[0], models[1]))
+
     def prepare(self) -> None:
         """Prepare both sides."""
         for side in self.sides:
@@ -67,12 +75,29 @@ class Pair:
     def header(self) -> list[str]:
         """Lines for the head of every report; the first is the headline."""
         names = f"{self.expected.name} : {self.actual.name}"
-        if self.paths() == PATHS or self.actual.forced_path is not None:
-            tested = "both paths, buffer_head and iomap, can be tested"
-        else:
+        if self.actual.forced_path is not None:
+            tested = "two paths of one kernel"
+        elif self.paths() != PATHS:
             tested = f"the iomap path was NOT TESTED: {NO_IOMAP}"
-        lines = dict.fromkeys(line for side in self.sides for line in side.header())
-        return [f"ext4diff {names}; {tested}", *lines]
+        elif not self.expected.knows_iomap():
+            tested = f"both paths, against the only one of {self.expected.name}, buffer_head"
+        else:
+            tested = "both paths, buffer_head and iomap, can be tested"
+        return [f"ext4diff {names}; {tested}", *self._sides_lines()]
+
+    def _sides_lines(self) -> list[str]:
+        """Each side's lines once, with its name where they are not both sides'."""
+        lines = [side.header() for side in self.sides]
+        if not all(lines):
+            return [line for side in lines for line in side]
+        shared = [line for line in lines[0] if line in lines[1]]
+        own = [
+            f"{side.name}: {line}"
+            for side, said in zip(self.sides, lines, strict=True)
+            for line in said
+            if line not in shared
+        ]
+        return [*own, *shared]
 
     def identity(self) -> dict[str, str]:
         """What the sides are."""
@@ -83,8 +108,8 @@ class Pair:
         }
 
     def paths(self) -> tuple[str, ...]:
-        """The paths that both sides can take."""
-        return tuple(path for path in self.expected.paths() if path in self.actual.paths())
+        """The paths that the side under test can take; the other one follows or has only one."""
+        return self.actual.paths()
 
     def usable(self) -> bool:
         """False once one of them can't come up any more."""
@@ -96,27 +121,28 @@ class Pair:
             side.close()
 
 
-def make_pair(text: str, choice: Choice) -> Pair:
-    """The pair that `text` names, `EXPECTED:ACTUAL`; the model always expects.
+def make_pair(against: str, choice: Choice) -> Pair:
+    """The kernel of `choice` and what it is held `against`.
 
-    Raises `UsageError`.
+    That is `model`, one of `AGAINST_PATH`, or whatever `--kernel` takes. Raises
+    `UsageError`.
     """
-    parts = text.split(":")
-    if len(parts) != 2:
-        raise UsageError(f"--pair takes two sides, as in model:guest, not {text!r}")
-    expected, actual = (_make_side(part, choice) for part in parts)
-    if actual.is_model:
-        expected, actual = actual, expected
-    if actual.is_model:
-        raise UsageError("--pair model:model compares the model with itself")
-    if expected.name == actual.name:
-        expected.name, actual.name = f"{expected.name} A", f"{actual.name} B"
-    expected.meet(actual)
+    actual = MAKERS["kernel"](choice.kernel, choice)
+    if against == MODEL:
+        expected = MAKERS[MODEL](None, choice)
+        expected.meet(actual)
+    elif against.startswith("path:"):
+        if against not in AGAINST_PATH:
+            paths = " and ".join(AGAINST_PATH)
+            raise UsageError(f"--against {against}: the paths are {paths}")
+        expected = MAKERS["kernel"](choice.kernel, choice)
+        expected.forced_path = AGAINST_PATH[against]
+        actual.forced_path = next(path for path in PATHS if path != expected.forced_path)
+        for side in (expected, actual):
+            side.name = "buffer_head" if side.forced_path == "bh" else "iomap"
+    elif not against:
+        raise UsageError("--against: give model, path:buffer_head, path:iomap, or a kernel")
+    else:
+        expected = MAKERS["kernel"](against, choice)
+        expected.name, actual.name = "base", "kernel"
     return Pair(expected, actual)
-
-
-def _make_side(text: str, choice: Choice) -> Side:
-    kind, _, argument = text.partition("=")
-    if kind not in MAKERS:
-        raise UsageError(f"--pair: no side is called {kind!r}; sides are {', '.join(MAKERS)}")
-    return MAKERS[kind](argument, choice)

@@ -22,7 +22,7 @@ from harness.artifact import FOLDER, results_folder
 from harness.errors import INTERRUPTED, Ext4diffError
 from harness.items import WorkloadFile, WorkloadItem
 from harness.lab import LAB, Lab
-from harness.options import add_guest_options, choice_of
+from harness.options import add_against, add_guest_options, choice_of
 from harness.pairs import make_pair
 from harness.reporter import ATTACHED, Reporter
 from workloads.files import CATALOGUE
@@ -33,10 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of a differential run."""
     group = parser.getgroup("ext4diff", "ext4 model and kernels, compared")
     add_guest_options(group.addoption)
-    group.addoption(
-        "--pair", metavar="EXPECTED:ACTUAL", default="model:guest",
-        help="sides: model, guest[=KERNEL], bh[=KERNEL], iomap[=KERNEL], recording=FILE",
-    )  # fmt: skip
+    add_against(group.addoption)
     group.addoption(
         "--on", metavar="CONFIG", action="append", default=[],
         help="run only this configuration (image@mount; * and ? match), may be repeated",
@@ -82,7 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Reporter(config, folder), "ext4diff-reporter")
         signal.signal(signal.SIGTERM, _interrupt)
     try:
-        pair = make_pair(config.getoption("pair"), choice)
+        pair = make_pair(config.getoption("against"), choice)
         lab = Lab(pair, folder, config.getoption("on"), short=config.getoption("short"))
         config.stash[LAB] = lab
         if not config.option.collectonly:

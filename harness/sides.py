@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from harness.trace import Placement, Trace
-from workloads.workload import Workload
+import msgspec
 
-__all__ = ["NO_IOMAP", "PATHS", "Choice", "Side", "on_path"]
+from harness.trace import Placement, Trace
+from workloads.workload import Config, Workload
+
+__all__ = ["NO_IOMAP", "PATHS", "Choice", "Side", "on_path", "without_path"]
 
 NO_IOMAP = "this kernel does not know the mount option buffered_iomap"
 PATHS = ("bh", "iomap")
 """The two paths of buffered I/O: buffer_head and iomap."""
+_CHOOSING = ("buffered_iomap", "nobuffered_iomap")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,5 +103,14 @@ def on_path(workload: Workload, path: str | None) -> Workload:
     if path is None:
         return workload
     option = "buffered_iomap" if path == "iomap" else "nobuffered_iomap"
-    config = workload.config.with_options(option)
-    return Workload(workload.program, config, workload.ops, workload.shows)
+    if option in workload.config.options:
+        return workload
+    config = without_path(workload).config.with_options(option)
+    return msgspec.structs.replace(workload, config=config)
+
+
+def without_path(workload: Workload) -> Workload:
+    """`workload` without a mount option that chooses a path, for kernels that know none."""
+    kept = (option for option in workload.config.mount.split(",") if option not in _CHOOSING)
+    config = Config(workload.config.image, ",".join(kept))
+    return msgspec.structs.replace(workload, config=config)

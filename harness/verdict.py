@@ -10,7 +10,7 @@ import msgspec
 from harness.trace import Complaint, Trace
 from workloads.workload import Workload
 
-__all__ = ["Compared", "Mismatch", "Outcome", "Place", "Verdict", "Where"]
+__all__ = ["Compared", "Intended", "Mismatch", "Outcome", "Place", "Verdict", "Where"]
 
 Place = int | Literal["start", "final"]
 """A step's index, or the observation before the first or after the last of them."""
@@ -24,6 +24,8 @@ class Outcome(enum.StrEnum):
 
     AGREE = "agree"
     """Everything that both subjects see is the same."""
+    INTENDED = "intended"
+    """Two kernels, or two paths, differ as they should (`harness.differences`)."""
     KNOWN = "known"
     """They differ only by known issues of this kernel."""
     MISMATCH = "mismatch"
@@ -53,6 +55,18 @@ class Mismatch(msgspec.Struct, frozen=True):
     because: tuple[str, ...] = ()
 
 
+class Intended(msgspec.Struct, frozen=True):
+    """A difference between two kernels, or two paths, that is as it should be.
+
+    `row` names the entry of `harness.differences` (or the known issue) that it comes from;
+    it `follows` if it is no sign of that entry itself, but what came of it.
+    """
+
+    difference: Mismatch
+    row: str
+    follows: bool
+
+
 class Verdict(msgspec.Struct, frozen=True):
     """What comparing two subjects on one workload found.
 
@@ -60,10 +74,10 @@ class Verdict(msgspec.Struct, frozen=True):
     order of the steps; those after the first diverging step may be its consequences
     (`headline` leaves them out). `steps` and `compared` count the steps and the single
     fields that were looked at. `not_compared` counts the fields that were not, by field
-    and reason. `known` names the known issues that account for a difference from the
-    strict expectation, `gone` those that should have shown and did not. `refused` is what
-    the model does not cover, `unusable` what is wrong with the workload, `broken` how the
-    machinery failed.
+    and reason. `intended` holds the differences that should be. `known` names the known
+    issues that account for a difference from the strict expectation, `gone` those that
+    should have shown and did not. `refused` is what the model does not cover, `unusable`
+    what is wrong with the workload, `broken` how the machinery failed.
     """
 
     workload: Workload
@@ -75,6 +89,7 @@ class Verdict(msgspec.Struct, frozen=True):
     not_compared: dict[Where, int] = {}
     known: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
+    intended: tuple[Intended, ...] = ()
     refused: str | None = None
     unusable: str | None = None
     broken: str | None = None
@@ -90,7 +105,9 @@ class Verdict(msgspec.Struct, frozen=True):
             return Outcome.UNUSABLE
         if self.refused is not None:
             return Outcome.NOT_MODELLED
-        return Outcome.KNOWN if self.known else Outcome.AGREE
+        if self.known:
+            return Outcome.KNOWN
+        return Outcome.INTENDED if self.intended else Outcome.AGREE
 
     @property
     def headline(self) -> tuple[Mismatch, ...]:

@@ -10,7 +10,7 @@ from workloads.syntax import format_op
 
 __all__ = ["step_table"]
 
-COLOURS = {"x": "31", "=": "32", "k": "33"}
+COLOURS = {"x": "31", "=": "32", "k": "33", "i": "36"}
 HEAD = ("", "step", "operation", "result", "file", "size", "blocks", "resv", "extents")
 
 
@@ -18,7 +18,8 @@ def step_table(compared: Compared, *, colour: bool = False) -> list[str]:
     """Lines for each step of the actual side: a row per file that the step changed.
 
     `=` marks a step in which both sides agree, `k` one in which they do because the model
-    follows a known issue, `x` one in which they differ, `?` one that was not compared.
+    follows a known issue, `i` one in which they differ as intended, `x` one in which they
+    differ, `?` one that was not compared.
     `blocks` are 512-byte sectors, `resv` reserved clusters.
     """
     actual = compared.actual
@@ -43,6 +44,8 @@ def _mark(compared: Compared, place: Place) -> str:
         return "x"
     if expected is None or (isinstance(place, int) and place >= compared.verdict.steps):
         return "?"
+    if any(found.difference.place == place for found in compared.verdict.intended):
+        return "i"
     return "k" if isinstance(place, int) and expected.steps[place].quirks else "="
 
 

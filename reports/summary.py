@@ -10,6 +10,7 @@ import msgspec
 
 from harness.known import KNOWN_ISSUES
 from harness.verdict import Outcome, Verdict
+from reports.intended import counted, intended_summary
 from reports.terminal import headline
 from reports.words import columns
 
@@ -35,6 +36,7 @@ class Digest(msgspec.Struct, frozen=True):
     kernel: str | None = None
     steps: int = 0
     compared: int = 0
+    intended: dict[str, tuple[int, int]] = {}
     known: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
     not_compared: tuple[tuple[str, str, int], ...] = ()
@@ -55,6 +57,7 @@ def digest(verdict: Verdict, name: str, seconds: float, kept_in: str | None = No
         kernel=verdict.kernel,
         steps=verdict.steps,
         compared=verdict.compared,
+        intended=counted(verdict),
         known=verdict.known,
         gone=verdict.gone,
         not_compared=tuple((*where, count) for where, count in verdict.not_compared.items()),
@@ -72,6 +75,7 @@ def summarise(digests: Sequence[Digest]) -> list[str]:
         *_table(digests),
         *_mismatches(digests),
         *_complaints(digests),
+        *intended_summary(digest.intended for digest in digests),
         *_known(digests),
         *_reasons(digests, Outcome.NOT_MODELLED, "Refused, so not compared"),
         *_reasons(digests, Outcome.UNUSABLE, "Unusable workloads"),

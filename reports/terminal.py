@@ -10,11 +10,13 @@ from harness.known import KNOWN_ISSUES
 from harness.trace import Complaint, FileObservation, Observation, Trace
 from harness.verdict import Compared, Mismatch, Outcome, Place, Verdict
 from reports.blockmap import CHARACTERS, LEGEND, Picture, compare_maps
+from reports.intended import intended_lines
 from reports.words import columns, place_text, value_text
 from workloads.syntax import format_op
 
 __all__ = ["explain", "headline", "paint"]
 
+MODEL = "model"
 RED, GREEN, YELLOW, BLUE, BOLD = "31", "32", "33", "34", "1"
 _STATE_COLOUR = dict(zip(CHARACTERS.values(), (YELLOW, BLUE, GREEN, BOLD), strict=True))
 
@@ -46,7 +48,12 @@ def explain(compared: Compared, *, colour: bool = False, kept_in: Path | None = 
     """All that a person needs to judge the verdict, in a few paragraphs."""
     verdict = compared.verdict
     lines = [paint(headline(verdict), BOLD, colour)]
-    if verdict.kernel:
+    if verdict.kernels[0]:  # two kernels, or two paths
+        lines += [
+            f"{name}: kernel {kernel or 'unknown'}"
+            for name, kernel in zip(verdict.subjects, verdict.kernels, strict=True)
+        ]
+    elif verdict.kernel:
         lines.append(f"kernel {verdict.kernel}, {verdict.workload.config.path} path")
     lines += _known(verdict)
     if verdict.mismatches:
@@ -56,6 +63,7 @@ def explain(compared: Compared, *, colour: bool = False, kept_in: Path | None = 
         lines += _because(verdict)
         lines += _pictures(compared, first, colour)
         lines += _later(verdict)
+    lines += intended_lines(verdict)
     if kept_in is not None:
         lines += ["", f"Kept in: {kept_in}"]
     return "\n".join(lines)
@@ -137,7 +145,10 @@ def _because(verdict: Verdict) -> list[str]:
     rules = dict.fromkeys(rule for m in verdict.headline for rule in m.because)
     if not rules:
         return []
-    return ["", f"Because {verdict.subjects[0]} applied here", *(f"  - {rule}" for rule in rules)]
+    title = f"Because {verdict.subjects[0]} applied here"
+    if verdict.subjects[0] != MODEL:  # two kernels, each held against the model of itself
+        title = "What the model says of both"
+    return ["", title, *(f"  - {rule}" for rule in rules)]
 
 
 def _later(verdict: Verdict) -> list[str]:

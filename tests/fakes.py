@@ -116,6 +116,7 @@ class FakeSubject(Side):
 
     def __post_init__(self) -> None:
         self._left = list(self.answers)
+        self.is_model = self.name == "model"
 
     def run(
         self,

@@ -36,7 +36,7 @@ def pair(monkeypatch):
 
     fakes = Fakes()
     monkeypatch.setitem(pairs.MAKERS, "model", lambda argument, choice: fakes.expected)
-    monkeypatch.setitem(pairs.MAKERS, "guest", lambda argument, choice: fakes.actual)
+    monkeypatch.setitem(pairs.MAKERS, "kernel", lambda argument, choice: fakes.actual)
     return fakes
 
 
@@ -114,7 +114,7 @@ def test_a_file_runs_on_its_own_configurations_or_on_those_asked_for(pair, tmp_p
         (["pwrit a 0 4k"], 'unknown operation "pwrit"'),
         (["missing.ops"], "cannot read missing.ops"),
         ([LINE, "--on", "9k@delalloc"], "no image is called '9k'"),
-        ([LINE, "--pair", "model"], "--pair takes two sides"),
+        ([LINE, "--against", "path:both"], "the paths are path:buffer_head and path:iomap"),
     ],
 )
 def test_bad_input_is_status_2_in_one_line(pair, capsys, words, said):
@@ -172,7 +172,7 @@ def test_the_mirror_and_a_refresh_are_asked_for_on_the_command_line(
 ):
     choices = []
     monkeypatch.setitem(
-        pairs.MAKERS, "guest", lambda argument, choice: choices.append(choice) or pair.actual
+        pairs.MAKERS, "kernel", lambda argument, choice: choices.append(choice) or pair.actual
     )
     assert main([*words, "--mirror", "http://mirror.example/debian"]) == 0
     assert choices == [Choice(None, "auto", "http://mirror.example/debian", refresh)]
@@ -262,4 +262,4 @@ def test_doctor_installs_nothing(monkeypatch, capsys, tmp_path):
 
 def test_differential_has_a_help_of_its_own(capsys):
     assert main(["differential", "--help"]) == 0
-    assert "--pair EXPECTED:ACTUAL" in capsys.readouterr().out
+    assert "--against WHAT" in capsys.readouterr().out

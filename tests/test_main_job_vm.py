@@ -39,7 +39,7 @@ def processes_of(session: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def pair():
-    pair = make_pair("model:guest", Choice())
+    pair = make_pair("model", Choice())
     pair.prepare()
     yield pair
     pair.close()

@@ -1,0 +1,160 @@
+"""Run a workload on two kernels, or on two paths of one, and sort what differs.
+
+Both kernels are real, so each is also held against the model of itself: that is how an
+intended difference is told from a mismatch (`harness.settle`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from harness.compare import complaints
+from harness.differences import INTENDED
+from harness.errors import MachineryError, UsageError
+from harness.intended import Difference
+from harness.known import path_of
+from harness.runner import Reference, Runner
+from harness.settle import Seen, settle
+from harness.sides import Side, without_path
+from harness.trace import Placement, Trace
+from harness.verdict import Compared, Mismatch, Place, Verdict
+from vm.errors import KernelPanicError, MountRefusedError
+from workloads.ops import Parallel
+from workloads.syntax import format_op
+from workloads.workload import Workload
+
+__all__ = ["Against"]
+
+PARALLEL = (
+    "two kernels may end a parallel section in different orders of its calls; compare each with"
+    " the model"
+)
+
+
+class Against:
+    """Compares `actual`, the kernel under test, with `expected`, another one.
+
+    `models` are the references for both, in this order.
+    """
+
+    def __init__(
+        self,
+        expected: Side,
+        actual: Side,
+        models: tuple[Reference, Reference],
+        entries: Iterable[Difference] = INTENDED,
+    ) -> None:
+        self.sides = (expected, actual)
+        self.models = models
+        self.entries = tuple(entries)
+
+    def run(self, workload: Workload) -> Compared:
+        """The verdict on `workload`.
+
+        As with `Runner.run` no error leaves here: the verdict names it, and a panic of
+        either kernel is a finding.
+        """
+        if any(isinstance(op, Parallel) for op in workload.ops):
+            return Compared(self._empty(workload, refused=PARALLEL))
+        traces: list[Trace | None] = []
+        panics: list[KernelPanicError | None] = []
+        for side in self.sides:
+            try:
+                trace, panic = _run(side, workload)
+            except (MountRefusedError, UsageError) as error:
+                return Compared(self._empty(workload, unusable=f"{side.name}: {error}"))
+            except MachineryError as error:
+                broken = f"{side.name}: {type(error).__name__}: {error}"
+                return Compared(self._empty(workload, broken=broken))
+            traces.append(trace)
+            panics.append(panic)
+        return self._judge(workload, traces, panics)
+
+    def _judge(
+        self, workload: Workload, traces: list[Trace | None], panics: list[KernelPanicError | None]
+    ) -> Compared:
+        """Compare as far as both came, and add the panics."""
+        expected, actual = traces
+        if expected is None or actual is None:
+            verdict = self._empty(workload)
+        else:
+            if any(panics):
+                expected, actual = _cut(expected, actual)
+            seen = [
+                self._see(model, trace)
+                for model, trace in zip(self.models, (expected, actual), strict=True)
+            ]
+            verdict = settle(seen[0], seen[1], self.entries)
+            kernels = (expected.kernel, actual.kernel)
+            verdict = msgspec.structs.replace(verdict, kernels=kernels)
+        found = [
+            _panicked(workload, side, panic, trace)
+            for side, panic, trace in zip(self.sides, panics, traces, strict=True)
+            if panic is not None
+        ]
+        mismatches = (*verdict.mismatches, *found)
+        verdict = msgspec.structs.replace(verdict, workload=workload, mismatches=mismatches)
+        return Compared(verdict, *traces)
+
+    def _see(self, model: Reference, trace: Trace) -> Seen:
+        """`trace` held against the model of its own kernel."""
+        judged = Runner(model, _Replay(trace)).run(trace.workload)
+        verdict = judged.verdict
+        if judged.expected is None:
+            verdict = msgspec.structs.replace(verdict, mismatches=complaints(trace))
+        return Seen(trace, path_of(trace.workload.config), verdict, judged.expected)
+
+    def _empty(self, workload: Workload, **said: str) -> Verdict:
+        names = (self.sides[0].name, self.sides[1].name)
+        return msgspec.structs.replace(Verdict(workload, names), **said)
+
+
+class _Replay:
+    """A trace as a subject."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.name, self._trace = trace.subject, trace
+
+    def run(self, workload: Workload, placement: Placement | None = None) -> Trace:  # noqa: ARG002
+        return self._trace
+
+
+def _run(side: Side, workload: Workload) -> tuple[Trace | None, KernelPanicError | None]:
+    """What `side` saw, under its own name, and the panic that ended it.
+
+    A kernel without the iomap path takes the only one that it has.
+    """
+    panic, trace = None, None
+    if not side.knows_iomap():
+        workload = without_path(workload)
+    try:
+        trace = side.run(workload)
+    except KernelPanicError as error:
+        panic, trace = error, error.trace
+    return trace and msgspec.structs.replace(trace, subject=side.name), panic
+
+
+def _cut(*traces: Trace) -> tuple[Trace, Trace]:
+    """Both traces as far as both came, without an end."""
+    done = min(len(trace.steps) for trace in traces)
+    one, other = (
+        msgspec.structs.replace(
+            trace,
+            workload=msgspec.structs.replace(trace.workload, ops=trace.workload.ops[:done]),
+            steps=trace.steps[:done],
+            final=None,
+        )
+        for trace in traces
+    )
+    return one, other
+
+
+def _panicked(
+    workload: Workload, side: Side, panic: KernelPanicError, trace: Trace | None
+) -> Mismatch:
+    done = len(trace.steps) if trace is not None else 0
+    place: Place = "start" if trace is None else done if done < len(workload.ops) else "final"
+    op = format_op(workload.ops[done], done) if place == done else ""
+    return Mismatch(place, op, None, "kernel", "goes on", f"{side.name}: {panic}")

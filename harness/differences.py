@@ -1,0 +1,293 @@
+"""Intended differences: what two paths, or two releases, of ext4 do differently, and why.
+
+When two kernels, or the two paths of one, are compared (`--against`), much differs that
+should. Each entry of `INTENDED` describes one such difference: between what it lies, in
+which steps and fields it shows, what the two values look like there, and which rules the
+model applied. What no entry describes is a mismatch (`harness.settle`).
+
+Values are always in the order of the entry: buffer_head before iomap, the older release
+before the newer one, whichever of them is the expecting side.
+"""
+
+from __future__ import annotations
+
+from harness.intended import Difference, Rules, Sign
+from harness.shapes import (
+    both,
+    deeper_tree,
+    fewer_reserves,
+    fewer_said,
+    gives_back,
+    less_done,
+    less_on_disk,
+    more_done,
+    moved,
+    one_round_more,
+    small_blocks,
+    updates_more,
+)
+from harness.trace import State
+from workloads.ops import (
+    Append,
+    CopyRange,
+    DsyncWrite,
+    MmapIn,
+    MmapWrite,
+    MsyncWrite,
+    Op,
+    Pwritev,
+    RlimitWrite,
+    Sendfile,
+    Splice,
+    SyncWrite,
+    UserWrite,
+    Write,
+    WriteFault,
+)
+
+__all__ = ["INTENDED"]
+
+WRITES: tuple[type[Op], ...] = (
+    Append, CopyRange, DsyncWrite, Pwritev, RlimitWrite, Sendfile, Splice, SyncWrite,
+    UserWrite, Write, WriteFault,
+)  # fmt: skip
+STORES: tuple[type[Op], ...] = (MmapIn, MmapWrite, MsyncWrite)
+
+SPACE = frozenset({
+    "extents", "blocks", "disk_blocks", "disk_blocks on disk", "reserved", "delalloc", "bfree",
+    "bavail", "events",
+})  # fmt: skip
+"""Fields that say which blocks there are and in which state, but nothing of sizes or data."""
+DATA = SPACE | {
+    "result", "size", "disksize", "content", "content size", "content sha256", "dropped",
+    "dropped size", "dropped sha256",
+}  # fmt: skip
+"""Fields that say also how far a write came."""
+TREE = frozenset({"blocks", "disk_blocks", "disk_blocks on disk", "bfree", "bavail"})
+"""Fields in which extent tree blocks count."""
+
+D, U, W = State.DELAYED, State.UNWRITTEN, State.WRITTEN
+
+NEW = "reserve in one step: ext4_da_map_blocks"
+FOLIO = "map whole folio: iomap_page_mkwrite"
+PUNCH = "punch stale range: ext4_iomap_buffered_da_write_end"
+ALLOCATE = "allocate unwritten: ext4_iomap_get_blocks"
+LOW = "low-space switch: ext4_nonda_switch"
+WRITEBACK = "allocate delayed extent: ext4_iomap_map_one_extent"
+EOF = "write zeroed EOF block: ext4_block_zero_eof"
+FAULT = "fault: iomap_write_iter"
+IOEND = "convert: ext4_iomap_finish_ioend"
+NO_SPACE = (
+    "claim/no-space: ext4_claim_free_clusters",
+    "allocate/no-space: ext4_mb_new_blocks",
+    "reserve/quota: ext4_da_reserve_space",
+    "allocate/quota: ext4_mb_new_blocks",
+)
+KEPT = "short copy keeps new blocks: folio_zero_new_buffers"
+TRIM = (
+    "trim past EOF: ext4_truncate_failed_write",
+    "write_end/short-copy past EOF: ext4_write_end",
+)
+
+
+def _rules(first: tuple[str, ...] = (), second: tuple[str, ...] = ()) -> Rules:
+    return frozenset(first), frozenset(second)
+
+
+INTENDED: tuple[Difference, ...] = (
+    Difference(
+        name="reserved-in-one-step",
+        situation="a write, or a store through a mapping, into more than one block of a hole",
+        first="each block is reserved by itself",
+        second="the whole range of the hole is reserved at once",
+        why="ext4_da_map_blocks() gets the length of the call, not of one block",
+        source="iomap series, ext4_iomap_map_blocks",
+        signs=(Sign("events", fewer_reserves, (*WRITES, *STORES), _rules(second=(NEW, FOLIO))),),
+    ),
+    Difference(
+        name="short-write-gives-back",
+        situation="with delalloc, a write into a hole copies less than it mapped, or nothing",
+        first="what was reserved for the rest stays delayed until truncate or eviction, or is"
+        " written as zeroes",
+        second="what was reserved for the rest is given back before write(2) returns",
+        why="the mapping is known to be new, and iomap_end punches what was not written of it",
+        source="iomap series, ext4_iomap_buffered_da_write_end",
+        signs=(
+            Sign("extents", moved((D, None)), WRITES, _rules(second=(PUNCH,))),
+            Sign("events", gives_back, WRITES, _rules(second=(PUNCH,))),
+        ),
+        follows=SPACE | {"disksize"},
+    ),
+    Difference(
+        name="short-write-zeroes-the-rest",
+        situation="a write into unwritten blocks copies less than it mapped, then writeback",
+        first="the rest of what was mapped is zeroed, and written back too",
+        second="only what was copied is written back; the rest stays unwritten",
+        why="the copy that stops short dirties no block behind it",
+        source="iomap_write_end; folio_zero_new_buffers",
+        signs=(Sign("extents", moved((W, U)), rules=_rules(first=(KEPT,)), earlier=True),),
+        follows=SPACE,
+    ),
+    Difference(
+        name="short-write-keeps-allocated",
+        situation="a write that allocates at once copies less than was asked for, or nothing",
+        first="blocks are allocated up to the end of the folio, and past EOF removed again,"
+        " preallocated ones too",
+        second="the range of the call is allocated as far as it is contiguous, and stays"
+        " allocated, unwritten",
+        why="there is no iomap_end for blocks that were allocated at once",
+        source="iomap series, ext4_iomap_get_blocks",
+        signs=(
+            Sign("extents", moved((None, U), (W, U)), WRITES, _rules((*TRIM, KEPT), (ALLOCATE,))),
+        ),
+        follows=SPACE | {"disksize"},
+    ),
+    Difference(
+        name="all-or-nothing",
+        situation="a write needs more space than is left, or than a quota allows",
+        first="as many blocks, or folios, are written as fit, and their bytes returned",
+        second="the range is reserved in one step, which fails as a whole",
+        why="one reservation for the whole mapping",
+        source="iomap series, ext4_iomap_buffered_do_write_begin",
+        signs=(Sign("result", less_done, WRITES, _rules(second=NO_SPACE)),),
+        follows=DATA,
+        everywhere=True,
+    ),
+    Difference(
+        name="up-to-the-last-block",
+        situation="a write that allocates at once needs more space than is left",
+        first="a folio of which not all blocks can be had is not written",
+        second="what was allocated is written, to the last block",
+        why="each round of the loop writes to what its mapping got, whatever the folio",
+        source="iomap series, ext4_iomap_get_blocks",
+        signs=(Sign("result", more_done, WRITES, _rules(NO_SPACE, (ALLOCATE,))),),
+        follows=DATA,
+        everywhere=True,
+    ),
+    Difference(
+        name="fewer-quota-warnings",
+        situation="a write reaches the hard limit of a quota",
+        first="what was reserved or allocated for the folio that failed is given back, and the"
+        " user told of it",
+        second="the one reservation fails, so there is nothing to give back, and no retry",
+        why="one reservation for the whole mapping",
+        source="iomap series, ext4_iomap_buffered_do_write_begin; dquot_reserve_block",
+        signs=(Sign("warnings", fewer_said, modelled=False),),
+    ),
+    Difference(
+        name="low-space-switch-by-call",
+        situation="with delalloc, little space is left",
+        first="whether to delay allocation is decided for each folio",
+        second="it is decided once for a call",
+        why="the choice of the iomap operations is made before the loop",
+        source="iomap series, ext4_iomap_buffered_write",
+        signs=(Sign("extents", moved((U, D), (W, D), (D, U)), WRITES, _rules(first=(LOW,))),),
+        follows=SPACE | {"disksize"},
+    ),
+    Difference(
+        name="allocated-unwritten",
+        situation="a write or a store allocates blocks at once: nodelalloc, or little space",
+        first="with nodelalloc they are written at once, whatever is on the disk",
+        second="they are unwritten until their data is on the disk",
+        why="there is no ordered data on this path to keep stale blocks from being seen",
+        source="iomap series, ext4_iomap_get_blocks",
+        signs=(
+            Sign("extents", moved((W, U)), (*WRITES, *STORES), _rules(second=(ALLOCATE,))),
+            Sign("extents", moved((W, U)), STORES, _rules(second=(FOLIO,))),
+        ),
+        follows=SPACE,
+    ),
+    Difference(
+        name="converted-after-io",
+        situation="with nodelalloc, a write or a store into unwritten blocks",
+        first="they are converted when they are mapped, and short unwritten neighbours zeroed",
+        second="they are converted after the I/O, and only they",
+        why="mapping finds unwritten blocks and leaves them so",
+        source="iomap series, ext4_iomap_get_blocks; ext4_ext_convert_to_initialized",
+        signs=(Sign("extents", moved((W, U)), (*WRITES, *STORES)),),
+        follows=SPACE,
+        options=frozenset({"nodelalloc"}),
+    ),
+    Difference(
+        name="dioread-lock-ignored",
+        situation="writeback with the mount option dioread_lock",
+        first="delayed blocks become written when they are allocated",
+        second="delayed blocks become unwritten, and written after the I/O",
+        why="blocks are always allocated unwritten",
+        source="iomap series, ext4_iomap_map_one_extent",
+        signs=(Sign("extents", moved((W, U)), rules=_rules(second=(WRITEBACK,))),),
+        follows=SPACE,
+        options=frozenset({"dioread_lock"}),
+    ),
+    Difference(
+        name="writeback-takes-the-extent",
+        situation="writeback of a part of a delayed extent",
+        first="only the blocks that are written back are allocated",
+        second="the delayed extent is allocated from there to its end, up to 2048 blocks; what"
+        " was not written back stays unwritten",
+        why="allocation is asked for the extent, not for the dirty blocks of a folio",
+        source="iomap series, ext4_iomap_map_writeback_range",
+        signs=(
+            Sign("extents", moved((D, U)), rules=_rules(second=(WRITEBACK,))),
+            Sign("events", updates_more, rules=_rules(second=(WRITEBACK,))),
+        ),
+        follows=SPACE,
+    ),
+    Difference(
+        name="eof-block-written-at-once",
+        situation="truncate, or an extension of the file, zeroes the rest of the block that"
+        " holds EOF",
+        first="the zeroes wait for writeback",
+        second="the block is written at once",
+        why="there is no ordered data on this path to have the zeroes on disk before the size",
+        source="iomap series, ext4_truncate and ext4_block_zero_eof",
+        signs=(Sign("extents", moved((D, W), (D, U), (U, W)), rules=_rules(second=(EOF,))),),
+        follows=SPACE | {"disksize"},
+    ),
+    Difference(
+        name="dirty-as-a-whole",
+        situation="blocks are smaller than a page, and a part of a page that was written as a"
+        " whole is zeroed by fallocate",
+        first="the zeroed blocks are clean, and stay unwritten",
+        second="the page stays dirty as a whole, and all of it is written back",
+        why="a folio without state per block is dirty as a whole; the content is the same",
+        source="iomap_set_range_dirty",
+        signs=(Sign("extents", both(small_blocks, moved((U, W))), rules=_rules(second=(IOEND,))),),
+        follows=SPACE,
+    ),
+    Difference(
+        name="disksize-after-io",
+        situation="a file grew, and its data is not all on the disk",
+        first="i_disksize grows in write(2) where blocks are written already, else when the"
+        " blocks are submitted",
+        second="i_disksize grows when the I/O is done, up to what was written",
+        why="the end of the I/O moves it, so that no size is on disk before its data",
+        source="iomap series, ext4_iomap_finish_ioend",
+        signs=(Sign("disksize", less_on_disk),),
+    ),
+    Difference(
+        name="one-round-less-at-a-fault",
+        situation="a write stops at a fault after it has copied something",
+        first="one more mapping is made at the fault, finds nothing to copy, and is given back",
+        second="the call ends at the fault",
+        why="iomap_write_iter() returns the fault with the progress, not only without",
+        source="fs/iomap/buffered-io.c of 7.3",
+        signs=(Sign("events", one_round_more, WRITES, _rules(second=(FAULT,))),),
+        between="releases",
+        since=(7, 3),
+        path="iomap",
+    ),
+    Difference(
+        name="tree-by-placement",
+        situation="the same extents lie, or came to lie, differently on the device",
+        first="fewer or more pieces in the extent tree",
+        second="more or fewer",
+        why="physically adjacent pieces merge, and a tree that has grown does not always"
+        " shrink again",
+        source="ext4_ext_try_to_merge, ext4_ext_try_to_merge_up",
+        signs=tuple(Sign(field, deeper_tree) for field in ("blocks", "disk_blocks")),
+        follows=TREE,
+        between="any",
+    ),
+)
+"""The table. An entry leaves it when no two supported kernels differ so any more."""

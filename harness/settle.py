@@ -1,0 +1,313 @@
+"""Sort the differences of two kernels: intended, known, or a mismatch.
+
+The direct comparison of the two traces is the base: where the kernels agree nobody else
+is asked. A difference is intended only if all of this holds:
+
+1. The model predicts both values. It is run for each side, told that side's release, path
+   and placement, and its two runs must differ in the same field by the same two values.
+2. An entry of `harness.differences` describes it: kind of step, field, shape of the two
+   values, rules that the model applied. Or it follows from one that showed before in that
+   file, or in the same step: then the field must be among those that the entry names, and
+   the two sides must have differed in that file ever since.
+
+Everything else is a mismatch, and says which of the two it lacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from harness.compare import compare, complaints
+from harness.differences import INTENDED
+from harness.intended import Difference, applicable
+from harness.known import KNOWN_ISSUES
+from harness.shapes import Moment
+from harness.trace import Content, Event, FileObservation, Observation, Step, Trace
+from harness.verdict import Intended, Mismatch, Place, Verdict
+from reports.words import value_text
+from workloads.ops import Op, Rename
+
+__all__ = ["Seen", "settle"]
+
+COMPLAINTS = ("fsck", "image", "log")
+"""Fields that count against a side by themselves; only a known issue excuses them."""
+
+IN_IMAGE = {
+    "image free_blocks": "bfree",
+    "image blocks": "disk_blocks",
+    "image extents": "extents",
+    "image size": "size",
+    "image content": "content",
+}
+"""What fields of the image are called where a mounted file system shows the same."""
+UNMODELLED = ("warnings",)
+"""Fields that only kernels have: an entry has to describe their values alone."""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """One side: its kernel's `trace`, and `judged`, that trace held against its own model.
+
+    `model` is the model's trace, None if it refused the workload. `path` is the one that
+    regular files took (`bh`, `iomap`).
+    """
+
+    trace: Trace
+    path: str
+    judged: Verdict
+    model: Trace | None = None
+
+
+def settle(expected: Seen, actual: Seen, entries: Iterable[Difference] = INTENDED) -> Verdict:
+    """The direct comparison of both kernels' traces, its differences sorted."""
+    direct = compare(_with_unknowns(expected), _with_unknowns(actual))
+    return _Sorter((expected, actual), entries).sort(direct)
+
+
+# --- what a model cannot know -----------------------------------------------------------
+
+
+def _with_unknowns(seen: Seen) -> Trace:
+    """The trace, with what its model calls undefined marked so: it may differ by chance."""
+    trace, model = seen.trace, seen.model
+    if model is None:
+        return trace
+    steps = tuple(
+        msgspec.structs.replace(step, unpredicted=_result_of(expects))
+        for step, expects in zip(trace.steps, model.steps, strict=False)
+    )
+    final = trace.final
+    if final is not None and model.final is not None:
+        final = msgspec.structs.replace(
+            final,
+            unpredicted={**final.unpredicted, **model.final.unpredicted},
+            dropped=_undefined(final.dropped, model.final.dropped),
+            content=_undefined(final.content, model.final.content),
+        )
+    return msgspec.structs.replace(trace, steps=steps, final=final)
+
+
+def _result_of(step: Step) -> dict[str, str]:
+    return {field: why for field, why in step.unpredicted.items() if field == "result"}
+
+
+Contents = dict[str, Content] | None
+
+
+def _undefined(seen: Contents, expected: Contents) -> Contents:
+    if seen is None or expected is None:
+        return seen
+    ranges = {name: content.undefined for name, content in expected.items()}
+    return {
+        name: msgspec.structs.replace(content, undefined=ranges.get(name, ()))
+        for name, content in seen.items()
+    }
+
+
+# --- sorting ----------------------------------------------------------------------------
+
+
+class _Sorter:
+    """Goes through the differences in the order of the steps.
+
+    `open` holds, by file, the entries that have shown there since the file was last equal
+    on both sides; `issues` the known issues that only one side has met since all was equal.
+    """
+
+    def __init__(self, sides: tuple[Seen, Seen], entries: Iterable[Difference]) -> None:
+        self.sides = sides
+        self.entries, self.swapped = applicable(
+            (sides[0].path, sides[1].path),
+            (sides[0].trace.kernel, sides[1].trace.kernel),
+            entries,
+        )
+        self.open: dict[str | None, list[Difference]] = {}
+        self.issues: list[str] = []
+        self.known: dict[str, None] = {}
+        self.history = [frozenset[str](), frozenset[str]()]
+        self.mismatches: list[Mismatch] = []
+        self.intended: list[Intended] = []
+        self.predicted: dict[object, tuple[object, object]] | None = None
+        one, other = sides[0].model, sides[1].model
+        if one is not None and other is not None:
+            found = compare(one, other)
+            self.predicted = {_key(m): (m.expected, m.actual) for m in found.mismatches}
+
+    def sort(self, direct: Verdict) -> Verdict:
+        """`direct` without what is excused, which goes to `intended` and `known`."""
+        groups: dict[Place, list[Mismatch]] = {}
+        for m in direct.mismatches:
+            if m.field not in COMPLAINTS:
+                groups.setdefault(m.place, []).append(m)
+        last = (direct.steps,) if direct.steps in groups else ()  # where one trace is shorter
+        places: list[Place] = ["start", *range(direct.steps), *last, "final"]
+        for place in places:
+            self._carry_on(place)
+            self._step(groups.get(place, []))
+        self._complaints()
+        return msgspec.structs.replace(
+            direct,
+            mismatches=tuple(self.mismatches),
+            intended=tuple(self.intended),
+            known=tuple(self.known),
+        )
+
+    def _carry_on(self, place: Place) -> None:
+        """Take note of rules and known issues met at `place`, and of what a rename carries on."""
+        for side, step in enumerate(self._models(place)):
+            self.history[side] |= _rules(step)
+        met = [set(step.quirks) if step is not None else set() for step in self._models(place)]
+        names = {issue.quirk: issue.name for issue in KNOWN_ISSUES}
+        self.issues += [names.get(quirk, quirk) for quirk in sorted(met[0] ^ met[1])]
+        op = self._op(place)
+        if isinstance(op, Rename) and op.file in self.open:
+            self.open.setdefault(op.to, []).extend(self.open[op.file])
+
+    def _step(self, differences: list[Mismatch]) -> None:
+        signs = {}
+        for index, m in enumerate(differences):
+            predicted = self._predicts(m)
+            entry = self._sign(m, modelled=predicted)
+            if entry is not None:
+                self.open.setdefault(m.file, []).append(entry)
+            if predicted or entry is not None:
+                signs[index] = entry
+        for index, m in enumerate(differences):
+            if index not in signs:
+                self._blame(m, self._said(m))
+            else:
+                self._excuse(m, signs[index])
+        differing = {m.file for m in differences}
+        self.open = {file: rows for file, rows in self.open.items() if file in differing}
+        if not differing:
+            self.issues.clear()
+
+    def _excuse(self, m: Mismatch, entry: Difference | None) -> None:
+        """`m`, which the model predicts: by its sign, by what it follows from, or not."""
+        follows = entry or self._cause(m)
+        if follows is not None:
+            self.intended.append(Intended(m, follows.name, follows=entry is None))
+        elif self.issues:
+            self.known.update(dict.fromkeys(self.issues))
+        else:
+            said = "the model predicts both values, but no intended difference describes this one"
+            self._blame(m, said)
+
+    def _cause(self, m: Mismatch) -> Difference | None:
+        """The entry that `m` follows from: the latest that has shown and names the field."""
+        rows = [
+            row
+            for file, shown in self.open.items()
+            for row in shown
+            if row.everywhere or m.file is None or file == m.file.lstrip("/")  # /: of the image
+        ]
+        field = m.field.split(",")[0]
+        field = IN_IMAGE.get(field, field)
+        return next((row for row in reversed(rows) if field in row.follows), None)
+
+    def _complaints(self) -> None:
+        """What e2fsck, the image's check or the log say against one of the kernels.
+
+        A side's own verdict has those that no known issue excuses.
+        """
+        for side, seen in enumerate(self.sides):
+            left = [m for m in seen.judged.mismatches if m.field in COMPLAINTS]
+            if len(left) < len(complaints(seen.trace)):
+                self.known.update(dict.fromkeys(seen.judged.known))
+            for m in left:
+                if side == 0 and m.field == "log":  # who complained is told by the column
+                    self.mismatches.append(
+                        msgspec.structs.replace(m, expected=m.actual, actual=m.expected)
+                    )
+                else:
+                    self.mismatches.append(m)
+
+    def _blame(self, m: Mismatch, because: str) -> None:
+        self.mismatches.append(msgspec.structs.replace(m, because=(because,)))
+
+    # --- the model --------------------------------------------------------------------
+
+    def _predicts(self, m: Mismatch) -> bool:
+        return self.predicted is not None and self.predicted.get(_key(m)) == (m.expected, m.actual)
+
+    def _said(self, m: Mismatch) -> str:
+        """What the model says of a difference that it does not predict."""
+        if self.predicted is None:
+            return "the model does not cover this workload, so that nothing can be excused"
+        if m.field in UNMODELLED:
+            return "the model does not see this, and no intended difference describes it"
+        if _key(m) not in self.predicted:
+            return "by the model both should be the same"
+        values = zip(self.sides, self.predicted[_key(m)], strict=True)
+        said = (f"{value_text(value)} on {seen.trace.subject}" for seen, value in values)
+        return f"by the model it should be {' and '.join(said)}"
+
+    # --- a moment ---------------------------------------------------------------------
+
+    def _sign(self, m: Mismatch, modelled: bool) -> Difference | None:
+        """The entry of which `m` is a sign; of a field that no model sees, if not `modelled`."""
+        if not modelled and not (self.predicted is not None and m.field in UNMODELLED):
+            return None
+        moment = self._moment(m)
+        return next((entry for entry in self.entries if entry.describes(moment, modelled)), None)
+
+    def _moment(self, m: Mismatch) -> Moment:
+        """`m` in the order of the entries."""
+        order = (1, 0) if self.swapped else (0, 1)
+        steps = [_step_at(self.sides[side].trace, m.place) for side in order]
+        seen = [_observation(self.sides[side].trace, m.place) for side in order]
+        models = [self._models(m.place)[side] for side in order]
+        values = (m.expected, m.actual)
+        return Moment(
+            place=m.place,
+            op=self._op(m.place),
+            config=self.sides[0].trace.workload.config,
+            file=m.file,
+            field=m.field,
+            values=(values[order[0]], values[order[1]]),
+            files=(_file(seen[0], m.file), _file(seen[1], m.file)),
+            events=(_events(steps[0], m.file), _events(steps[1], m.file)),
+            rules=(_rules(models[0]), _rules(models[1])),
+            history=(self.history[order[0]], self.history[order[1]]),
+        )
+
+    def _models(self, place: Place) -> tuple[Step | None, Step | None]:
+        one, other = (_step_at(side.model, place) for side in self.sides)
+        return one, other
+
+    def _op(self, place: Place) -> Op | None:
+        ops = self.sides[0].trace.workload.ops
+        return ops[place] if isinstance(place, int) and place < len(ops) else None
+
+
+def _key(m: Mismatch) -> tuple[Place, str | None, str]:
+    return m.place, m.file, m.field
+
+
+def _step_at(trace: Trace | None, place: Place) -> Step | None:
+    if trace is None or not isinstance(place, int) or place >= len(trace.steps):
+        return None
+    return trace.steps[place]
+
+
+def _observation(trace: Trace, place: Place) -> Observation | None:
+    if place == "start":
+        return trace.start
+    if place == "final":
+        return trace.final.observation if trace.final is not None else None
+    step = _step_at(trace, place)
+    return step.observation if step is not None else None
+
+
+def _file(observation: Observation | None, file: str | None) -> FileObservation | None:
+    return observation.files.get(file) if observation is not None and file is not None else None
+
+
+def _events(step: Step | None, file: str | None) -> tuple[Event, ...]:
+    events = step.events if step is not None and step.events is not None else ()
+    return tuple(event for event in events if event.file == file)
+
+
+def _rules(step: Step | None) -> frozenset[str]:
+    return frozenset(step.because) if step is not None else frozenset()

@@ -1,0 +1,189 @@
+"""What an intended difference looks like: predicates on one differing field of one step.
+
+The entries of `harness.differences` are made of these. Each takes a `Moment` and says
+whether its two values differ in the described way and in no other.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeGuard
+
+import msgspec
+
+from harness.compare import Run, runs
+from harness.trace import Event, EventKind, FileObservation, State
+from harness.verdict import Place
+from workloads.ops import Op
+from workloads.workload import Config
+
+__all__ = [
+    "Moment", "Shape", "both", "deeper_tree", "fewer_reserves", "fewer_said", "gives_back",
+    "less_done", "less_on_disk", "more_done", "moved", "one_round_more", "small_blocks",
+    "updates_more",
+]  # fmt: skip
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """One differing field: where, and what each of the two sides saw and did in that step.
+
+    `file` is None for what belongs to the whole file system. `values` are as `Mismatch`
+    has them, `files` and `events` those of this file (None at the end, or if not seen),
+    `rules` those that the sides' models applied in the step, `history` in it or before.
+    """
+
+    place: Place
+    op: Op | None
+    config: Config
+    file: str | None
+    field: str
+    values: tuple[object, object]
+    files: tuple[FileObservation | None, FileObservation | None]
+    events: tuple[tuple[Event, ...], tuple[Event, ...]]
+    rules: tuple[frozenset[str], frozenset[str]]
+    history: tuple[frozenset[str], frozenset[str]]
+
+
+Shape = Callable[[Moment], bool]
+"""Whether a difference looks as described."""
+
+PAGE = 4096
+Blocks = State | None
+"""State of a block: None is a hole."""
+
+
+def both(*shapes: Shape) -> Shape:
+    """All of `shapes`."""
+    return lambda moment: all(shape(moment) for shape in shapes)
+
+
+def small_blocks(moment: Moment) -> bool:
+    """Blocks are smaller than a page."""
+    return moment.config.image.block_size < PAGE
+
+
+# --- extents ------------------------------------------------------------------------------
+
+
+def moved(*changes: tuple[Blocks, Blocks]) -> Shape:
+    """Wherever the extents differ, the states are one of these pairs."""
+    allowed = frozenset(changes)
+
+    def shape(moment: Moment) -> bool:
+        first, second = moment.values
+        return _are_runs(first) and _are_runs(second) and _changes(first, second) <= allowed
+
+    return shape
+
+
+def _are_runs(value: object) -> TypeGuard[tuple[Run, ...]]:
+    return isinstance(value, tuple) and all(isinstance(run, tuple) for run in value)
+
+
+def _changes(first: tuple[Run, ...], second: tuple[Run, ...]) -> frozenset[tuple[Blocks, Blocks]]:
+    """The pairs of states that differ, over all ranges of the file."""
+    cuts = {edge for start, length, _ in (*first, *second) for edge in (start, start + length)}
+    pairs = ((_state(first, cut), _state(second, cut)) for cut in cuts)
+    return frozenset(pair for pair in pairs if pair[0] != pair[1])
+
+
+def _state(found: Iterable[Run], byte: int) -> Blocks:
+    return next((state for start, length, state in found if start <= byte < start + length), None)
+
+
+# --- events -------------------------------------------------------------------------------
+
+
+def fewer_reserves(moment: Moment) -> bool:
+    """The same clusters are reserved in fewer steps by the second; all else is equal."""
+    first, second = moment.events
+    return len(first) > len(second) and [*_batched(first)] == [*_batched(second)]
+
+
+def _batched(events: Iterable[Event]) -> Iterator[tuple[object, ...]]:
+    """The events, with each run of reserves as one of the sum."""
+    for kind, group in itertools.groupby(events, key=lambda event: event.kind):
+        run = list(group)
+        if kind is EventKind.RESERVE:
+            yield kind, sum(event.count for event in run), run[-1].reserved
+        else:
+            yield from ((kind, event.count, event.reserved) for event in run)
+
+
+def gives_back(moment: Moment) -> bool:
+    """The second releases what the step had reserved, the first releases nothing."""
+    first, second = moment.events
+    releases = [
+        sum(event.count for event in events if event.kind is EventKind.RELEASE)
+        for events in (first, second)
+    ]
+    reserved = sum(event.count for event in second if event.kind is EventKind.RESERVE)
+    return releases[0] == 0 and 0 < releases[1] <= reserved
+
+
+def one_round_more(moment: Moment) -> bool:
+    """The first reserves once more at the end, and releases the same; all else is equal."""
+    first, second = moment.events
+    if len(first) != len(second) + 2 or first[: len(second)] != second:
+        return False
+    reserve, release = first[-2:]
+    kinds = (reserve.kind, release.kind)
+    return kinds == (EventKind.RESERVE, EventKind.RELEASE) and reserve.count == release.count
+
+
+def updates_more(moment: Moment) -> bool:
+    """Only reservations are used up, and by the second more of them, or in fewer pieces."""
+    first, second = moment.events
+    if any(event.kind is not EventKind.UPDATE for event in (*first, *second)):
+        return False
+    used = [sum(event.count for event in events) for events in (first, second)]
+    return used[1] > used[0] or (used[1] == used[0] and len(second) < len(first))
+
+
+# --- numbers ------------------------------------------------------------------------------
+
+
+def less_done(moment: Moment) -> bool:
+    """The second did fewer bytes, or failed for want of space or quota."""
+    first, second = moment.values
+    if not isinstance(first, int) or first < 0:
+        return False
+    return second in ("ENOSPC", "EDQUOT") or (isinstance(second, int) and second < first)
+
+
+def more_done(moment: Moment) -> bool:
+    """The second did more bytes than the first, which did some or had no space."""
+    first, second = moment.values
+    if not isinstance(second, int):
+        return False
+    return first in ("ENOSPC", "EDQUOT") or (isinstance(first, int) and first < second)
+
+
+def less_on_disk(moment: Moment) -> bool:
+    """The second's i_disksize is behind the first's, which is not past i_size."""
+    first, second = moment.values
+    sizes = [file.size for file in moment.files if file is not None]
+    if not isinstance(first, int) or not isinstance(second, int):
+        return False
+    return second < first and all(size is None or first <= size for size in sizes)
+
+
+def fewer_said(moment: Moment) -> bool:
+    """The second has only some of the first's lines, in the same order."""
+    first, second = moment.values
+    if not isinstance(first, tuple) or not isinstance(second, tuple):
+        return False
+    rest = iter(first)
+    return len(second) < len(first) and all(line in rest for line in second)
+
+
+def deeper_tree(moment: Moment) -> bool:
+    """The same extents and reservations with whole blocks more, or fewer, of extent tree."""
+    first, second = moment.values
+    one, other = moment.files
+    if not isinstance(first, int) or not isinstance(second, int) or one is None or other is None:
+        return False
+    cluster = moment.config.image.cluster_size // 512
+    same = one.reserved == other.reserved and runs(one.extents or ()) == runs(other.extents or ())
+    return same and (first - second) % cluster == 0
