@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -28,14 +29,14 @@ def _content(disk: Disk) -> bytes:
 
 def test_first_reset_copies_the_whole_image(tmp_path: Path) -> None:
     image = _image(tmp_path / "image", SIZE, 1)
-    with Disk(SIZE) as disk:
+    with closing(Disk(SIZE)) as disk:
         assert disk.reset(image) == SIZE
         assert _content(disk) == image.read_bytes()
 
 
 def test_reset_rewrites_only_what_differs(tmp_path: Path) -> None:
     image = _image(tmp_path / "image", SIZE, 1)
-    with Disk(SIZE) as disk:
+    with closing(Disk(SIZE)) as disk:
         disk.reset(image)
         assert disk.reset(image) == 0
         with Path(disk.path).open("r+b") as file:
@@ -48,7 +49,7 @@ def test_reset_rewrites_only_what_differs(tmp_path: Path) -> None:
 def test_reset_switches_to_another_image_and_clears_what_lies_behind(tmp_path: Path) -> None:
     large = _image(tmp_path / "large", SIZE, 1)
     small = _image(tmp_path / "small", PIECE + 4096, 2)
-    with Disk(SIZE) as disk:
+    with closing(Disk(SIZE)) as disk:
         disk.reset(large)
         disk.reset(small)
         whole = _content(disk)
@@ -60,14 +61,14 @@ def test_reset_switches_to_another_image_and_clears_what_lies_behind(tmp_path: P
 
 def test_an_image_larger_than_the_disk_is_refused(tmp_path: Path) -> None:
     image = _image(tmp_path / "image", SIZE + 1, 1)
-    with Disk(SIZE) as disk, pytest.raises(MachineryError, match="larger than the disk"):
+    with closing(Disk(SIZE)) as disk, pytest.raises(MachineryError, match="larger than the disk"):
         disk.reset(image)
 
 
 def test_copy_equals_the_disk(tmp_path: Path) -> None:
     image = tmp_path / "image"
     image.write_bytes(bytes(PIECE) + b"x" * PIECE + bytes(2 * PIECE))
-    with Disk(SIZE) as disk:
+    with closing(Disk(SIZE)) as disk:
         disk.reset(image)
         disk.copy_to(tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == image.read_bytes()

@@ -169,7 +169,7 @@ def test_a_stopped_guest_is_a_hang(kernel: Kernel) -> None:
 
 
 def test_a_probe_that_fails_leaves_nothing(kernel: Kernel) -> None:
-    with Disk() as disk:
+    with contextlib.closing(Disk()) as disk:
         machine = make_machine(boot_files(kernel), disk)
         before = _children()
         probe(machine, deadline=2.0, silence=1.0)
@@ -192,7 +192,7 @@ time.sleep(60)
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_qemu_dies_with_its_parent(kernel: Kernel, number: signal.Signals) -> None:
-    with Disk() as disk:
+    with contextlib.closing(Disk()) as disk:
         machine = make_machine(boot_files(kernel), disk)
     command = [sys.executable, "-c", _KILLED, str(machine.kernel), str(machine.initrd)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
@@ -216,7 +216,7 @@ def _runs(pid: int) -> bool:
 
 
 def test_qemu_reports_what_it_does_not_like(kernel: Kernel, tmp_path: Path) -> None:
-    with Disk() as disk:
+    with contextlib.closing(Disk()) as disk:
         machine = make_machine(boot_files(kernel), disk)
     broken = type(machine)(machine.kernel, tmp_path / "absent", None)
     with pytest.raises(Exception, match=r"QEMU did not start: .*absent"):

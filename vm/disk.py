@@ -9,7 +9,6 @@ from __future__ import annotations
 import mmap
 import os
 from pathlib import Path
-from types import TracebackType
 
 from vm.errors import MachineryError
 from workloads.images import DEVICE_SIZE
@@ -20,7 +19,7 @@ PIECE = 1 << 20
 
 
 class Disk:
-    """A disk of `size` bytes, zero at first. A context manager; `close` frees the memory."""
+    """A disk of `size` bytes, zero at first. `close` frees the memory."""
 
     def __init__(self, size: int = DEVICE_SIZE) -> None:
         self.size = size
@@ -81,14 +80,3 @@ class Disk:
         if not self._map.closed:
             self._map.close()
             os.close(self.fd)
-
-    def __enter__(self) -> Disk:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -153,7 +153,7 @@ class Guest:
         nothing is left running then.
         """
         with contextlib.ExitStack() as stack:
-            disk = stack.enter_context(Disk())
+            disk = stack.enter_context(contextlib.closing(Disk()))
             machine = make_machine(files or boot_files(kernel), disk, memory, cpus)
             accelerator = choose_accelerator(accel, machine, kernel.identity)
             net, reason = try_network() if network else (None, "not asked for")
