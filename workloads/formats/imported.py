@@ -47,7 +47,10 @@ class Imported(msgspec.Struct, frozen=True):
             if remarks:
                 lines.append(f"{len(remarks)} {word}:")
                 reasons = Counter(remark.why for remark in remarks)
-                lines += [f"  {count} times: {why}" for why, count in reasons.most_common()]
+                lines += [
+                    f"  {count} {'times' if count > 1 else 'time'}: {why}"
+                    for why, count in reasons.most_common()
+                ]
         if self.passed_over:
             lines.append(f"{sum(self.passed_over.values())} passed over (no file of the workload):")
             counts = sorted(self.passed_over.items(), key=lambda item: (-item[1], item[0]))

@@ -44,7 +44,7 @@ class Paths:
         elif self.here.startswith("/"):
             raise Elsewhere(f"{self.here}/{path}")
         else:
-            path = f"{self.here}/{path}"
+            path = path if self.here == "." else f"{self.here}/{path}"
         parts = [part for part in path.split("/") if part not in ("", ".")]
         if ".." in parts:
             raise BadValue(f'"{path}" leaves the file system by ".."; use plain paths')

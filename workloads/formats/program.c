@@ -92,8 +92,6 @@ static long released(unsigned char *data, size_t length, long result)
 
 static const char *state(uint32_t flags)
 {
-	if (flags & EXT4_FIEMAP_EXTENT_HOLE)
-		return "hole";
 	if (flags & FIEMAP_EXTENT_DELALLOC)
 		return "delayed";
 	if (flags & FIEMAP_EXTENT_DATA_INLINE)
@@ -127,8 +125,10 @@ static void show_extents(int fd, unsigned long request, const char *title)
 		for (unsigned i = 0; i < map->fm_mapped_extents; i++) {
 			struct fiemap_extent *extent = &map->fm_extents[i];
 
-			printf(" %llu+%llu:%s", (unsigned long long)extent->fe_logical,
-			       (unsigned long long)extent->fe_length, state(extent->fe_flags));
+			if (!(extent->fe_flags & EXT4_FIEMAP_EXTENT_HOLE))
+				printf(" %llu+%llu:%s", (unsigned long long)extent->fe_logical,
+				       (unsigned long long)extent->fe_length,
+				       state(extent->fe_flags));
 			start = extent->fe_logical + extent->fe_length;
 			if (extent->fe_flags & FIEMAP_EXTENT_LAST)
 				return;

@@ -104,6 +104,9 @@ def _parsed(
     place: Place, words: list[str], letters: str, numbers: int, least: int | None = None
 ) -> tuple[dict[str, str], list[str]]:
     """Options by letter and the arguments of a command with as many arguments as `numbers`."""
+    for word in words[1:]:
+        if re.fullmatch("-[0-9].*", word):
+            place.fail(f"{word} is negative; xfs_io takes no negative numbers")
     try:
         pairs, rest = getopt.getopt(words[1:], letters)
     except getopt.GetoptError as error:

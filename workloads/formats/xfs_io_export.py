@@ -14,7 +14,7 @@ import msgspec
 from workloads.fields import format_number
 from workloads.formats.exported import Exported, LeftOut, said_of
 from workloads.formats.heads import head_of
-from workloads.formats.xfs_io_words import DEFAULT_BUFFER, RANGES, WRITES
+from workloads.formats.xfs_io_words import DEFAULT_BUFFER, END, RANGES, WRITES
 from workloads.ops import (
     AnyOp,
     Chown,
@@ -53,6 +53,14 @@ DIRECTORY is where an empty ext4 is mounted ({config}); remounting needs its DEV
 content: xfs_io repeats one byte (-S), the workload's own patterns are not written
 descriptors: a file is closed at the end of each line, the workload keeps it open
 fiemap of xfs_io syncs first: what is delayed can't be seen by this script\
+"""
+_SHOW = """\
+sync
+for file in "$D"/*; do
+	[ -f "$file" ] || continue
+	stat -c '%n size %s blocks %b' "$file"
+	xfs_io -r -c "fiemap -v" "$file"
+done
 """
 _START = """\
 D=${1:?give the directory where the file system is mounted}
@@ -97,6 +105,7 @@ def write_script(program: Program) -> Exported:
         for index in call.indices:
             text += f"# {index + 1} {format_op(program.ops[index], index)}\n"
         text += call.text().replace("@MOUNT@", mount) + "\n"
+    text += f"\n{END}\n{_SHOW}"
     return Exported({SUFFIX: text}, tuple(left_out))
 
 

@@ -17,7 +17,7 @@ from workloads.formats.imported import Builder, Imported
 from workloads.formats.paths import Elsewhere, Paths
 from workloads.formats.shell import Statement, statements
 from workloads.formats.xfs_io_commands import COMMANDS, ONESHOT, Handle, Place, run_command
-from workloads.formats.xfs_io_words import CONTENT
+from workloads.formats.xfs_io_words import CONTENT, END
 from workloads.ops import (
     Chown,
     Close,
@@ -29,11 +29,14 @@ from workloads.ops import (
     Truncate,
     Unlink,
 )
+from workloads.program import Program
 
 __all__ = ["read_script"]
 
 _ROOT = "/@root@"
 _ROOT_VARIABLES = ("SCRATCH_MNT", "TEST_DIR", "D")
+_SET_UP = ("_require", "_begin", "_supported", "_exclude", "_scratch_mkfs", "_fixed_by", "_notrun")
+"""What functions of fstests that prepare a test begin with."""
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+)|(\$))")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _XFS_IO = re.compile(r"(?:.*/)?xfs_io|\$\{?XFS_IO_PROG\}?")
@@ -57,6 +60,8 @@ def read_script(text: str, name: str, file: str, root: str | None = None) -> Imp
     reader = _Reader(Builder(name, file), Paths(root))
     lines = text.splitlines()
     reader.ours = program_of(lines)
+    if reader.ours is not None:
+        text = text.partition(f"\n{END}\n")[0]
     if "xfs_io" in text or "XFS_IO" in text:
         for statement in statements(text, file):
             reader.statement(statement)
@@ -70,7 +75,7 @@ class _Reader:
 
     def __init__(self, builder: Builder, paths: Paths) -> None:
         self.builder, self._paths = builder, paths
-        self.ours: object = None
+        self.ours: Program | None = None
         self._values: dict[str, str | None] = {"XFS_IO_PROG": "xfs_io", "seq": "seq"}
         self._functions: set[str] = set()
         self._unmounted = False
@@ -140,6 +145,8 @@ class _Reader:
             self.builder.add(statement.line, DropCaches)
         elif words[0] in _FILE_COMMANDS:
             self._on_files(statement, words)
+        elif words[0].startswith(_SET_UP):
+            self.builder.pass_over(words[0])
         elif words[0] in _HARMLESS and not self._into_root(statement):
             self.builder.pass_over(words[0])
         else:

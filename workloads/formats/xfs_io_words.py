@@ -30,10 +30,13 @@ from workloads.ops import (
     ZeroKeep,
 )
 
-__all__ = ["CONTENT", "DEFAULT_BUFFER", "RANGES", "WRITES", "printed"]
+__all__ = ["CONTENT", "DEFAULT_BUFFER", "END", "RANGES", "WRITES", "printed"]
 
 DEFAULT_BUFFER = 4096
 """Bytes that pwrite and pread move at once without -b, on other file systems than XFS."""
+
+END = "# what is left, once it is written back"
+"""The line of an exported script behind which it only looks."""
 
 CONTENT = "writes hold the workload's own patterns; in xfs_io they repeat one byte (-S)"
 
