@@ -15,6 +15,7 @@ import msgspec
 from harness.trace import Placement, Trace
 from vm import mkfs
 from vm.accel import Accelerator, choose_accelerator
+from vm.boot_failure import boot_failure
 from vm.channel import PROTOCOL, Channel, Row
 from vm.console import Console
 from vm.disk import Disk
@@ -144,10 +145,12 @@ class Guest:
         cpus: int = 1,
         network: bool = True,
         deadlines: Deadlines | None = None,
+        bare: bool = False,
     ) -> Guest:
         """Boot `kernel` to its agent, with `memory` MiB and `cpus`.
 
         `accel` is `kvm`, `tcg` or `auto`; `files` are the kernel's `boot_files`, which are made if they are not given.
+        A `bare` guest may lack what workloads need.
         Where the host allows it and `network` is set, the guest's log also comes by
         netconsole. Raises `QemuError`, `BootTimeoutError`, `KernelError` and the like;
         nothing is left running then.
@@ -167,6 +170,11 @@ class Guest:
             qemu.control.resume()
             guest.boot()
             guest.kernel = identify(kernel, guest.hello)
+            if guest.hello.get("lacking") and not bare:
+                raise KernelError(
+                    f"no workload can run on {kernel.image}: {guest.hello['lacking']}; "
+                    "ext4diff kernel probe says which configuration helps"
+                )
             guest.set_up_netconsole(net, reason)
             stack.pop_all()
             if net is not None:
@@ -178,11 +186,14 @@ class Guest:
         try:
             self.hello = self.link.wait(None, self.deadlines.boot, "boot")
         except GuestHangError as error:
-            raise BootTimeoutError(f"the guest did not boot: {error}") from error
+            reason = f"the guest did not boot: {error}"
+            raise BootTimeoutError(boot_failure(reason, self.link.console)) from error
         except QemuError as error:
-            raise QemuError(f"the guest did not boot: {error}") from error
-        except KernelPanicError as error:
-            raise KernelError(f"the kernel does not boot here: {error}") from error
+            reason = f"the guest did not boot: {error}"
+            raise QemuError(boot_failure(reason, self.link.console)) from error
+        except (KernelPanicError, AgentDiedError) as error:
+            reason = f"the kernel does not boot here: {error}"
+            raise KernelError(boot_failure(reason, self.link.console)) from error
         if self.hello.get("hello") != PROTOCOL:
             raise ChannelError(f"the agent speaks another protocol: {self.hello}")
         self.ask({"cmd": "poison"}, self.deadlines.boot, "filling memory")

@@ -11,6 +11,7 @@ from types import FrameType
 
 import msgspec
 
+from harness.commands import kernel_probe
 from harness.errors import AGREE, UsageError
 from vm import cache
 from vm.kernels import store
@@ -21,7 +22,7 @@ from vm.kernels.store import Built
 
 __all__ = ["add", "run"]
 
-HELP = "build a kernel from a tree, a series or Debian's source; list or remove built ones"
+HELP = "build a kernel from a tree, a series or Debian's source; list, probe or remove kernels"
 _SPEC = "tree:DIR[@REV], debian-source:VERSION, or 'series:MBOX|MESSAGE-ID on' one of these"
 
 
@@ -40,6 +41,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     made.add_argument("--mirror", metavar="URL", help="Debian mirror of the source")
     made.add_argument("--refresh", action="store_true", help="look for a newer package or series")
     made.set_defaults(act=_build)
+    probed = actions.add_parser("probe", help=kernel_probe.HELP, description=kernel_probe.HELP)
+    kernel_probe.add(probed)
+    probed.set_defaults(act=kernel_probe.run)
     listed = actions.add_parser("list", help="what was built, and the sources that are kept")
     listed.set_defaults(act=_list)
     removed = actions.add_parser("remove", help="remove built kernels, or the sources")
