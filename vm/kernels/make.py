@@ -51,7 +51,7 @@ class Make:
             f"CC={self.compiler.command}", f"HOSTCC={self.compiler.command}",
             *(f"{name}={value}" for name, value in variables.items()), *targets,
         ]  # fmt: skip
-        with cache.disk_errors(self.log), self.log.open("a", encoding="utf-8") as log:
+        with cache.disk_errors(self.log), self.log.open("a", 1, "utf-8") as log:
             log.write(f"{' '.join(command)}\n")
             lines = self._run(command, log.write)
         if lines is not None:

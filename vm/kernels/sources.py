@@ -50,7 +50,9 @@ class Workshop:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold it alone; waits for whoever builds from it, and says so."""
-        with cache.disk_errors(self.path), (self.path / "lock").open("a") as lock:
+        with cache.disk_errors(self.path):
+            lock = (self.path / "lock").open("a")
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
