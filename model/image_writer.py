@@ -56,10 +56,12 @@ class Written(msgspec.Struct, frozen=True):
 
     `placed` are the files with data of which nobody told a place where it can be; `rebuilt`
     are those of them whose extent tree, and so their i_blocks, need not be a kernel's.
+    `undefined` are files of whose content the model does not know all.
     """
 
     placed: tuple[str, ...] = ()
     rebuilt: tuple[str, ...] = ()
+    undefined: tuple[str, ...] = ()
 
 
 def write_image(mount: Mount, base: Path | bytes, target: Path) -> Written:
@@ -78,11 +80,14 @@ def write_image(mount: Mount, base: Path | bytes, target: Path) -> Written:
 
 @contextlib.contextmanager
 def image_of(mount: Mount, base: Path) -> Iterator[tuple[Filesystem, Written]]:
-    """As `write_image`, but in memory and opened for reading: it costs what is in it."""
+    """As `write_image`, but in memory and opened for reading: it costs what is in it.
+
+    Content that is not known is no reason to refuse: `Written.undefined` names the files.
+    """
     with Filesystem.open(base) as fs:
         _check(mount, fs)
         out = Overlay(fs.volume.source, fs.volume.block_size)
-        written = _Writer(mount, fs, out).write()
+        written = _Writer(mount, fs, out, any_content=True).write()
         yield Filesystem(out), written
 
 
@@ -105,9 +110,16 @@ def _check(mount: Mount, fs: Filesystem) -> None:
 
 
 class _Writer:
-    """Writes one image; `space` is what is in use, more with each file."""
+    """Writes one image; `space` is what is in use, more with each file.
 
-    def __init__(self, mount: Mount, fs: Filesystem, target: Target) -> None:
+    With `any_content`, whatever is there stands for content that is not known.
+    """
+
+    def __init__(
+        self, mount: Mount, fs: Filesystem, target: Target, *, any_content: bool = False
+    ) -> None:
+        self.any_content = any_content
+        self.undefined: dict[str, None] = {}
         self.mount, self.fs, self.target = mount, fs, target
         self.volume = fs.volume
         self.before = Space(fs.volume, fs.groups)
@@ -141,6 +153,7 @@ class _Writer:
         return Written(
             tuple(name for name in files if name in self.rebuilt or name in homeless),
             tuple(name for name in files if name in self.rebuilt),
+            tuple(self.undefined),
         )
 
     def _check_free(self) -> None:
@@ -169,18 +182,23 @@ class _Writer:
             if place.unwritten:
                 continue
             start, end = place.first * size, place.end * size
-            if not inode.content.knows(start, min(end, inode.size)):
-                raise NotModelledError(f"an image of {inode.name}, of which content is undefined")
+            self._check_content(inode, start, min(end, inode.size))
             for at in range(start, end, _PIECE):
                 count = min(_PIECE, end - at)
                 data = inode.content.read(at, max(min(count, inode.size - at), 0))
                 offset = place.pblk * size + at - start
                 self.target.write(offset, data.ljust(count, b"\0"))
 
+    def _check_content(self, inode: Inode, start: int, end: int) -> None:
+        if inode.content.knows(start, end):
+            return
+        if not self.any_content:
+            raise NotModelledError(f"an image of {inode.name}, of which content is undefined")
+        self.undefined[inode.name] = None
+
     def _inline(self, inode: Inode) -> NewInode:
         length = max(inode.inline_size, IN_RECORD)
-        if not inode.content.knows(0, inode.size):
-            raise NotModelledError(f"an image of {inode.name}, of which content is undefined")
+        self._check_content(inode, 0, inode.size)
         data = inode.content.read(0, min(length, inode.size)).ljust(length, b"\0")
         return NewInode(
             mode=MODE, uid=inode.uid, size=inode.disksize, sectors=0,

@@ -181,7 +181,8 @@ def _expected(options: argparse.Namespace) -> int:
     expected = expected_of(options.source, options.on)
     written = expected.write(options.target)
     if options.json:
-        _print_json({"image": str(options.target), **msgspec.to_builtins(written)})
+        choice = {"placed": written.placed, "rebuilt": written.rebuilt}
+        _print_json({"image": str(options.target), **choice})
     else:
         print(f"{options.target}: {expected.workload.name} as the model expects it")
         _print(choices(written))

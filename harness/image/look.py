@@ -57,6 +57,8 @@ def with_expected_image(final: Final, mount: Mount, base: Path) -> Final:
     for name in written.rebuilt:
         unknown[f"/{name}.image blocks"] = _TREE
         unknown["image free_blocks"] = _TREE
+    for name in written.undefined:
+        unknown[f"/{name}.image content"] = "its bytes are undefined"
     return msgspec.structs.replace(final, image=found, form=form, unpredicted=unknown)
 
 
