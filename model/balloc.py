@@ -38,10 +38,9 @@ def has_free_clusters(sb: Superblock, count: int, use_reserved: bool = False) ->
 
 def is_plentiful(sb: Superblock, count: int) -> bool:
     """Whether `count` clusters can be claimed one by one without asking each time: none can
-    fail, whichever parts of the counters has_free_clusters() looks at."""
-    free = min(sb.free.approx(), sb.free.sum())
-    dirty = max(sb.dirty.approx(), sb.dirty.sum()) + count + BATCH
-    return free >= count + sb.r_blocks + sb.resv + dirty
+    fail. The parts of a counter that has_free_clusters() may look at are off by less than
+    BATCH."""
+    return sb.free.sum() - sb.dirty.sum() >= count + sb.r_blocks + sb.resv + 2 * BATCH
 
 
 def claim_free_clusters(sb: Superblock, count: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from model.balloc import nonda_switch, should_retry_alloc
 from model.errors import OpError
 from model.inode import Inode
-from model.map_blocks import da_reserve_singly, map_blocks
+from model.map_blocks import da_reserve_singly, map_blocks, map_singly
 from model.page_cache import Folio
 from model.source import Source
 from model.truncate import truncate_failed_write
@@ -122,6 +122,8 @@ def _map_range(
         try:
             if run.state == HOLE and delayed:
                 stop = da_reserve_singly(inode, at, stop)
+            elif run.state == HOLE:
+                stop = map_singly(inode, at, stop, inode.sb.dioread_nolock)
             elif run.state != WRITTEN and not delayed:
                 stop = at + 1
                 map_blocks(inode, at, 1, unwritten=inode.sb.dioread_nolock)

@@ -11,7 +11,7 @@ from model.errors import OpError
 from model.extent_status import Run
 from model.indirect import blocks_to_boundary
 from model.inode import Inode
-from model.tree_claim import claim_tree_blocks, limited_tree
+from model.tree_claim import PLENTY, claim_tree_blocks, limited_tree
 from model.units import (
     DELAYED,
     INIT_MAX_LEN,
@@ -22,7 +22,7 @@ from model.units import (
     round_down,
 )
 
-__all__ = ["da_reserve_blocks", "da_reserve_singly", "map_blocks"]
+__all__ = ["da_reserve_blocks", "da_reserve_singly", "map_blocks", "map_singly"]
 
 UNKNOWN_ZEROOUT = "the extents are not known, so neither is how much of them was zeroed"
 
@@ -69,6 +69,32 @@ def map_blocks(
     inode.insert_mapped(run, claim=delayed)
     inode.sb.rule("allocate: ext4_map_blocks")
     return run
+
+
+def map_singly(inode: Inode, lblk: int, end: int, unwritten: bool) -> int:
+    """Map the hole `[lblk, end)` block by block, each by a call of its own (ext4_get_block).
+
+    Returns where it stands: what is behind the first block is mapped at once as far as it
+    follows on the device, comes from the same preallocation, and nothing can fail. Raises
+    `OpError`.
+    """
+    sb, behind = inode.sb, lblk + 1
+    first = map_blocks(inode, lblk, 1, unwritten)
+    certain = inode.extents and sb.ratio == 1 and inode.tree_unknown is None
+    if behind == end or not certain or sb.quota.binds(inode):
+        return behind
+    if not is_plentiful(sb, end - behind + PLENTY):
+        return behind
+    rest, entry = _place(inode, behind, end - behind, first.state), inode.es.lookup(lblk)
+    if entry.pblk is None or rest.pblk != entry.pblk + behind - entry.start:
+        return behind
+    if rest.end - entry.start > UNWRITTEN_MAX_LEN:  # somewhere in it an extent would end
+        return behind
+    stop = behind + inode.prealloc.request_singly(inode, behind, rest.end)
+    if stop > behind:
+        sb.free.add_ones(stop - behind, -1)
+        inode.insert_mapped(rest.cut(behind, stop), claim=False)
+    return stop
 
 
 def _clusters(inode: Inode, start: int, end: int) -> int:

@@ -70,6 +70,19 @@ class Preallocations:
             return min(piece.use(start, end) - lblk, count)
         return min(start + goal_end - goal_start - lblk, count)
 
+    def request_singly(self, inode: Inode, lblk: int, end: int) -> int:
+        """How many of the blocks `[lblk, end)` requests for one block after the other get
+        without a new preallocation; without bigalloc."""
+        for piece in self._pieces:
+            if piece.start <= lblk < piece.end:
+                stop = piece.use(lblk, min(end, lblk + piece.free))
+                if piece.free <= 0:
+                    self._pieces.remove(piece)
+                return stop - lblk
+        if inode.eof_block > STREAM_REQUEST:
+            return 0
+        return max(min(end, STREAM_REQUEST) - lblk, 0)
+
     @staticmethod
     def _is_stream(inode: Inode, end: int) -> bool:
         """Whether the inode gets a preallocation of its own (ext4_mb_group_or_file)."""

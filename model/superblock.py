@@ -41,16 +41,17 @@ class PerCpuCounter:
             self.total += self.local
             self.local = 0
 
-    def add_ones(self, times: int) -> None:
-        """Add 1, `times` times."""
-        self.local += times
-        if self.local >= BATCH:
-            self.total += self.local - self.local % BATCH
-            self.local %= BATCH
+    def add_ones(self, times: int, one: int = 1) -> None:
+        """Add `one`, which is 1 or -1, `times` times."""
+        local = self.local * one + times
+        if local >= BATCH:
+            self.total += one * (local - local % BATCH)
+            local %= BATCH
+        self.local = one * local
 
     def approx(self) -> int:
         """What a cheap read sees (percpu_counter_read_positive)."""
-        return max(self.total, 0)
+        return self.total if self.total > 0 else 0
 
     def sum(self) -> int:
         """The exact value (percpu_counter_sum)."""
