@@ -16,7 +16,7 @@ __all__ = ["main"]
 
 COMMANDS = (
     "differential", "run", "check-recording", "bench", "lint", "import", "export", "image",
-    "kernel", "doctor",
+    "kernel", "bisect", "doctor",
 )  # fmt: skip
 """Each is a module of `harness.commands`."""
 STATUS = """\

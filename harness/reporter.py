@@ -21,6 +21,7 @@ ATTACHED = "ext4diff"
 
 STATUS = {
     Outcome.AGREE: ("passed", ".", "AGREE", "green"),
+    Outcome.INTENDED: ("intended", "i", "INTENDED", "green"),
     Outcome.KNOWN: ("known", "k", "KNOWN", "yellow"),
     Outcome.NOT_MODELLED: ("not modelled", "n", "NOT MODELLED", "yellow"),
     Outcome.MISMATCH: ("failed", "F", "MISMATCH", "red"),

@@ -24,7 +24,7 @@ from workloads.program import DEFAULT, Program, config_of
 from workloads.syntax import WorkloadSyntaxError, parse_line
 from workloads.workload import Config, Workload
 
-__all__ = ["add", "run"]
+__all__ = ["add", "run", "workloads_of"]
 
 HELP = "run one workload file, or one line of operations, and show every step"
 FIRST_CONFIG = "4k@delalloc"
@@ -46,7 +46,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run it on each configuration; the status of the worst."""
-    workloads = _workloads(options.workload, options.on)
+    workloads = workloads_of(options.workload, options.on)
     pair = make_pair(options.against, choice_of(options))
     lab = Lab(pair, results_folder(options.results))
     with contextlib.closing(lab):
@@ -89,7 +89,11 @@ def _program(text: str) -> Program:
     return program
 
 
-def _workloads(text: str, on: list[str]) -> list[Workload]:
+def workloads_of(text: str, on: list[str]) -> list[Workload]:
+    """The workloads of a file or a line of operations, on the configurations `on` if given.
+
+    Raises `UsageError`.
+    """
     program = _program(text)
     configs = [_config(name, program.size) for name in on] or _own_configs(program)
     return [Workload(program.name, config, program.ops, program.shows) for config in configs]

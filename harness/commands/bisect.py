@@ -1,0 +1,122 @@
+"""`ext4diff bisect`: the commit of a kernel tree that broke a workload."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from harness.artifact import FOLDER, results_folder
+from harness.bisect import Commit, Found, Judgement, bisect, repository_of
+from harness.commands.run import workloads_of
+from harness.errors import AGREE, INTERRUPTED, UsageError
+from harness.examine import Examiner
+from harness.options import add_against
+from vm import cache
+from vm.kernels.git import Git
+from vm.kernels.spec import Flavour
+
+__all__ = ["add", "run"]
+
+HELP = "find the commit of a kernel tree from which on a workload mismatches"
+KIND = "bisect"
+"""The kind of cache entry that keeps what is known of commits."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("workload", metavar="WORKLOAD", help="a file, or a line, as for run")
+    parser.add_argument("--good", required=True, metavar="REV", help="where it agrees")
+    parser.add_argument("--bad", required=True, metavar="REV", help="where it mismatches")
+    parser.add_argument(
+        "--tree", required=True, type=Path, metavar="DIR", help="the kernel's git; only read"
+    )
+    parser.add_argument("--on", action="append", default=[], metavar="CONFIG", help="image@mount")
+    add_against(parser.add_argument)
+    parser.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto")
+    parser.add_argument("--debug", action="store_true", help="build with lockdep, KASAN and so on")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="your .config to build with")
+    parser.add_argument(
+        "--results", metavar="DIR", help=f"where to keep mismatches (default: {FOLDER}/TIME)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Bisect; 0 if one commit was found."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    tree = options.tree.expanduser().absolute()
+    good, bad = (_commit(tree, name, getattr(options, name)) for name in ("good", "bad"))
+    config = options.config.expanduser().absolute() if options.config else None
+    examiner = Examiner(
+        tree=tree,
+        flavour=Flavour(options.debug, config=config),
+        against=options.against,
+        accel=options.accel,
+        workloads=workloads_of(options.workload, options.on),
+        results=results_folder(options.results),
+    )
+    known = _Memory(cache.cache_root() / KIND / f"{examiner.key(tree)}.json")
+    try:
+        with repository_of(tree) as repository:
+            found = bisect(repository, good, bad, examiner.examine, tell=_tell, known=known)
+    except KeyboardInterrupt:
+        count = len(known)
+        _tell(
+            f"interrupted; {count} commit{'' if count == 1 else 's'} judged so far: the same"
+            " command goes on from here"
+        )
+        return INTERRUPTED
+    for line in _report(found, examiner):
+        print(line)
+    return AGREE
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """A termination signal ends it as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
+
+
+def _commit(tree: Path, name: str, revision: str) -> str:
+    if not tree.is_dir():
+        raise UsageError(f"--tree {tree}: there is no such directory")
+    sha = Git(tree).commit(revision)
+    if not sha:
+        raise UsageError(f"--{name} {revision}: {tree} has no such commit")
+    return sha
+
+
+def _report(found: Found, examiner: Examiner) -> Iterator[str]:
+    commit: Commit = found.commit
+    yield ""
+    yield f"first bad commit, after testing {found.tested}: {commit.sha}"
+    yield f"  {commit.subject}"
+    yield f"  {commit.author}, {commit.date}"
+    yield ""
+    yield examiner.explanation(commit.sha) or found.judgement.said
+
+
+class _Memory(dict[str, Judgement]):
+    """What is known of commits, also in a file, so that an interrupted search can go on."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            self.update(msgspec.json.decode(path.read_bytes(), type=dict[str, Judgement]))
+
+    def __setitem__(self, sha: str, judgement: Judgement) -> None:
+        super().__setitem__(sha, judgement)
+        with cache.disk_errors(self._path.parent):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            fresh = self._path.with_suffix(".new")
+            fresh.write_bytes(msgspec.json.encode(dict(self)))
+            fresh.replace(self._path)
