@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vm import cache
 from vm.errors import PatchError
-from vm.kernels.git import Git, reason_of
+from vm.kernels.git import Git, reason_of, settings
 from vm.kernels.series import Patch, Series
 from vm.kernels.sources import Source, Workshop
 
@@ -58,11 +58,12 @@ def _scratch(shop: Workshop, commit: str, patches: tuple[Patch, ...]) -> Iterato
             "worktree", "add", "--quiet", "--no-checkout", "--detach", str(folder), commit
         )
         own = Path((folder / ".git").read_text().removeprefix("gitdir:").strip())
-        git = repository.git(folder, GIT_DIR=str(own), GIT_WORK_TREE=str(folder))
+        sparse = settings(**{"core.sparseCheckout": "true"})
+        git = repository.git(folder, GIT_DIR=str(own), GIT_WORK_TREE=str(folder), **sparse)
         patterns = "".join(f"/{_escaped(path)}\n" for path in paths)
         (own / "info").mkdir(exist_ok=True)
         (own / "info/sparse-checkout").write_text(patterns)
-        git.output("-c", "core.sparseCheckout=true", "read-tree", "-m", "-u", "HEAD")
+        git.output("read-tree", "-m", "-u", "HEAD")
         yield git
     finally:
         _remove(shop, folder)
@@ -81,10 +82,7 @@ def _remove(shop: Workshop, folder: Path) -> None:
 def _am(git: Git, base: Source, series: Series) -> None:
     """Apply mail by mail, so that the one that fails is known."""
     for patch in series.patches:
-        done = git.run(
-            "-c", "core.sparseCheckout=true", "am", "--quiet", "--keep-cr", "--no-gpg-sign",
-            "-", stdin=patch.text,
-        )  # fmt: skip
+        done = git.run("am", "--quiet", "--keep-cr", "--no-gpg-sign", "-", stdin=patch.text)
         if done.returncode == 0:
             continue
         said = (done.stderr + done.stdout).decode("utf-8", "replace")

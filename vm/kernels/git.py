@@ -15,7 +15,7 @@ from vm import cache
 from vm.errors import MachineryError
 from vm.host_tools import find_program
 
-__all__ = ["Git", "Repository", "clean_environment", "reason_of"]
+__all__ = ["Git", "Repository", "clean_environment", "reason_of", "settings"]
 
 _WHO = "ext4diff"
 _WHEN = "2000-01-01T00:00:00+0000"
@@ -32,6 +32,15 @@ def clean_environment() -> dict[str, str]:
     """The environment without what a git hook or a shell may have set for git."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     return {**kept, "LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
+
+
+def settings(**values: str) -> dict[str, str]:
+    """Variables of the environment that give git these settings (git-config(1))."""
+    pairs = enumerate(values.items())
+    found = {"GIT_CONFIG_COUNT": str(len(values))}
+    for number, (name, value) in pairs:
+        found |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    return found
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from vm import cache
 from vm.errors import KernelError
-from vm.kernels.git import Git, Repository, reason_of
+from vm.kernels.git import Git, Repository, reason_of, settings
 from vm.kernels.progress import progress
 from vm.kernels.spec import TreeSpec
 
@@ -131,12 +131,18 @@ def _workshop(directory: Path, objects: Path | None) -> Workshop:
     return Workshop(cache.entry(KIND, f"{name}-{digest}", fill))
 
 
+def _snapshot_index(shop: Workshop) -> Path:
+    index = shop.path / "snapshot-index"
+    index.with_name("snapshot-index.lock").unlink(missing_ok=True)  # of a killed process
+    return index
+
+
 def _snapshot_of_repository(shop: Workshop, git: Git, objects: Path) -> str:
     """git's name for the tree as it is now, uncommitted and new files included.
 
     A copy of the user's index makes this quick; new objects go to the workshop.
     """
-    index = shop.path / "snapshot-index"
+    index = _snapshot_index(shop)
     own = Path(git.output("rev-parse", "--path-format=absolute", "--git-path", "index"))
     with contextlib.suppress(FileNotFoundError):  # a repository without a commit may have none
         shutil.copyfile(own, index)
@@ -145,11 +151,12 @@ def _snapshot_of_repository(shop: Workshop, git: Git, objects: Path) -> str:
         "GIT_OBJECT_DIRECTORY": str(shop.repository.path / "objects"),
         "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects),
     }
-    settings = ("core.splitIndex=false", "core.fsmonitor=false", "core.untrackedCache=false")
-    options = [word for setting in settings for word in ("-c", setting)]
+    variables |= settings(**{
+        "core.splitIndex": "false", "core.fsmonitor": "false", "core.untrackedCache": "false",
+    })  # fmt: skip
     mine = Git(git.directory, tuple(variables.items()))
     try:
-        mine.output(*options, "add", "--all", "--", ":/")
+        mine.output("add", "--all", "--", ":/")
         return mine.output("write-tree")
     finally:
         index.unlink(missing_ok=True)
@@ -157,7 +164,7 @@ def _snapshot_of_repository(shop: Workshop, git: Git, objects: Path) -> str:
 
 def _snapshot_of_directory(shop: Workshop, directory: Path) -> str:
     """The same of a directory without a repository; its index is kept, to be quick again."""
-    index = shop.path / "snapshot-index"
+    index = _snapshot_index(shop)
     git = shop.repository.git(directory, GIT_WORK_TREE=str(directory), GIT_INDEX_FILE=str(index))
     git.output("add", "--all", "--", ".")
     return git.output("write-tree")
@@ -167,11 +174,13 @@ def _as_it_is(shop: Workshop, directory: Path, found: tuple[Git, Path] | None) -
     """A commit of what the directory holds now, and what to call it."""
     repository = shop.repository
     if found is None:
-        tree = _snapshot_of_directory(shop, directory)
+        with cache.locked(shop.path / "snapshot.lock"):
+            tree = _snapshot_of_directory(shop, directory)
         return repository.commit_tree(tree, f"what {directory} holds"), f"tree {tree}"
     git, objects = found
     head = git.commit("HEAD")
-    tree = _snapshot_of_repository(shop, git, objects)
+    with cache.locked(shop.path / "snapshot.lock"):
+        tree = _snapshot_of_repository(shop, git, objects)
     if not head:
         return repository.commit_tree(tree, "uncommitted"), f"tree {tree}"
     if tree == repository.tree_of(head):
