@@ -101,11 +101,17 @@ class Content:
 
     def move(self, start: int, target: int, size: int) -> None:
         """Shift bytes `[start, size)` to begin at `target` (collapse and insert range)."""
-        tail = self.read(start, size - start)
         delta = target - start
+        tail = [
+            (max(index * CHUNK, start), min((index + 1) * CHUNK, size))
+            for index in self.chunks
+            if index * CHUNK < size and (index + 1) * CHUNK > start
+        ]
+        moved = [(low + delta, self.read(low, high - low)) for low, high in tail]
         lost = [(max(low, start) + delta, high + delta) for low, high in self.lost if high > start]
         self.zero(min(start, target))
-        self.write(target, tail)
+        for low, data in moved:
+            self.write(low, data)
         for low, high in lost:
             self.lose(low, high)
 

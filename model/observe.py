@@ -9,7 +9,10 @@ from model.superblock import Superblock
 from model.tree_bounds import tree_bounds
 from model.units import DELAYED, SECTOR, UNWRITTEN, WRITTEN
 
-__all__ = ["content_of", "observe", "observe_file"]
+__all__ = ["WHOLE_FILE_LIMIT", "content_of", "observe", "observe_file"]
+
+WHOLE_FILE_LIMIT = 256 << 20
+"""Bytes up to which a file is digested as a whole; the guest's agent has the same limit."""
 
 STATES = {DELAYED: State.DELAYED, UNWRITTEN: State.UNWRITTEN, WRITTEN: State.WRITTEN}
 
@@ -87,11 +90,12 @@ def _extents(inode: Inode) -> tuple[Extent, ...]:
 
 def content_of(inode: Inode, in_blocks: bool = True) -> Content:
     """What reading the whole file gives; without `in_blocks` only as a whole, if it has a
-    digest as a whole."""
+    digest as a whole. A file longer than `WHOLE_FILE_LIMIT` bytes, mostly holes, has none."""
     undefined = inode.content.undefined(inode.size)
+    digested = not undefined and inode.size <= WHOLE_FILE_LIMIT
     return Content(
         size=inode.size,
-        sha256=None if undefined else inode.content.sha256(inode.size),
-        blocks=inode.content.checksums(inode.size) if in_blocks or undefined else None,
+        sha256=inode.content.sha256(inode.size) if digested else None,
+        blocks=inode.content.checksums(inode.size) if in_blocks or not digested else None,
         undefined=undefined,
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from workloads import ops
 from workloads.generate.dice import Dice
 from workloads.generate.places import PAGE, Places
-from workloads.generate.plan import Plan
+from workloads.generate.plan import FEATURES, Plan
 from workloads.generate.sketch import CLEAN, DIRTY, HOLE, UNWRITTEN, Sketch
 from workloads.ops import AnyOp
 
@@ -454,5 +454,7 @@ class Maker:
         return ops.Chown(file=self._file()[0], uid=USER if self.random() < 0.7 else 0)
 
 
-_MAKERS: dict[str, Callable[[Maker], AnyOp]] = {word: getattr(Maker, word) for word in ops.BY_WORD}
+_MAKERS: dict[str, Callable[[Maker], AnyOp]] = {
+    word: getattr(Maker, word) for words in FEATURES.values() for word in words
+}
 """What makes the operation of each word."""

@@ -1,0 +1,34 @@
+"""Files of gigabytes that are nearly all hole: the model takes no longer for them."""
+
+from __future__ import annotations
+
+import time
+
+from modelled import results, run
+
+from model.observe import WHOLE_FILE_LIMIT
+from vm.agent import observe as agent
+
+
+def test_the_content_of_a_long_file_is_compared_piece_by_piece() -> None:
+    began = time.process_time()
+    trace = run("pwrite a 17592186040318 1; pwrite a 0 100; fsync a")
+    assert results(trace) == [1, 100, 0]
+    assert trace.final is not None
+    assert trace.final.content is not None
+    content = trace.final.content["a"]
+    assert content.sha256 is None
+    assert sorted(content.blocks or {}) == [0, 17592186040318 // 4096]
+    assert time.process_time() - began < 5
+
+
+def test_model_and_guest_digest_the_same_files_as_a_whole() -> None:
+    assert WHOLE_FILE_LIMIT == agent.WHOLE_FILE_LIMIT
+
+
+def test_shifting_the_end_of_a_long_file_moves_its_data_only() -> None:
+    began = time.process_time()
+    line = "pwrite a 0 8k; pwrite a 5g 100; finsert a 4k 8k; fcollapse a 4k 4k; pread a 5368713216 9"
+    trace = run(line)
+    assert results(trace)[:4] == [8192, 100, 0, 0]
+    assert time.process_time() - began < 5
