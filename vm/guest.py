@@ -23,6 +23,7 @@ from vm.errors import (
     AgentDiedError,
     BootTimeoutError,
     ChannelError,
+    FileSystemToolError,
     GuestHangError,
     KernelError,
     KernelPanicError,
@@ -319,9 +320,13 @@ class Guest:
         assert trace is not None and transcript.final is not None
         path = Path(self.disk.path)
         names = sorted(transcript.final.observation.files)
-        final = msgspec.structs.replace(
-            transcript.final, fsck=mkfs.fsck(path), disk_blocks=mkfs.disk_blocks(path, names)
-        )
+        fsck, blocks = mkfs.fsck(path), None
+        try:
+            blocks = mkfs.disk_blocks(path, names)
+        except FileSystemToolError:
+            if not fsck:  # else it is e2fsck's finding that debugfs cannot read the image
+                raise
+        final = msgspec.structs.replace(transcript.final, fsck=fsck, disk_blocks=blocks)
         return msgspec.structs.replace(trace, final=final)
 
     def execute(

@@ -18,7 +18,11 @@ _FOREIGN = 3
 """Other messages that may come between the lines of a stack trace."""
 _SEVERE = 2
 """What the kernel says at KERN_CRIT or worse is a complaint whatever it says."""
-_QUIET = re.compile(r"EXT4-fs \([^)]+\): (?:shut down requested|Remounting filesystem)|\s*$")
+_QUIET = re.compile(
+    r"EXT4-fs \([^)]+\): (?:shut down requested|Remounting filesystem|Total free blocks"
+    r"|Free/Dirty block|free_blocks=|dirty_blocks=|Block reservation|i_reserved_data_blocks=)|\s*$"
+)
+"""What the kernel says so loud and is no complaint, or the details of one."""
 _ANYTHING = Rule(ComplaintKind.OTHER, re.compile(r"(?P<text>.*)"), "{text}")
 _PART = re.compile(
     r"\s|(?:RIP|RSP|RAX|RDX|RBP|R\d\d|FS|CS|CR\d|DR\d|Code|CPU|PKRU|ORIG_RAX|EFLAGS|Modules|Call"
@@ -70,18 +74,13 @@ class Report:
         """Whether `text` is the report's next line."""
         if self.over:
             return False
-        if self.rule.lines == "rule" and text.startswith("====="):
-            self._over = len(self.lines) > self._first + 1
-            return True
         if is_frame(text):
             self._traced = True
-            return True
-        if self.rule.lines == "trace" and text.strip() == "</TASK>":
+        elif self.rule.lines == "rule" and text.startswith("====="):
+            self._over = len(self.lines) > self._first + 1
+        elif self.rule.lines == "trace" and text.strip() == "</TASK>":
             self._over = self._traced
-            return True
-        if self.rule.lines in ("mark", "rule") or not self._traced:
-            return True
-        if text and not _PART.match(text):
+        elif self.rule.lines == "trace" and self._traced and text and not _PART.match(text):
             self._foreign += 1
             self._over = self._foreign > _FOREIGN
             return False

@@ -85,13 +85,14 @@ _MEMORY = (
 )  # fmt: skip
 
 _LOCKS = (
-    _rule(Kind.LOCKDEP, r"WARNING: possible (?:circular|recursive|irq lock inversion)|WARNING:"
-          r" \w+IRQ-\w+ -> \w+IRQ-\w+ lock order|(?:\[ )?INFO: (?:\w+-safe -> |possible (?:circular|recursive|irq))",
+    _rule(Kind.LOCKDEP, r"WARNING: possible (?:circular|recursive|irq lock inversion)"
+          r"|WARNING: \w+IRQ-\w+ -> \w+IRQ-\w+ lock order|(?:\[ )?INFO: \w+-safe -> "
+          r"|(?:\[ )?INFO: possible (?:circular|recursive|irq)",
           "possible deadlock in {function}", "trace", at=_ACQUIRED),
     _rule(Kind.LOCKDEP, r"(?:WARNING|\[ INFO): inconsistent lock state",
           "inconsistent lock state in {function}", "trace", at=_ACQUIRED),
-    _rule(Kind.LOCKDEP, r"(?:WARNING: |\[ BUG: )(?P<bug>bad unlock balance|held lock freed|bad contention)"
-          r"(?: detected)?!", "WARNING: {bug} in {function}", "trace"),
+    _rule(Kind.LOCKDEP, r"(?:WARNING: |\[ BUG: )(?P<bug>bad unlock balance|held lock freed"
+          r"|bad contention)(?: detected)?!", "WARNING: {bug} in {function}", "trace"),
     _rule(Kind.LOCKDEP, r"(?:WARNING: |\[ BUG: )(?P<bug>lock held when returning to user space)!",
           "WARNING: {bug} in {function}", "trace", at=_ACQUIRED),
     _rule(Kind.LOCKDEP, r"(?:WARNING: |\[ BUG: )\S+/\d+ still has locks held!",
@@ -143,6 +144,8 @@ _DEATHS = (
           "{bug} in {function}", "mark", bare="{bug}", fatal=True),
     _rule(Kind.OOPS, r"Oops: [0-9a-f]{4}|Internal error: Oops", "Oops in {function}", "mark",
           bare="Oops", fatal=True),
+    _rule(Kind.MEMORY, r"kernel BUG at lib/list_debug\.c", "BUG: corrupted list in {function}",
+          "mark", fatal=True),
     _rule(Kind.BUG, r"kernel BUG at ", "kernel BUG in {function}", "mark", fatal=True),
     _rule(Kind.BUG, r"Assertion failure in (?P<function>\w+)\(\)",
           "kernel BUG in {function}", "mark", fatal=True),
