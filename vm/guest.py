@@ -38,6 +38,7 @@ from vm.kernel import Kernel
 from vm.kernels.identity import KernelIdentity
 from vm.link import Link
 from vm.netlog import NetLog
+from vm.log.lines import read_lines
 from vm.network import Network, try_network
 from vm.qemu import Machine, Qemu, qemu_version
 from vm.transcript import Transcript
@@ -218,7 +219,7 @@ class Guest:
             self.netconsole = f"no netconsole: {error}"
             return
         log = self.ask({"cmd": "log"}, seconds, what)["done"]
-        lines = [line for line in log if "netconsole" in line]
+        lines = [line.text for line in read_lines(log) if "netconsole" in line.text]
         if not any("network logging started" in line for line in lines):
             self.netconsole = f"no netconsole: {lines[-1] if lines else 'the kernel has none'}"
 
@@ -307,7 +308,8 @@ class Guest:
         if "error" not in row:
             transcript.take(row)
             return
-        log = "; ".join(line for line in row.get("log", []) if "vda" in line)
+        said = (line.text for line in read_lines(row.get("log", [])))
+        log = "; ".join(line for line in said if "vda" in line)
         message = f"{row['error']}" + (f": {log}" if log else "")
         if transcript.trace() is None:
             config = transcript.workload.config

@@ -4,8 +4,37 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 
-__all__ = ["KernelLog"]
+__all__ = ["KernelLog", "Part", "parse_record"]
+
+_CALLER = re.compile(r"caller=([TC]\d+)")
+_ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
+
+
+class Part:
+    """A line of a record: its text, and what stands before it."""
+
+    def __init__(self, prefix: str, text: str) -> None:
+        self.prefix = prefix
+        self.text = text
+
+
+def parse_record(record: bytes) -> tuple[bool, list[Part]]:
+    """The lines of one record of /dev/kmsg, and whether it continues the one before.
+
+    A record is `PRIORITY,SEQUENCE,TIME,FLAGS[,caller=ID];TEXT` and, below it, a dictionary;
+    the text has unprintable characters, line ends too, as `\\xNN`
+    (Documentation/ABI/testing/dev-kmsg). The flag `c` marks a continuation.
+    """
+    head, _, text = record.decode(errors="replace").partition(";")
+    fields = head.split(",")
+    level = int(fields[0]) & 7 if fields[0].isdigit() else 0
+    caller = _CALLER.search(head)
+    prefix = f"<{level}>[{caller[1]}] " if caller else f"<{level}>"
+    text = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text.split("\n", 1)[0])
+    parts = [Part(prefix, line) for line in text.rstrip("\n").split("\n")]
+    return len(fields) > 3 and fields[3] == "c", parts
 
 
 class KernelLog:
@@ -23,7 +52,11 @@ class KernelLog:
         os.lseek(self._fd, 0, os.SEEK_END)
 
     def read(self) -> list[str]:
-        """Messages since the last `skip` or `read`, without time; a gap is told as such."""
+        """Messages since the last `skip` or `read`; a gap is told as such.
+
+        Each line begins with its level and, if the kernel tells it, its caller, as in
+        `<4>[T12] text`; it has no time.
+        """
         lines: list[str] = []
         while True:
             try:
@@ -35,5 +68,8 @@ class KernelLog:
                     lines.append("[kernel log messages were overwritten before they were read]")
                     continue
                 raise
-            text = record.decode(errors="replace").partition(";")[2]
-            lines.append(text.split("\n", 1)[0])
+            continued, parts = parse_record(record)
+            if continued and lines:
+                lines[-1] += parts[0].text
+                parts = parts[1:]
+            lines += [f"{part.prefix}{part.text}" for part in parts]
