@@ -134,9 +134,9 @@ def _fill(archive: Archive, package: Package, into: Path) -> None:
     folder = into / "package"
     folder.mkdir()
     unpack(archive, [package], folder)
-    tarballs = sorted(folder.glob("usr/src/linux-source-*.tar.*"))
+    tarballs = sorted(folder.glob("usr/src/linux-source-*.tar.xz"))
     if not tarballs:
-        raise DownloadError(f"{package.spec} holds no usr/src/linux-source-*.tar.*")
+        raise DownloadError(f"{package.spec} holds no usr/src/linux-source-*.tar.xz")
     repository = Repository.create(into / "git")
     progress(f"making a repository of {tarballs[0].name}")
     import_tarball(repository, tarballs[0], "refs/heads/package", package.spec)

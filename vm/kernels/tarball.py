@@ -24,7 +24,7 @@ _COMMITTER = b"ext4diff <ext4diff> 946684800 +0000"
 
 
 def import_tarball(repository: Repository, tarball: Path, reference: str, message: str) -> None:
-    """Make the content of `tarball`, less its top directory, the one commit of `reference`.
+    """Make the content of `tarball` (.tar.xz), less its top directory, the one commit of `reference`.
 
     The commit's name depends on content and `message` alone. Raises `DownloadError` if
     the file is damaged.
@@ -38,8 +38,11 @@ def import_tarball(repository: Repository, tarball: Path, reference: str, messag
     ) as process:  # fmt: skip
         assert process.stdin is not None and process.stderr is not None
         try:
-            with tarfile.open(tarball, "r|*") as archive:
-                _send(archive, process.stdin, reference, message)
+            with lzma.open(tarball) as plain:
+                with tarfile.open(fileobj=plain, mode="r|") as archive:
+                    _send(archive, process.stdin, reference, message)
+                while plain.read(1 << 20):  # to the end, where a cut file shows
+                    pass
             process.stdin.close()
         except BrokenPipeError:  # git says why
             with contextlib.suppress(BrokenPipeError):
