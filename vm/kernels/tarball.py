@@ -24,7 +24,7 @@ _COMMITTER = b"ext4diff <ext4diff> 946684800 +0000"
 
 
 def import_tarball(repository: Repository, tarball: Path, reference: str, message: str) -> None:
-    """Make the content of `tarball` (.tar.xz), less its top directory, the one commit of `reference`.
+    """Make the one commit of `reference` of what `tarball` (.tar.xz) holds in its top directory.
 
     The commit's name depends on content and `message` alone. Raises `DownloadError` if
     the file is damaged.
