@@ -66,7 +66,8 @@ def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
     for folio in folios:
         cache.clean(folio, folio.all)
         folio.marked = False
-        folio.delay &= ~mask(0, max(inode.eof_block - cache.first_block(folio), 0))
+        below = min(inode.eof_block - cache.first_block(folio), folio.count)
+        folio.delay &= ~mask(0, max(below, 0))
     reached = folios[-1].end if folios else dirty[0].start
     if len(folios) < len(dirty) and _clean_past_eof(inode, dirty[len(folios)], needy):
         reached = dirty[len(folios)].end
