@@ -12,6 +12,7 @@ from harness.machine import GuestSide
 from harness.options import add_guest_options, choice_of
 from harness.sides import Choice
 from vm import cache, host_tools
+from vm.kernels import store, tools
 from vm.qemu import qemu_version
 
 __all__ = ["add", "run"]
@@ -69,6 +70,14 @@ def _kernels(_choice: Choice) -> Iterator[Finding]:
     yield True, ", ".join(releases) or "none yet; a first run fetches one"
 
 
+def _building(_choice: Choice) -> Iterator[Finding]:
+    """What `--kernel tree:DIR` and the like need; nobody else needs it."""
+    missing = tools.missing_packages()
+    yield not missing, f"missing: {' '.join(missing)}" if missing else tools.find_compiler().version
+    kernels = [f"{kernel.identity.release} ({kernel.identity.source})" for kernel in store.built()]
+    yield True, ", ".join(kernels) or "none built yet; see `ext4diff kernel build --help`"
+
+
 def _guest(choice: Choice) -> Iterator[Finding]:
     """Bring a guest up, as a run would; but install nothing on the host for it."""
     if host_tools.missing_packages():
@@ -99,5 +108,6 @@ CHECKS: dict[str, Callable[[Choice], Iterator[Finding]]] = {
     "cache": _cache,
     "memory": _memory,
     "kernels in the cache": _kernels,
+    "building kernels": _building,
     "guest": _guest,
 }

@@ -30,6 +30,8 @@ _RECIPE = "1"
 """To be changed with what is built, or how, so that older results are not taken for it."""
 _NEEDED = {False: 3, True: 12}
 """GB of disk that a build takes, without and with debugging information."""
+_KEPT, _DAYS = 20, 60.0
+"""Built kernels that stay in the cache however long they were not used; and how long others do."""
 _PRODUCTS = {
     "bzImage": "arch/x86/boot/bzImage",
     "vmlinux": "vmlinux",
@@ -69,6 +71,7 @@ def build(spec: SourceSpec, mirror: str | None = None, refresh: bool = False) ->
         require_tools()
         with source.workshop.locked():
             cache.entry(store.KIND, key, _Job(spec, source, compiler, key).fill)
+        cache.prune(store.KIND, keep=_KEPT, days=_DAYS)
     cache.touch(path)
     found = store.read_identity(path)
     if found is None:

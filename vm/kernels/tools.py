@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from vm.errors import HostToolError
 from vm.host_tools import missing_error
 
-__all__ = ["Compiler", "find_compiler", "require_tools"]
+__all__ = ["Compiler", "find_compiler", "missing_packages", "require_tools"]
 
 
 PROGRAMS = {
@@ -92,7 +92,7 @@ def find_compiler() -> Compiler:
 
 def require_tools() -> None:
     """Raise `HostToolError` with one apt command for everything that a build lacks."""
-    missing = _missing()
+    missing = missing_packages()
     if missing:
         raise missing_error(missing, f"building a kernel needs {', '.join(missing)}")
 
@@ -101,8 +101,8 @@ def _command() -> list[str]:
     return shlex.split(os.environ.get("CC", "")) or _DEFAULT
 
 
-def _missing() -> list[str]:
-    """The packages that a build lacks."""
+def missing_packages() -> list[str]:
+    """The packages to install so that a kernel can be built."""
     missing = {package for name, package in PROGRAMS.items() if shutil.which(name) is None}
     command = _command()
     if shutil.which(command[0]) is None:
