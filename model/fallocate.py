@@ -119,7 +119,7 @@ def _zero_eof_within(inode: Inode, low: int, high: int) -> None:
 
 def _convert_unwritten(inode: Inode, low: int, high: int) -> None:
     """Written, delayed and missing blocks become unwritten
-    (EXT4_EX_CONVERT_UNWRITTEN in ext4_map_blocks)."""
+    (EXT4_GET_BLOCKS_CONVERT_UNWRITTEN in ext4_map_blocks)."""
     big = high - low > UNWRITTEN_MAX_LEN
     while low < high:
         run = inode.es.lookup(low)

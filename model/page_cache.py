@@ -80,7 +80,6 @@ class PageCache:
         self._by_page: dict[int, Folio] = {}
         self._starts: list[int] = []
         self.dirty_starts: set[int] = set()
-        self.was_read = False
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -222,7 +221,6 @@ class PageCache:
                 folio.marked = True
             else:
                 self.drop(folio)
-        self.was_read = self.was_read and bool(self._starts)
 
     def truncate(self, start: int, end: int | None = None) -> None:
         """Forget bytes `[start, end)` (truncate_inode_pages_range).

@@ -24,9 +24,9 @@ from model.parallel import run_section
 from model.placement import Placer
 from model.readahead import read_pages
 from model.second_table import HANDLERS as SECOND_TABLE
-from model.seek import readahead_decides
 from model.shutdown import Durable
 from model.source import Source
+from model.tree_claim import settle_doubts
 from model.truncate import setattr_size
 from workloads import ops
 from workloads.content import pattern
@@ -118,11 +118,11 @@ def _step(mount: Mount, op: ops.AnyOp, observed: bool) -> Step:
             result = _call(mount, op)
     except OpError as error:
         result = error.name
+    if sb.doubtful:
+        settle_doubts(sb)
     observation, unpredicted = observe(sb, mount.files) if observed else (Observation(), {})
     if isinstance(op, ops.Read) and _reads_undefined(mount, op):
         unpredicted = {**unpredicted, "result": "what was read is undefined in part"}
-    if isinstance(op, ops.Seek) and isinstance(result, list) and _seeks_cache(mount, op):
-        unpredicted = {**unpredicted, "result": "readahead may cache unwritten blocks"}
     if sb.shut_down:
         observation, unpredicted = Observation(error="EIO"), {}
     events = None if "events" in overlapping else tuple(sb.events)
@@ -138,11 +138,6 @@ def _call(mount: Mount, call: ops.Call) -> Result:
     if mount.durable is not None:
         mount.durable.note(call)
     return HANDLERS[type(call)](mount, call)
-
-
-def _seeks_cache(mount: Mount, op: ops.Seek) -> bool:
-    inode = mount.files.get(op.file)
-    return inode is not None and readahead_decides(inode)
 
 
 def _reads_undefined(mount: Mount, op: ops.Read) -> bool:
@@ -196,7 +191,6 @@ def _read(mount: Mount, op: ops.Read) -> Result:
     count = max(min(op.len, inode.size - op.off), 0)
     if count:
         read_pages(inode, op.off, op.len)
-        inode.cache.was_read = True
     return hashlib.md5(inode.content.read(op.off, count)).hexdigest()
 
 

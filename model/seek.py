@@ -13,7 +13,7 @@ from model.indirect import seen_runs
 from model.inode import Inode
 from model.units import HOLE, UNWRITTEN
 
-__all__ = ["data_ranges", "readahead_decides"]
+__all__ = ["data_ranges"]
 
 
 def data_ranges(inode: Inode) -> list[list[int]]:
@@ -31,20 +31,6 @@ def data_ranges(inode: Inode) -> list[list[int]]:
         else:
             found.append([start, end])
     return found
-
-
-def readahead_decides(inode: Inode) -> bool:
-    """Whether `data_ranges` depends on how far the kernel has read ahead of read(2): blocks
-    that it read are in the page cache, and so count as data where they are unwritten."""
-    if not inode.cache.was_read or not inode.extents:
-        return False
-    size = inode.sb.block_size
-    unwritten = (run for run in inode.es.pieces(0, inode.eof_block) if run.state == UNWRITTEN)
-    return any(
-        sum(end - start for start, end in _cached(inode, run.start * size, run.end * size))
-        < (run.end - run.start) * size
-        for run in unwritten
-    )
 
 
 def _data(inode: Inode) -> Iterator[tuple[int, int]]:

@@ -38,7 +38,6 @@ def splice_pieces(source: Inode, off: int, target: Inode, dst: int, count: int) 
         if step <= 0:
             break
         splice_pages(source, at, min(count - done, PIPE_BUFFERS * PAGE), at + step)
-        source.cache.was_read = True
         data, defined = source.content.read(at, step), source.content.knows(at, at + step)
         if source is target and 0 < abs(dst - off) < step:
             data, exact = _onto_itself(source, at, dst + done, step)

@@ -17,6 +17,7 @@ from workloads.images import Geometry
 from workloads.workload import Config
 
 if TYPE_CHECKING:
+    from model.extent_status import Run
     from model.inode import Inode
     from model.quota import Quota
 
@@ -83,6 +84,7 @@ class Superblock:
         self.read_only = self.shut_down = False
         self.quota: Quota
         self.placer = placer
+        self.doubtful: list[tuple[Inode, Run]] = []
         self.events: list[Event] = []
         self.because: dict[str, None] = {}
         self.quirks: dict[str, None] = {}

@@ -20,8 +20,9 @@ from model.units import UNWRITTEN
 if TYPE_CHECKING:
     from model.extent_status import Run
     from model.inode import Inode
+    from model.superblock import Superblock
 
-__all__ = ["claim_tree_blocks", "limited_tree", "room_for_tree"]
+__all__ = ["claim_tree_blocks", "limited_tree", "room_for_tree", "settle_doubts"]
 
 PLENTY = 5
 """No operation adds more tree blocks (EXT4_MAX_EXTENT_DEPTH)."""
@@ -41,24 +42,36 @@ def room_for_tree(inode: Inode, taken: int, use_reserved: bool) -> tuple[int, st
 
 def claim_tree_blocks(inode: Inode, run: Run, taken: int, use_reserved: bool) -> None:
     """Whether the tree blocks that mapping `run` takes can be had, `taken` clusters being
-    charged for its data; else these are given back (ext4_ext_map_blocks). Raises `OpError`,
-    `NotModelledError` where it depends on the place of a block that was not allocated."""
+    charged for its data; else these are given back (ext4_ext_map_blocks). Raises `OpError`.
+
+    Where it depends on the place of a block that nobody saw they can; `settle_doubts` must
+    then find that the block is gone again.
+    """
     room, error = room_for_tree(inode, taken, use_reserved)
     if room == PLENTY or run.pblk is None or inode.tree_unknown:
         return
-    refused = {
-        _tree_growth(inode, run, pblk) > room for pblk in _places(inode, run.start, run.pblk)
-    }
+    places = _places(inode, run.start, run.pblk)
+    refused = {_tree_growth(inode, run, pblk) > room for pblk in places}
     if len(refused) > 1:
-        raise NotModelledError(
-            "little space or quota is left, and what happens depends on a block that was not "
-            "allocated: it takes a tree block or not, by the place where the kernel wanted it"
-        )
+        inode.sb.doubtful.append((inode, run))
+        return
     if True in refused:
         inode.sb.rule("tree block refused: ext4_ext_new_meta_block")
         inode.prealloc.discard()
         inode.sb.free_pending = 1
         raise OpError(error)
+
+
+def settle_doubts(sb: Superblock) -> None:
+    """Raise `NotModelledError` if a step ends with a block of which only its place could tell
+    whether it was allocated."""
+    doubtful, sb.doubtful = sb.doubtful, []
+    for inode, run in doubtful:
+        if inode.es.lookup(run.start).pblk is not None:
+            raise NotModelledError(
+                "little space or quota is left, and what happens depends on a block that was not "
+                "allocated: it takes a tree block or not, by the place where the kernel wanted it"
+            )
 
 
 def _places(inode: Inode, lblk: int, pblk: int) -> set[int]:

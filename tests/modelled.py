@@ -42,7 +42,7 @@ def placed(
 ) -> Trace:
     """The model's trace with the blocks of files where `extents` says; without it those of
     `a` and `b` are contiguous, each file's apart from the other's."""
-    far = {
+    far: dict[str, tuple[Extent, ...]] = {
         name: (Extent(0, 1 << 30, State.WRITTEN, 1 << power),)
         for name, power in (("a", 31), ("b", 35))
     }
