@@ -30,8 +30,7 @@ SINGLE = {
     "EXT4-fs error (device vda) in ext4_reserve_inode_write:5734: IO failure":
     "EXT4-fs error in ext4_reserve_inode_write",
     "EXT4-fs (vda): Delayed block allocation failed for inode 12 at logical offset 0 with max "
-    "blocks 1 with error 28": "EXT4-fs: Delayed block allocation failed for inode N at logical"
-    " offset N with max blocks N with error N",
+    "blocks 1 with error 28": "EXT4-fs: Delayed block allocation failed",
     "EXT4-fs (vda): failed to convert unwritten extents to written extents -- potential data "
     "loss!  (inode 12, error -28)": "EXT4-fs: failed to convert unwritten extents to written"
     " extents -- potential data loss!",

@@ -37,8 +37,8 @@ from vm.initramfs import BootFiles, boot_files
 from vm.kernel import Kernel
 from vm.kernels.identity import KernelIdentity
 from vm.link import Link
-from vm.netlog import NetLog
 from vm.log.lines import read_lines
+from vm.netlog import NetLog
 from vm.network import Network, try_network
 from vm.qemu import Machine, Qemu, qemu_version
 from vm.transcript import Transcript

@@ -11,7 +11,6 @@ import time
 from typing import Protocol
 
 from vm.channel import Channel, Row
-from vm.log.endings import BLOCKED
 from vm.console import Console
 from vm.errors import (
     AgentDiedError,
@@ -21,6 +20,7 @@ from vm.errors import (
     KernelPanicError,
     QemuError,
 )
+from vm.log.endings import BLOCKED
 from vm.netlog import NetLog
 
 __all__ = ["Link", "Process"]
