@@ -11,6 +11,7 @@ import msgspec
 
 from harness.errors import AGREE, UsageError
 from workloads.formats.imported import Imported
+from workloads.formats.paths import Paths
 from workloads.formats.registry import IMPORTS, Import, detect
 from workloads.program import config_of
 from workloads.syntax import WorkloadSyntaxError, format_program
@@ -31,6 +32,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--config", action="append", metavar="IMAGE@MOUNT", help="where it matters (repeatable)"
     )
     parser.add_argument("--root", metavar="DIR", help="where the file system was mounted")
+    parser.add_argument(
+        "--cwd", metavar="DIR", help="where relative paths start (default: at the root)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -41,14 +45,15 @@ def run(options: argparse.Namespace) -> int:
     text = _text(path)
     chosen = _format(options.words, text)
     try:
-        imported = chosen.read(text, _name(path), str(path), options.root)
+        where = Paths(options.root, options.cwd)
+        imported = chosen.read(text, _name(path), str(path), where)
     except WorkloadSyntaxError as error:
         raise UsageError(str(error)) from error
     program = imported.program
     if options.config:
         program = msgspec.structs.replace(program, on=_configs(options.config))
     _write(format_program(program), options.o)
-    _tell(imported, chosen)
+    _tell(imported, chosen, path)
     return AGREE
 
 
@@ -101,9 +106,10 @@ def _write(text: str, target: Path | None) -> None:
         raise UsageError(f"cannot write {target}: {error.strerror}") from error
 
 
-def _tell(imported: Imported, chosen: Import) -> None:
-    for remark in (*imported.left_out, *imported.changed):
-        verb = "left out" if remark in imported.left_out else "changed"
-        print(f"{remark.line}: {verb}: {remark.what}: {remark.why}", file=sys.stderr)
+def _tell(imported: Imported, chosen: Import, path: Path) -> None:
+    remarks = [(remark.line, "left out", remark) for remark in imported.left_out]
+    remarks += [(remark.line, "changed", remark) for remark in imported.changed]
+    for line, verb, remark in sorted(remarks, key=lambda each: each[0]):
+        print(f"{path}:{line}: {verb}: {remark.what}: {remark.why}", file=sys.stderr)
     first, *rest = imported.summary()
     print(f"{chosen.name}: {first}", *rest, sep="\n", file=sys.stderr)

@@ -16,14 +16,17 @@ class Elsewhere(Exception):
 class Paths:
     """Names for paths below `root`, a prefix that stands for the mounted file system.
 
-    Relative paths are taken from `here`, at first the root itself. A file in a directory
+    Relative paths are taken from `cwd`, the root itself without one. A file in a directory
     below the root gets a name with `_` for `/`, another one if that is taken.
     """
 
-    def __init__(self, root: str | None = None) -> None:
+    def __init__(self, root: str | None = None, cwd: str | None = None) -> None:
         self.root = None if root is None else "/" + root.strip("/")
         self.here = "."
         self._names: dict[str, str] = {}
+        self._mounted = ""
+        if cwd is not None:
+            self.enter(cwd)
 
     def name(self, path: str) -> str:
         """The workload's name for the file at `path`.
@@ -42,13 +45,20 @@ class Paths:
         if path.startswith("/"):
             path = self._inside(path)
         elif self.here.startswith("/"):
-            raise Elsewhere(f"{self.here}/{path}")
+            path = self._inside(f"{self.here}/{path}")
         else:
             path = path if self.here == "." else f"{self.here}/{path}"
         parts = [part for part in path.split("/") if part not in ("", ".")]
         if ".." in parts:
             raise BadValue(f'"{path}" leaves the file system by ".."; use plain paths')
-        return "/".join(parts)
+        below = "/".join(parts)
+        if self._mounted and f"{below}/".startswith(f"{self._mounted}/"):
+            return below[len(self._mounted) :].lstrip("/")
+        return below
+
+    def mounted_at(self, directory: str) -> None:
+        """From now on the root is at the relative path `directory`."""
+        self._mounted = self.below(directory)
 
     def enter(self, path: str) -> None:
         """Take relative paths from `path` on, as chdir(2) does."""

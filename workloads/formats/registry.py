@@ -13,6 +13,9 @@ from workloads.formats.fsx_export import write_ops
 from workloads.formats.fsx_import import read_log, read_ops
 from workloads.formats.fsx_words import WORDS
 from workloads.formats.imported import Imported
+from workloads.formats.paths import Paths
+from workloads.formats.strace import read_strace
+from workloads.formats.syzkaller import read_syzkaller
 from workloads.formats.xfs_io_export import write_script
 from workloads.formats.xfs_io_import import read_script
 from workloads.program import Program
@@ -23,14 +26,14 @@ __all__ = ["EXPORTS", "IMPORTS", "Export", "Import", "detect"]
 class Import(msgspec.Struct, frozen=True):
     """A format to read: what it is called and looks like.
 
-    `read` takes the text, the program's name, what errors call the text, and the path that
-    the mounted file system had. It raises `WorkloadSyntaxError`.
+    `read` takes the text, the program's name, what errors call the text, and where the file
+    system was mounted. It raises `WorkloadSyntaxError`.
     """
 
     name: str
     what: str
     looks: re.Pattern[str]
-    read: Callable[[str, str, str, str | None], Imported]
+    read: Callable[[str, str, str, Paths | None], Imported]
 
 
 class Export(msgspec.Struct, frozen=True):
@@ -42,7 +45,7 @@ class Export(msgspec.Struct, frozen=True):
     foretold: bool = False
 
 
-def _fsx(text: str, name: str, file: str, _root: str | None) -> Imported:
+def _fsx(text: str, name: str, file: str, _paths: Paths | None) -> Imported:
     read = read_log if "LOG DUMP (" in text else read_ops
     return read(text, name, file)
 
@@ -64,6 +67,20 @@ IMPORTS: dict[str, Import] = {
                 re.MULTILINE,
             ),
             _fsx,
+        ),
+        Import(
+            "strace",
+            "strace logs of an application, with -f too",
+            re.compile(r"^(?:\[pid +\d+\] |\d+ +)?(?:[\d:.]+ +)?\w+\(.*\) += -?\w", re.MULTILINE),
+            read_strace,
+        ),
+        Import(
+            "syzkaller",
+            "syzkaller programs",
+            re.compile(
+                r"^(?:r\d+ = )?\w+(?:\$\w+)?\(.*(?:0x|\br\d|&\().*\)\s*(?:#.*)?$", re.MULTILINE
+            ),
+            read_syzkaller,
         ),
         Import(
             "xfs_io",

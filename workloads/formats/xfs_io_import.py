@@ -51,13 +51,14 @@ _HARMLESS = frozenset({
 """Shell commands that change no file by themselves."""
 
 
-def read_script(text: str, name: str, file: str, root: str | None = None) -> Imported:
-    """The workload of a script; `file` is how errors call it, `root` the mounted directory.
+def read_script(text: str, name: str, file: str, paths: Paths | None = None) -> Imported:
+    """The workload of a script; `file` is how errors call it; `paths` knows where the file
+    system was mounted.
 
     Raises `WorkloadSyntaxError` at commands that xfs_io does not know or would refuse, at
     files outside of the root, and at loops and conditions around what changes files.
     """
-    reader = _Reader(Builder(name, file), Paths(root))
+    reader = _Reader(Builder(name, file), paths or Paths())
     lines = text.splitlines()
     reader.ours = program_of(lines)
     if reader.ours is not None:
@@ -145,9 +146,9 @@ class _Reader:
             self.builder.add(statement.line, DropCaches)
         elif words[0] in _FILE_COMMANDS:
             self._on_files(statement, words)
-        elif words[0].startswith(_SET_UP):
-            self.builder.pass_over(words[0])
-        elif words[0] in _HARMLESS and not self._into_root(statement):
+        elif words[0].startswith(_SET_UP) or (
+            words[0] in _HARMLESS and not self._into_root(statement)
+        ):
             self.builder.pass_over(words[0])
         else:
             self.builder.leave_out(
