@@ -15,6 +15,11 @@ _REST = (
     "what `ext4diff kernel build --config FILE` makes of it"
 )
 _REMEDIES = (
+    (r"/dev/vda",
+     "it does not see the guest's disk: CONFIG_VIRTIO_PCI=y and CONFIG_VIRTIO_BLK=y, or as"
+     " modules in lib/modules beside the image"),
+    (r"/sys/kernel/tracing|events/ext4",
+     "it has no tracepoints of ext4: CONFIG_FTRACE=y and CONFIG_ENABLE_DEFAULT_TRACERS=y"),
     (r"virtio-ports|no virtio-serial port",
      "the agent's channel is missing: CONFIG_VIRTIO_PCI=y and CONFIG_VIRTIO_CONSOLE=y"),
     (r"mounting devtmpfs|/dev/console|unable to open an initial console",

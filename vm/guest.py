@@ -15,7 +15,7 @@ import msgspec
 from harness.trace import Placement, Trace
 from vm import mkfs
 from vm.accel import Accelerator, choose_accelerator
-from vm.boot_failure import boot_failure
+from vm.boot_failure import boot_failure, remedy
 from vm.channel import PROTOCOL, Channel, Row
 from vm.console import Console
 from vm.disk import Disk
@@ -46,7 +46,7 @@ from workloads.images import Image
 from workloads.ops import QuotaSet
 from workloads.workload import Config, Workload
 
-__all__ = ["Deadlines", "Executed", "Guest", "Identity", "make_machine"]
+__all__ = ["Deadlines", "Executed", "Guest", "Identity", "lacking_error", "make_machine"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,12 @@ def make_link(qemu: Qemu, network: Network | None = None) -> Link:
     """The connections to the guest in `qemu`, with netconsole's if it has a `network`."""
     log = NetLog(network.socket) if network is not None else None
     return Link(Channel(qemu.agent), Console(qemu.console, qemu.log), qemu, log)
+
+
+def lacking_error(kernel: Kernel, what: str) -> KernelError:
+    """The error for a `kernel` that has booted and lacks `what` every workload needs."""
+    reason = f"no workload can run on {kernel.image}: the kernel lacks {what}"
+    return KernelError(f"{reason}\nwhat to do: {remedy(what)}")
 
 
 class Guest:
@@ -173,10 +179,7 @@ class Guest:
             guest.boot()
             guest.kernel = identify(kernel, guest.hello)
             if guest.hello.get("lacking") and not bare:
-                raise KernelError(
-                    f"no workload can run on {kernel.image}: {guest.hello['lacking']}; "
-                    "ext4diff kernel probe says which configuration helps"
-                )
+                raise lacking_error(kernel, guest.hello["lacking"])
             guest.set_up_netconsole(net, reason)
             stack.pop_all()
             if net is not None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from harness.trace import Complaint
 from vm import mkfs
+from vm.boot_failure import remedy
 from vm.channel import Row
 from vm.errors import AgentDiedError, KernelError, KernelPanicError
-from vm.guest import Guest
+from vm.guest import Guest, lacking_error
 from vm.kernel import Kernel
 from vm.kernels.identity import KernelIdentity
 from vm.log.parser import complaints_in
@@ -109,6 +110,8 @@ def probe(kernel: Kernel, accel: str = "auto") -> Probe:
     `MachineryError`s if it cannot be told whose fault it is.
     """
     with Guest.start(kernel, accel, bare=True) as guest:
+        if "/dev/vda" in guest.hello["lacking"]:
+            raise lacking_error(kernel, guest.hello["lacking"])
         guest.disk.reset(mkfs.image_file(IMAGES["4k"]))
         request = {"cmd": "probe", "device": "/dev/vda"}
         try:
@@ -117,7 +120,8 @@ def probe(kernel: Kernel, accel: str = "auto") -> Probe:
         except KernelPanicError as error:
             raise KernelError(f"{kernel.image} does not survive a look: {error}") from error
         except AgentDiedError as error:
-            raise KernelError(f"{kernel.image} does not run workloads: {error}") from error
+            reason = f"{kernel.image} does not run workloads: {error}"
+            raise KernelError(f"{reason}\nwhat to do: {remedy(reason)}") from error
         _refuse_unmounted(kernel, done)
         return Probe(
             kernel=guest.kernel,

@@ -44,9 +44,10 @@ def main() -> None:
     never_preempt()
     os.makedirs(ROOT, exist_ok=True)
     try:
+        os.stat("/dev/vda")
         agent = Agent(port, Instruments(Tracer(), KernelLog(), Settler("vda")))
     except FileNotFoundError as error:  # it can still be asked what else it lacks
-        agent = Agent(port, None, f"the kernel lacks {error.filename}")
+        agent = Agent(port, None, str(error.filename))
     agent.hello(time.monotonic() - began)
     agent.serve()
 
@@ -63,7 +64,7 @@ class Agent:
     @property
     def _instruments(self) -> Instruments:
         if self._watching is None:
-            raise OSError(self._lacking)
+            raise OSError(f"the kernel lacks {self._lacking}")
         return self._watching
 
     def tell(self, row: Row) -> None:

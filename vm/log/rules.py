@@ -172,8 +172,9 @@ _FILE_SYSTEM = (
           "EXT4-fs warning in {function}"),
     _rule(Kind.EXT4, r"EXT4-fs \([^)]*\): (?P<text>Delayed block allocation failed)",
           "EXT4-fs: {text}"),
-    _rule(Kind.EXT4, r"(?i)EXT4-fs(?: \([^)]*\))?: (?!i_reserved_data_blocks=)(?P<text>.*(?:warning|error|fail|corrupt|invalid"
-          r"|bad |wrong|inconsisten|lost|not cleared|tracked as orphan|should not happen"
+    _rule(Kind.EXT4, r"(?i)EXT4-fs(?: \([^)]*\))?: (?!i_reserved_data_blocks=)"
+          r"(?P<text>.*(?:warning|error|fail|corrupt|invalid|bad |wrong|inconsisten|lost"
+          r"|not cleared|tracked as orphan|should not happen"
           r"|reserved.data.blocks|unable to).*)", "EXT4-fs: {text}"),
     _rule(Kind.JBD2, r"(?P<text>Aborting journal) on device", "JBD2: {text}"),
     _rule(Kind.JBD2, r"JBD2: (?!(?:Clearing|Ignoring) recovery information)(?P<text>.*)",
