@@ -223,3 +223,46 @@ def test_a_kernel_that_can_not_start_faster_starts_as_it_is(tmp_path: Path, data
     image.write_bytes(data)
     assert extract(data) is None
     assert boot_image(image, "1" * 64) == image
+
+
+# --- a tree in which a kernel was built ---------------------------------------------------
+
+
+def _built_tree(root: Path, config: str = "CONFIG_EXT4_FS=y\n", modules: str = "") -> Path:
+    image = root / "arch/x86/boot/bzImage"
+    image.parent.mkdir(parents=True)
+    (root / "kernel").mkdir()  # every kernel tree has one; it holds no modules
+    image.write_bytes(make_bzimage(RELEASE))
+    (root / ".config").write_text(config)
+    (root / "modules.order").write_text(modules)
+    (root / "modules.builtin").write_text("kernel/fs/ext4/ext4.ko\n")
+    return root
+
+
+def test_a_built_tree_with_everything_built_in_needs_no_modules(tmp_path: Path) -> None:
+    found = resolve_kernel(str(_built_tree(tmp_path / "linux")))
+    assert found.image == tmp_path / "linux/arch/x86/boot/bzImage"
+    assert (found.modules, found.source) == (None, str(tmp_path / "linux"))
+
+
+@pytest.mark.parametrize("suffix", [".o", ".ko"])  # before and since modules.order named objects
+def test_the_modules_of_a_built_tree_are_those_in_it(tmp_path: Path, suffix: str) -> None:
+    order = f"drivers/block/virtio_blk{suffix}\n"
+    tree = _built_tree(tmp_path / "linux", "CONFIG_EXT4_FS=m\n", order)
+    with pytest.raises(KernelError, match=r"1 of the modules .* were not built; run: make -C"):
+        resolve_kernel(str(tree))
+    (tree / "drivers/block").mkdir(parents=True)
+    (tree / "drivers/block/virtio_blk.ko").write_bytes(make_module("virtio_blk"))
+    found = resolve_kernel(str(tree))
+    assert found.modules == tree
+    assert ModuleTree(tree).load_order(["virtio_blk", "ext4"]) == ["virtio_blk"]
+
+
+def test_a_tree_that_is_not_built_or_has_no_ext4_is_refused_with_the_remedy(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(KernelError, match=r"without arch/x86/boot/bzImage; build a kernel .*tree:"):
+        resolve_kernel(str(tmp_path))
+    tree = _built_tree(tmp_path / "linux", "# CONFIG_EXT4_FS is not set\n")
+    with pytest.raises(KernelError, match="was built without CONFIG_EXT4_FS"):
+        resolve_kernel(str(tree))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mmap
+import os
 import re
 import struct
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ from vm.errors import KernelError
 from vm.kernels.build import build
 from vm.kernels.debian import stock_kernel
 from vm.kernels.identity import KernelIdentity
-from vm.kernels.spec import BuiltBefore, DebianPackage, PathSpec, parse_spec
+from vm.kernels.spec import HELP, BuiltBefore, DebianPackage, PathSpec, parse_spec
 from vm.kernels.store import Built, find, read_identity
 from vm.packages import Unpacked, unpacked_kernel
 from vm.vmlinux import has_pvh_entry
@@ -133,6 +135,9 @@ def _of_path(path: Path) -> Kernel:
                 f"built elsewhere with tree:{path}"
             )
         return _kernel(image.resolve(), _modules_of_tree(path), str(path))
+    if not path.exists():
+        reason = os.strerror(errno.ENOENT)
+        raise KernelError(f"cannot read the kernel {path}: {reason}; --kernel takes {HELP}")
     return _kernel(path.resolve(), find_modules(path, read_release(path)), str(path))
 
 
@@ -144,7 +149,7 @@ def _modules_of_tree(tree: Path) -> Path | None:
     config = _lines(tree / ".config")
     if config and not {"CONFIG_EXT4_FS=y", "CONFIG_EXT4_FS=m"} & config:
         raise KernelError(f"the kernel in {tree} was built without CONFIG_EXT4_FS")
-    modules = [line.removesuffix(".o") for line in _lines(tree / "modules.order")]
+    modules = _lines(tree / "modules.order")
     if not modules:
         return None
     absent = [name for name in modules if not (tree / name).with_suffix(".ko").is_file()]

@@ -29,7 +29,7 @@ _HUNK = re.compile(r"^@@ -(\d+)(?:,\d+)? \+\d+(?:,\d+)? @@.*$")
 def apply_series(base: Source, series: Series, label: str) -> Source:
     """`base` with `series` on top; from the cache if it was applied before.
 
-    The base's lock must not be held. Raises `PatchError` with the patch, file and hunk;
+    Raises `PatchError` with the patch, file and hunk;
     nothing is left of the attempt then.
     """
     shop = base.workshop
@@ -38,7 +38,7 @@ def apply_series(base: Source, series: Series, label: str) -> Source:
     own = shop.repository.git()
     commit = own.commit(reference)
     if not commit:
-        with shop.locked(), _scratch(shop, base.commit, series.patches) as git:
+        with cache.locked(shop.path / "apply.lock"), _scratch(shop, base.commit, series) as git:
             _am(git, base, series)
             commit = git.output("rev-parse", "HEAD")
         own.output("update-ref", reference, commit)
@@ -47,12 +47,12 @@ def apply_series(base: Source, series: Series, label: str) -> Source:
 
 
 @contextmanager
-def _scratch(shop: Workshop, commit: str, patches: tuple[Patch, ...]) -> Iterator[Git]:
-    """A worktree at `commit` with the files that `patches` touch; removed at the end."""
+def _scratch(shop: Workshop, commit: str, series: Series) -> Iterator[Git]:
+    """A worktree at `commit` with the files that `series` touches; removed at the end."""
     folder = shop.path / "scratch"
     repository = shop.repository
     _remove(shop, folder)  # left by a killed process
-    paths = sorted({path for patch in patches for path in patch.touched})
+    paths = sorted({path for patch in series.patches for path in patch.touched})
     try:
         repository.git().output(
             "worktree", "add", "--quiet", "--no-checkout", "--detach", str(folder), commit

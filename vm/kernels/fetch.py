@@ -49,7 +49,8 @@ def _fetch(message_id: str, into: Path) -> None:
     found = sorted(into.glob("*.mbx"))
     if done.returncode != 0 or not found:
         lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        raise _error(message_id, lines[-1][:_REASON] if lines else "b4 gave no reason")
+        reason = lines[-1].split(" for http")[0][:_REASON] if lines else "b4 gave no reason"
+        raise _error(message_id, reason)
     if found[0].name != "series.mbx":
         found[0].rename(into / "series.mbx")
 
