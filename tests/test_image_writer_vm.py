@@ -6,12 +6,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from fakes import make_workload
 
+from harness.compare import compare
 from harness.image.canonical import canonical
 from harness.image.difference import differences
-from harness.image.form import Canonical
+from harness.image.form import FORM, Canonical
+from harness.image.look import with_image
 from harness.trace import placement_of
 from model import Behaviour, Model
 from model.image.filesystem import Filesystem
@@ -97,3 +100,35 @@ def test_a_kernel_goes_on_from_the_models_image(guest, out, config, monkeypatch)
     assert {at: crc for at, crc in found.items() if at < whole} == {
         at: crc for at, crc in expected.items() if at < whole
     }
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("line", LINES)
+def test_the_next_workload_sees_the_same_from_either_image(
+    guest, out, line, config, monkeypatch, tmp_path
+):
+    """From the model's image and from the kernel's own, a kernel does the same."""
+    before = make_workload(LINES[line], config)
+    trace = guest.run(before)
+    actual = tmp_path / "actual.img"
+    guest.disk.copy_to(actual)
+    model = Model(Behaviour.of_release(guest.release, iomap=False), _geometry)
+    mount = model.finish(before, placement_of(trace))
+    write_image(mount, mkfs.image_file(before.config.image), out)
+    after = make_workload(
+        "append a 5000; pwrite a 2000 100; falloc_keep a 100000 200000; pwrite e 0 8192; "
+        "fpunch a 0 4096; unlink e; sync; pread a 0 90000", config
+    )  # fmt: skip
+    seen = []
+    try:
+        for image in (out, actual):
+            monkeypatch.setattr(guest, "_image", lambda _image, image=image: image)
+            found = guest.run(after)
+            final = with_image(found.final, Path(guest.disk.path))
+            seen.append(msgspec.structs.replace(found, final=final))
+    finally:
+        actual.unlink()
+    verdict = compare(*seen)
+    assert verdict.mismatches == ()
+    assert FORM not in {field for field, _ in verdict.not_compared}
+    assert seen[0].final.form.files["/a"].size >= 5000
