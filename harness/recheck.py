@@ -36,7 +36,7 @@ from harness.verdict import Mismatch, Verdict, Where
 from model import Model
 from workloads.workload import Workload
 
-__all__ = ["Checked", "Tally", "check_file", "unsteady_steps"]
+__all__ = ["Checked", "Tally", "check_file", "check_trace", "places", "unsteady_steps"]
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -104,7 +104,7 @@ def check_trace(recorded: Trace, kernel: Recorded, unsteady: int | None = None) 
     if verdict.known:
         expected = reference.run(recorded.workload, placement_of(recorded), frozenset())
         strict = compare(expected, recorded)
-    tally = _count(steps, _places(strict, steps), _places(verdict, steps), unsteady)
+    tally = _count(steps, places(strict, steps), places(verdict, steps), unsteady)
     return Checked(
         recorded.workload.name,
         tally,
@@ -114,7 +114,7 @@ def check_trace(recorded: Trace, kernel: Recorded, unsteady: int | None = None) 
     )
 
 
-def _places(verdict: Verdict, steps: int) -> set[int]:
+def places(verdict: Verdict, steps: int) -> set[int]:
     """The steps that differ; the start counts for the first, the end for the last."""
     ends = {"start": 0, "final": steps - 1}
     return {m.place if isinstance(m.place, int) else ends[m.place] for m in verdict.mismatches}

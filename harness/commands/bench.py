@@ -24,6 +24,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--images", action="store_true", help="measure images too (alone without a FILE)"
     )
     parser.add_argument(
+        "--repeat", type=int, default=3, metavar="N",
+        help="measure so often and show the median (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
         "--extents", type=int, default=10_000, metavar="N", help="grow a file so far (%(default)s)"
     )
 
@@ -46,7 +50,9 @@ def _model(options: argparse.Namespace) -> None:
         jobs = read(path, options.limit)
         print(f"{path.name}: {len(jobs)} workloads")
         for observed, what in ((True, "everything compared"), (False, "results and contents")):
-            print(f"  {what:<21}{_words(measure(jobs, observed=observed))}", flush=True)
+            rates = [measure(jobs, observed=observed) for _ in range(max(options.repeat, 1))]
+            middle = sorted(rates, key=lambda rate: rate.cpu)[len(rates) // 2]
+            print(f"  {what:<21}{_words(middle)}", flush=True)
     for extents in (max(options.extents // 10, 1), options.extents):
         cost = growth(extents)
         print(f"one write and fsync, up to {cost.extents} extents: {cost.seconds * 1e6:.0f} us")
