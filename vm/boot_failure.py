@@ -11,8 +11,8 @@ __all__ = ["boot_failure", "remedy"]
 
 _LAST_LINES = 6
 _REST = (
-    "build it with our configuration (ext4diff kernel build), or compare its .config with "
-    "what `ext4diff kernel build --config FILE` makes of it"
+    "build one with our configuration (ext4diff kernel build tree:DIR), or with it merged into"
+    " yours (... --config FILE)"
 )
 _REMEDIES = (
     (r"/dev/vda",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Answer = tuple[bool | None, str]
 
-__all__ = ["probe"]
+__all__ = ["LOOKS", "parse_targets", "probe"]
 
 DEBUG = "/sys/kernel/debug"
 EXT4_IOC_GETSTATE = 0x40046629
@@ -159,6 +159,15 @@ def _targets() -> dict[str, str]:
         fcntl.ioctl(fd, DM_LIST_VERSIONS, buffer)
     finally:
         os.close(fd)
+    return parse_targets(buffer)
+
+
+def parse_targets(buffer: bytes | bytearray) -> dict[str, str]:
+    """Names and versions in the answer to DM_LIST_VERSIONS.
+
+    A `struct dm_ioctl`, whose fifth word says where the first `struct dm_target_versions`
+    is; each tells how far it is to the next, 0 in the last.
+    """
     found = {}
     (at,) = struct.unpack_from("=I", buffer, 16)
     while True:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 
-__all__ = ["Tracer", "folio_orders", "parse_events"]
+__all__ = ["Tracer", "folio_orders", "parse_events", "parse_orders"]
 
 TRACING = "/sys/kernel/tracing"
 NAMES = {
@@ -79,9 +79,14 @@ def folio_orders(act: Callable[[], object], ino: int, tracing: str = TRACING) ->
         act()
         _write(switch, "0")
         with open(f"{base}/trace") as file:
-            return {int(order) for order in re.findall(rf"ino {ino:x} .*order=(\d+)", file.read())}
+            return parse_orders(file.read(), ino)
     finally:
         os.rmdir(base)
+
+
+def parse_orders(text: str, ino: int) -> set[int]:
+    """The orders that mm_filemap_add_to_page_cache printed for inode `ino`."""
+    return {int(order) for order in re.findall(rf"ino {ino:x} .*order=(\d+)", text)}
 
 
 class Tracer:
