@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.artifact import folder_name, try_keep
+from harness.generated import Batch
 from harness.lab import LAB
 from harness.verdict import Compared, Outcome, Verdict
 from reports.summary import Digest, digest
@@ -18,7 +19,7 @@ from workloads.files import CATALOGUE, load
 from workloads.syntax import WorkloadSyntaxError
 from workloads.workload import Workload
 
-__all__ = ["WorkloadFile", "WorkloadItem"]
+__all__ = ["GeneratedFolder", "WorkloadFile", "WorkloadItem"]
 
 
 class Told(Exception):
@@ -55,6 +56,28 @@ class WorkloadFile(pytest.File):
         if isinstance(excinfo.value, OSError | UnicodeDecodeError):
             return f"{self.path}: not a readable workload file: {excinfo.value}"
         return super().repr_failure(excinfo)
+
+
+class GeneratedFolder(pytest.Collector):
+    """A batch of generated programs; an item is `random/seed-7/000123::4k@delalloc`."""
+
+    def __init__(self, *, batch: Batch, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.batch = batch
+
+    def collect(self) -> Iterator[WorkloadItem]:
+        """An item per program, configuration and path that the kernel has."""
+        lab = self.config.stash[LAB]
+        for index, program in self.batch.programs():
+            for config in lab.selected(program.configs):
+                for suffix, variant in lab.variants(config):
+                    name = config.name + suffix
+                    yield WorkloadItem.from_parent(
+                        self,
+                        name=f"{index:06}::{name}",
+                        nodeid=f"{self.batch.folder}/{index:06}::{name}",
+                        workload=Workload(program.name, variant, program.ops, program.shows),
+                    )
 
 
 class WorkloadItem(pytest.Item):

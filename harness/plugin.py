@@ -20,13 +20,20 @@ from _pytest.outcomes import Exit  # pytest.exit.Exception, with its type
 
 from harness.artifact import FOLDER, results_folder
 from harness.errors import INTERRUPTED, Ext4diffError
-from harness.items import WorkloadFile, WorkloadItem
+from harness.generated import EXHAUSTIVE, Batch, chosen_configs
+from harness.items import GeneratedFolder, WorkloadFile, WorkloadItem
 from harness.lab import LAB, Lab
 from harness.options import add_against, add_guest_options, choice_of
 from harness.pairs import make_pair
 from harness.reporter import ATTACHED, Reporter
 from workloads.files import CATALOGUE
+from workloads.generate import KINDS
+from workloads.generate.plan import CONFIGS
+from workloads.program import DEFAULT_CONFIGS
 from workloads.syntax import SUFFIX
+
+BATCHES = pytest.StashKey[list[Batch]]()
+"""The generated programs that the options ask for."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,6 +48,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--short", action="store_true",
         help="run each program on the first of its selected configurations only",
+    )  # fmt: skip
+    for kind in KINDS:
+        group.addoption(
+            f"--{kind}", metavar="SEED:COUNT", action="append", default=[],
+            help=f"run {kind} programs 0 to COUNT-1 of SEED (or SEED:FIRST:END)",
+        )  # fmt: skip
+    group.addoption(
+        "--exhaustive", metavar="FIRST:END", action="append", default=[],
+        help="run these exhaustive programs; all: those of one and two operations",
     )  # fmt: skip
     group.addoption("--results", metavar="DIR", help=f"where to keep results ({FOLDER}/TIME)")
     group.addoption("--catalogue", action="store_true", help="without paths, run the catalogue")
@@ -70,7 +86,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.help or config.option.version:
         return
     if config.getoption("catalogue") and config.args_source is not config.ArgsSource.ARGS:
-        config.args[:] = [str(CATALOGUE)]
+        config.args[:] = [] if _asks_for_generated(config) else [str(CATALOGUE)]
     choice = choice_of(config.option)
     if _is_worker(config):  # the process that started the workers has refreshed the cache
         choice = dataclasses.replace(choice, refresh=False)
@@ -81,6 +97,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         pair = make_pair(config.getoption("against"), choice)
         lab = Lab(pair, folder, config.getoption("on"), short=config.getoption("short"))
+        config.stash[BATCHES] = _batches(config)
         config.stash[LAB] = lab
         if not config.option.collectonly:
             lab.prepare()
@@ -126,6 +143,36 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 # --- items ------------------------------------------------------------------------------
+
+
+def _asks_for_generated(config: pytest.Config) -> bool:
+    return any(config.getoption(kind) for kind in (*KINDS, EXHAUSTIVE))
+
+
+def _batches(config: pytest.Config) -> list[Batch]:
+    """What `--random`, `--swarm` and `--exhaustive` ask for. Raises `UsageError`."""
+    only = config.getoption("on")
+    seeded = [
+        Batch.seeded(kind, text, chosen_configs(only, tuple(CONFIGS)))
+        for kind in KINDS
+        for text in config.getoption(kind)
+    ]
+    return seeded + [
+        Batch.exhaustive(text, chosen_configs(only, DEFAULT_CONFIGS))
+        for text in config.getoption(EXHAUSTIVE)
+    ]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(
+    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Add the generated programs, before others select."""
+    for batch in config.stash.get(BATCHES, []):
+        folder = GeneratedFolder.from_parent(
+            session, name=batch.folder, nodeid=batch.folder, batch=batch
+        )
+        items += folder.collect()
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> WorkloadFile | None:

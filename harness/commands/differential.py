@@ -32,6 +32,9 @@ saw after every operation.
                           another kernel, as --kernel
   --on CONFIG             only this configuration, as in 4k@delalloc or 'bigalloc*'
   --short                 each program on its first configuration only
+  --random SEED:COUNT     generated programs instead (also SEED:FIRST:END); --swarm as well
+  --exhaustive FIRST:END  exhaustive programs, on each default configuration (all: those of
+                          one and two operations)
   --results DIR           where to keep results (default: ext4diff-results/TIME)
 
 The engine is pytest, and its options work as ever:
