@@ -6,17 +6,21 @@ from harness.extent import State
 from harness.trace import FileObservation, Trace
 from model import Behaviour, Model
 from vm import mkfs
-from workloads.formats.exported import After, Expected, FinalFile
+from workloads.formats.exported import After, Expected, FinalFile, Foretell
 from workloads.images import Geometry, Image
-from workloads.workload import Workload
+from workloads.workload import Config, Workload
 
-__all__ = ["expected_of_trace", "foretell"]
+__all__ = ["expected_of_trace", "foretelling"]
 
 
-def foretell(workload: Workload) -> Expected:
-    """What the strict model expects of `workload`. Raises `NotModelledError`."""
-    iomap = "buffered_iomap" in workload.config.options
-    return expected_of_trace(Model(Behaviour(iomap=iomap), _geometry).run(workload))
+def foretelling(config: Config) -> Foretell:
+    """What the strict model expects of operations on `config`.
+
+    What is returned raises `NotModelledError` for what the model does not cover.
+    """
+    behaviour = Behaviour(iomap="buffered_iomap" in config.options)
+    model = Model(behaviour, _geometry)
+    return lambda ops: expected_of_trace(model.run(Workload("export", config, ops)))
 
 
 def _geometry(image: Image) -> Geometry:
@@ -34,6 +38,9 @@ def expected_of_trace(trace: Trace) -> Expected:
 
 
 def _final(file: FileObservation) -> FinalFile:
+    blocks = file.blocks
+    if blocks is None and file.blocks_range is not None and len(set(file.blocks_range)) == 1:
+        blocks = file.blocks_range[0]
     extents: tuple[tuple[int, int, bool], ...] | None = None
     if file.extents is not None and all(
         extent.state in (State.WRITTEN, State.UNWRITTEN) for extent in file.extents
@@ -42,4 +49,4 @@ def _final(file: FileObservation) -> FinalFile:
             (extent.start, extent.length, extent.state is State.UNWRITTEN)
             for extent in file.extents
         )
-    return FinalFile(file.size or 0, file.blocks, extents)
+    return FinalFile(file.size or 0, blocks, extents)

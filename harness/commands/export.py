@@ -9,14 +9,17 @@ from pathlib import Path
 import msgspec
 
 from harness.errors import AGREE, NotModelledError, UsageError
-from harness.foretell import foretell
+from harness.foretell import foretelling
 from workloads.files import load
 from workloads.formats.exported import Exported, said_of
 from workloads.formats.registry import EXPORTS, Export
 from workloads.program import Program, config_of
-from workloads.syntax import WorkloadSyntaxError, workloads
+from workloads.syntax import WorkloadSyntaxError
 
 __all__ = ["add", "run"]
+
+DEFAULT_STEM = "999"
+"""The number of a case of xfstests whose file has no name yet."""
 
 HELP = "write a workload as a script, a C program or a test that runs without ext4diff"
 
@@ -41,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     """Write it; what the format can't express goes to standard error too. Raises `UsageError`."""
     chosen = EXPORTS[options.format]
     program = _program(options.workload, options.config)
-    exported = _exported(chosen, program)
+    exported = _exported(chosen, program, options.o)
     _write(exported, options.o)
     for line in said_of(exported.left_out, len(program.ops)):
         print(line, file=sys.stderr)
@@ -63,11 +66,10 @@ def _program(path: Path, config: str | None) -> Program:
     return program
 
 
-def _exported(chosen: Export, program: Program) -> Exported:
-    if not chosen.foretold:
-        return chosen.write(program, None)
+def _exported(chosen: Export, program: Program, target: Path | None) -> Exported:
+    stem = target.name if target is not None and not target.suffix else DEFAULT_STEM
     try:
-        return chosen.write(program, foretell(workloads(program)[0]))
+        return chosen.write(program, foretelling(program.configs[0]), stem)
     except NotModelledError as error:
         raise UsageError(
             f"{chosen.name} needs to know what is expected, and the model does not: {error}"

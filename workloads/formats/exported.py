@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from workloads.ops import AnyOp
+from workloads.program import Program
 from workloads.syntax import format_op
 
-__all__ = ["After", "Expected", "Exported", "FinalFile", "LeftOut", "said_of"]
+__all__ = [
+    "After",
+    "Expected",
+    "Exported",
+    "FinalFile",
+    "Foretell",
+    "Kept",
+    "LeftOut",
+    "reduced",
+    "said_of",
+]
 
 
 class LeftOut(msgspec.Struct, frozen=True):
@@ -78,3 +89,30 @@ class Expected(msgspec.Struct, frozen=True):
 
     steps: tuple[After, ...]
     final: dict[str, FinalFile]
+
+
+Foretell = Callable[[tuple[AnyOp, ...]], Expected]
+"""What is expected of operations, on the configuration that an export is made for."""
+
+Kept = list[tuple[int, AnyOp]]
+"""Operations that a text has, with their place in the workload (from 0)."""
+
+
+def reduced(
+    program: Program, foretell: Foretell, judge: Callable[[Kept, Expected], list[LeftOut]]
+) -> tuple[Kept, Expected, list[LeftOut]]:
+    """What of `program` a format can have, what is expected of just that, and the rest.
+
+    `judge` names the operations that have no place; without them others may fail or
+    succeed, so what is left is foretold and judged again until it stays.
+    """
+    kept: Kept = list(enumerate(program.ops))
+    left_out: list[LeftOut] = []
+    while True:
+        expected = foretell(tuple(op for _, op in kept)) if kept else Expected((), {})
+        found = judge(kept, expected)
+        if not found:
+            return kept, expected, sorted(left_out, key=lambda item: item.index)
+        left_out += found
+        gone = {item.index for item in found}
+        kept = [(index, op) for index, op in kept if index not in gone]

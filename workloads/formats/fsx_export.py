@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from workloads.formats.exported import Expected, Exported, LeftOut, said_of
+from workloads.formats.exported import Expected, Exported, Foretell, Kept, LeftOut, reduced, said_of
 from workloads.formats.fsx_words import RANGES
 from workloads.formats.heads import head_of
 from workloads.formats.sizes import change_sizes
@@ -42,29 +42,22 @@ _WORDS = {cls: (word, keep) for (word, keep), cls in RANGES.items()}
 _OTHERS = (Truncate, Fsync, MsyncWrite, CopyRange)
 
 
-def write_ops(program: Program, expected: Expected) -> Exported:
-    """The operations file; `expected` says which operations fail, which fsx does not bear."""
+def write_ops(program: Program, foretell: Foretell) -> Exported:
+    """The operations file. `foretell` tells what fails, which fsx does not bear."""
     file = _file(program)
-    left_out: list[LeftOut] = []
+    kept, _, left_out = reduced(
+        program, foretell, lambda kept, expected: _judge(kept, expected, file)
+    )
     lines: list[str] = []
-    sizes = {file: 0}  # what fsx makes of the file, without what is left out
+    sizes = {file: 0}
     longest = 262144  # fsx's own -l
-    reopened = False
-    for index, op in enumerate(program.ops):
-        if reopened:  # this drop_caches belongs to the close before it
-            reopened = False
-            continue
-        if _reopens(program.ops, index, file) and lines:
+    for _, op in kept:
+        if isinstance(op, Close):
             lines[-1] += " close_open"
-            reopened = True
-            continue
-        why = _problem(op, file, sizes[file], expected.steps[index].result)
-        if why is not None:
-            left_out.append(LeftOut.of(index, op, why))
-            continue
-        lines.append(_line(op, sizes[file]))
-        change_sizes(sizes, op)
-        longest = max(longest, sizes[file])
+        elif not isinstance(op, DropCaches):  # which belongs to the close before it
+            lines.append(_line(op, sizes[file]))
+            change_sizes(sizes, op)
+            longest = max(longest, sizes[file])
     head = [
         *head_of(program),
         f"file: {file}",
@@ -72,7 +65,7 @@ def write_ops(program: Program, expected: Expected) -> Exported:
         f"fsx -q -l {longest} --replay-ops=FILE{SUFFIX} DIRECTORY/{file}",
         "content: fsx writes its own bytes",
     ]
-    if any(isinstance(op, Fsync) and op.file == file for op in program.ops):
+    if any(isinstance(op, Fsync) for _, op in kept):
         head.append(
             "fsync: fsx runs `dmsetup message DEVICE 0 mark ...` behind each one and ends if that"
             " fails: give -i DEVICE (dm-log-writes), or let PATH find a dmsetup that does nothing"
@@ -81,16 +74,36 @@ def write_ops(program: Program, expected: Expected) -> Exported:
     return Exported({SUFFIX: text}, tuple(left_out))
 
 
+def _judge(kept: Kept, expected: Expected, file: str) -> list[LeftOut]:
+    """What fsx can't do of `kept`, as far as the file has the size that it would have."""
+    found: list[LeftOut] = []
+    sizes = {file: 0}
+    reopened = False
+    for number, (index, op) in enumerate(kept):
+        if reopened:
+            reopened = False
+            continue
+        following = kept[number + 1][1] if number + 1 < len(kept) else None
+        if (
+            number
+            and isinstance(op, Close)
+            and op.file == file
+            and isinstance(following, DropCaches)
+        ):
+            reopened = True
+            continue
+        why = _problem(op, file, sizes[file], expected.steps[number].result)
+        if why is None:
+            change_sizes(sizes, op)
+        else:
+            found.append(LeftOut.of(index, op, why))
+    return found
+
+
 def _file(program: Program) -> str:
     """The file that most operations name; fsx knows one."""
     named = Counter(name for op in program.ops if (name := getattr(op, "file", None)))
     return named.most_common(1)[0][0] if named else "testfile"
-
-
-def _reopens(ops: tuple[AnyOp, ...], index: int, file: str) -> bool:
-    op = ops[index]
-    following = ops[index + 1] if index + 1 < len(ops) else None
-    return isinstance(op, Close) and op.file == file and isinstance(following, DropCaches)
 
 
 def _line(op: AnyOp, size: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from workloads.formats.c_export import write_program
-from workloads.formats.exported import Expected, Exported
+from workloads.formats.exported import Exported, Foretell
 from workloads.formats.fsx_export import write_ops
 from workloads.formats.fsx_import import read_log, read_ops
 from workloads.formats.fsx_words import WORDS
@@ -18,6 +18,7 @@ from workloads.formats.strace import read_strace
 from workloads.formats.syzkaller import read_syzkaller
 from workloads.formats.xfs_io_export import write_script
 from workloads.formats.xfs_io_import import read_script
+from workloads.formats.xfstests_export import write_case
 from workloads.program import Program
 
 __all__ = ["EXPORTS", "IMPORTS", "Export", "Import", "detect"]
@@ -37,23 +38,21 @@ class Import(msgspec.Struct, frozen=True):
 
 
 class Export(msgspec.Struct, frozen=True):
-    """A format to write. `foretold` formats need to know what is expected to happen."""
+    """A format to write: its `name`, and `what` it is.
+
+    `write` takes the program, what is expected of operations, and a name without suffix for
+    the files. `foretold` formats use the second.
+    """
 
     name: str
     what: str
-    write: Callable[[Program, Expected | None], Exported]
+    write: Callable[[Program, Foretell, str], Exported]
     foretold: bool = False
 
 
 def _fsx(text: str, name: str, file: str, _paths: Paths | None) -> Imported:
     read = read_log if "LOG DUMP (" in text else read_ops
     return read(text, name, file)
-
-
-def _write_fsx(program: Program, expected: Expected | None) -> Exported:
-    if expected is None:
-        raise ValueError("fsx files need to know the sizes that are expected")
-    return write_ops(program, expected)
 
 
 IMPORTS: dict[str, Import] = {
@@ -95,12 +94,16 @@ EXPORTS: dict[str, Export] = {
     found.name: found
     for found in (
         Export(
-            "xfs_io", "a shell script of xfs_io commands", lambda program, _: write_script(program)
+            "xfs_io", "a shell script of xfs_io commands", lambda program, *_: write_script(program)
         ),
-        Export("c", "a C program", lambda program, _: write_program(program)),
-        Export("fsx", "a file for fsx --replay-ops", _write_fsx, foretold=True),
+        Export("c", "a C program", lambda program, *_: write_program(program)),
+        Export(
+            "fsx", "a file for fsx --replay-ops",
+            lambda program, foretell, _: write_ops(program, foretell), foretold=True,
+        ),
+        Export("xfstests", "a case of xfstests with its golden output", write_case, foretold=True),
     )
-}
+}  # fmt: skip
 
 
 def detect(text: str) -> list[Import]:

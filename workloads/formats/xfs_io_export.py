@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from workloads.fields import format_number
-from workloads.formats.exported import Exported, LeftOut, said_of
+from workloads.formats.exported import Exported, Kept, LeftOut, said_of
 from workloads.formats.heads import head_of
 from workloads.formats.xfs_io_words import DEFAULT_BUFFER, END, RANGES, WRITES
 from workloads.ops import (
@@ -42,7 +42,7 @@ from workloads.ops import (
 from workloads.program import Program
 from workloads.syntax import format_op
 
-__all__ = ["SUFFIX", "Call", "calls", "write_script"]
+__all__ = ["SUFFIX", "Call", "calls", "impossible", "write_script"]
 
 SUFFIX = ".sh"
 PAGE = 4096
@@ -96,7 +96,9 @@ class Call(msgspec.Struct, frozen=True):
 
 def write_script(program: Program) -> Exported:
     """The script. What xfs_io can't do is left out."""
-    lines, left_out = calls(program)
+    left_out = impossible(list(enumerate(program.ops)))
+    missing = {item.index for item in left_out}
+    lines = calls([(index, op) for index, op in enumerate(program.ops) if index not in missing])
     mount = program.configs[0].mount
     usage = _USAGE.format(name=program.name, config=" or ".join(c.name for c in program.configs))
     head = [*head_of(program), *said_of(left_out, len(program.ops)), *usage.splitlines()]
@@ -109,15 +111,15 @@ def write_script(program: Program) -> Exported:
     return Exported({SUFFIX: text}, tuple(left_out))
 
 
-def calls(program: Program) -> tuple[list[Call], list[LeftOut]]:
-    """The script's lines, and the operations that xfs_io can't do."""
+def impossible(kept: Kept) -> list[LeftOut]:
+    """What of `kept` xfs_io can't do."""
+    return [LeftOut.of(index, op, why) for index, op in kept if (why := _problem(op)) is not None]
+
+
+def calls(kept: Kept) -> list[Call]:
+    """The script's lines for operations that xfs_io can do."""
     lines: list[Call] = []
-    left_out: list[LeftOut] = []
-    for index, op in enumerate(program.ops):
-        why = _problem(op)
-        if why is not None:
-            left_out.append(LeftOut.of(index, op, why))
-            continue
+    for index, op in kept:
         for call in _calls_of(op, index):
             if lines and _joins(lines[-1], call):
                 last = lines.pop()
@@ -126,7 +128,7 @@ def calls(program: Program) -> tuple[list[Call], list[LeftOut]]:
                 lines.append(msgspec.structs.replace(last, indices=indices, commands=commands))
             else:
                 lines.append(call)
-    return lines, left_out
+    return lines
 
 
 def _joins(last: Call, call: Call) -> bool:

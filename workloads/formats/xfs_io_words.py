@@ -30,7 +30,7 @@ from workloads.ops import (
     ZeroKeep,
 )
 
-__all__ = ["CONTENT", "DEFAULT_BUFFER", "END", "RANGES", "WRITES", "printed"]
+__all__ = ["CONTENT", "DEFAULT_BUFFER", "END", "RANGES", "WRITES", "is_error", "printed"]
 
 DEFAULT_BUFFER = 4096
 """Bytes that pwrite and pread move at once without -b, on other file systems than XFS."""
@@ -83,7 +83,7 @@ def printed(op: AnyOp, result: int | str | list[list[int]], read: int = 0) -> li
 
     `read` is the number of bytes that a read returns: the result itself is a digest.
     """
-    if _is_error(result):
+    if is_error(result):
         number = getattr(errno, str(result))
         return [f"{_FAILING[type(op)]}: {os.strerror(number)}"] if type(op) in _FAILING else []
     if isinstance(op, Seek) and isinstance(result, list):
@@ -100,5 +100,6 @@ def printed(op: AnyOp, result: int | str | list[list[int]], read: int = 0) -> li
     return [f"{verb} {count}/{op.len} bytes at offset {getattr(op, 'off', 0)}"]  # type: ignore[union-attr]
 
 
-def _is_error(result: object) -> bool:
+def is_error(result: object) -> bool:
+    """Whether `result` is an errno's name."""
     return isinstance(result, str) and result.startswith("E") and hasattr(errno, result)

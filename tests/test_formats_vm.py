@@ -1,0 +1,244 @@
+"""Exported scripts and programs, run in a guest, show what the workload itself shows there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from fakes import make_workload
+
+from harness.foretell import expected_of_trace, foretelling
+from harness.trace import FileObservation, Observation, Result, Trace
+from vm.guest import Guest
+from vm.kernel import resolve_kernel
+from workloads.files import catalogue
+from workloads.formats.c_export import write_program
+from workloads.formats.exported import Exported, FinalFile
+from workloads.formats.xfs_io_export import calls, write_script
+from workloads.formats.xfs_io_words import is_error, printed
+from workloads.formats.xfstests_export import write_case
+from workloads.ops import Op, Read
+from workloads.program import Program, workloads
+from workloads.syntax import format_op
+from workloads.workload import Workload
+
+pytestmark = pytest.mark.vm
+
+CHOSEN = (
+    "store-over-every-state", "enospc-short-write", "insert-and-collapse", "rename-over",
+    "copy-within-a-file", "append", "first-block-unwritten-fault",
+)  # fmt: skip
+"""Shown even without -m slow, if the catalogue has them; further ones are of each topic."""
+
+
+@pytest.fixture(scope="module")
+def guest() -> Iterator[Guest]:
+    with Guest.start(resolve_kernel(os.environ.get("EXT4DIFF_KERNEL")), network=False) as started:
+        yield started
+
+
+def _programs() -> list[object]:
+    found: list[object] = []
+    topics = set()
+    for program in catalogue():
+        topic = program.rules or program.shows.split()[0]
+        quick = program.name in CHOSEN or topic not in topics
+        topics.add(topic)
+        marks = [] if quick and len(found) % 8 == 0 else [pytest.mark.slow]
+        found.append(pytest.param(program, id=program.name, marks=marks))
+    return found
+
+
+def _workload(program: Program, exported: Exported) -> Workload:
+    """What of `program` was exported, on its first configuration."""
+    missing = {item.index for item in exported.left_out}
+    ops = tuple(op for index, op in enumerate(program.ops) if index not in missing)
+    return msgspec.structs.replace(workloads(program)[0], ops=ops)
+
+
+def _trace(guest: Guest, workload: Workload) -> Trace:
+    trace = guest.run(workload)
+    assert trace.final is not None
+    return trace
+
+
+def _mounted(workload: Workload, command: str) -> list[str]:
+    mount = f"mount -t ext4 -o noatime,{workload.config.mount} /dev/vda /mnt"
+    return ["sh", "-c", f"{mount} && {{ {command}; s=$?; umount /mnt; exit $s; }}"]
+
+
+def _run(guest: Guest, workload: Workload, command: str, files: dict[str, bytes]) -> list[str]:
+    """The lines that `command` prints; the image is mounted on /mnt around it."""
+    if "usrquota" in workload.config.mount:
+        guest.ask({"cmd": "modules", "group": "quota"}, 30, "loading the quota modules")
+    argv = _mounted(workload, command)
+    done = guest.execute(argv, 180, image=workload.config.image, files=files)
+    assert (done.status, done.cut) == (0, False), done.output
+    return done.output.splitlines()
+
+
+# --- the C program --------------------------------------------------------------------------
+
+
+def _result_text(result: Result) -> str:
+    if isinstance(result, list):
+        return " ".join(f"{start}-{end}" for start, end in result)
+    return str(result)
+
+
+def _file_line(name: str, file: FileObservation) -> str:
+    extents = "".join(f" {e.start}+{e.length}:{e.state}" for e in file.extents or ())
+    told = f" {file.extents_error}" if file.extents_error else extents
+    return f"  {name} size {file.size} blocks {file.blocks} extents{told}"
+
+
+def _observed(observation: Observation) -> list[str]:
+    return [_file_line(name, file) for name, file in sorted(observation.files.items())]
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc on this host")
+@pytest.mark.parametrize("program", _programs())
+def test_the_c_program_shows_every_step(guest: Guest, program: Program, tmp_path: Path) -> None:
+    exported = write_program(program)
+    workload = _workload(program, exported)
+    if not workload.ops:
+        pytest.skip("nothing of it has a place in a C program")
+    source, binary = tmp_path / "w.c", tmp_path / "w"
+    source.write_text(exported.files[".c"])
+    flags = ["-O1", "-Wall", "-Wextra", "-Werror", "-static", "-s"]
+    subprocess.run(["gcc", *flags, "-o", binary, source], check=True)
+    trace = _trace(guest, workload)
+    files = {"w": binary.read_bytes()}
+    seen = [line.partition(" cached")[0] for line in _run(
+        guest, workload, "./w /mnt /dev/vda", files)]  # fmt: skip
+    numbers = [index for index in range(len(program.ops)) if index not in {
+        item.index for item in exported.left_out}]  # fmt: skip
+    expected: list[str] = []
+    for index, step in zip(numbers, trace.steps, strict=True):
+        text = format_op(program.ops[index], index)
+        expected.append(f"step {index + 1} {text} = {_result_text(step.result)}")
+        expected += _observed(step.observation)
+    assert trace.final is not None
+    expected += ["end", *_observed(trace.final.observation)]
+    assert seen == expected
+
+
+# --- xfs_io and xfstests -----------------------------------------------------------------------
+
+
+def _said(program: Program, exported: Exported, trace: Trace) -> list[str]:
+    """What xfs_io prints, without throughput; its errors come before the rest of a call."""
+    missing = {item.index for item in exported.left_out}
+    kept = [(index, op) for index, op in enumerate(program.ops) if index not in missing]
+    after = dict(zip((index for index, _ in kept), trace.steps, strict=True))
+    before = dict(
+        zip((index for index, _ in kept), (trace.start, *(s.observation for s in trace.steps)))
+    )
+    lines: list[str] = []
+    for call in calls(kept):
+        errors: list[str] = []
+        told: list[str] = []
+        for index in call.indices:
+            op, result = program.ops[index], after[index].result
+            texts = printed(op, result, _bytes_read(op, before[index]))
+            (errors if is_error(result) else told).extend(texts)
+        lines += [*errors, *told]
+    return lines
+
+
+def _bytes_read(op: Op, before: Observation) -> int:
+    if not isinstance(op, Read):
+        return 0
+    file = before.files.get(op.file)
+    return max(0, min(op.len, (file.size if file and file.size else 0) - op.off))
+
+
+def _final(lines: list[str]) -> dict[str, FinalFile]:
+    """Sizes, blocks and extents at the end of a script's output."""
+    found: dict[str, FinalFile] = {}
+    name = ""
+    for line in lines:
+        if match := re.fullmatch(r"/mnt/(\S+) size (\d+) blocks (\d+)", line):
+            name = match[1]
+            found[name] = FinalFile(int(match[2]), int(match[3]), ())
+        elif match := re.match(r"\s+\d+: \[(\d+)\.\.(\d+)\]:\s+\d+\.\.\d+\s+\d+\s+0x(\w+)", line):
+            start, end = int(match[1]) * 512, (int(match[2]) + 1) * 512
+            extent = (start, end - start, bool(int(match[3], 16) & 0x800))
+            file = found[name]
+            found[name] = FinalFile(file.size, file.blocks, (*(file.extents or ()), extent))
+    return found
+
+
+def _joined(file: FinalFile) -> FinalFile:
+    """`file` with neighbours of one kind as one: where they lie on the disk may differ."""
+    joined: list[tuple[int, int, bool]] = []
+    for start, length, unwritten in file.extents or ():
+        last = joined[-1] if joined else None
+        if last is not None and last[2] == unwritten and last[0] + last[1] == start:
+            joined[-1] = (last[0], last[1] + length, unwritten)
+        else:
+            joined.append((start, length, unwritten))
+    return FinalFile(file.size, file.blocks, tuple(joined))
+
+
+@pytest.mark.parametrize("program", _programs())
+def test_the_xfs_io_script_shows_results_and_what_is_left(guest: Guest, program: Program) -> None:
+    exported = write_script(program)
+    workload = _workload(program, exported)
+    if not workload.ops:
+        pytest.skip("xfs_io can do nothing of it")
+    trace = _trace(guest, workload)
+    files = {"w.sh": exported.files[".sh"].encode()}
+    lines = _run(guest, workload, "./w.sh /mnt /dev/vda", files)
+    seen = [line for line in lines if re.match(r"(wrote|read|sent) |Whence|DATA|HOLE|\w+: ", line)]
+    assert seen == _said(program, exported, trace)
+    expected = expected_of_trace(trace).final
+    assert {name: _joined(file) for name, file in _final(lines).items()} == {
+        name: _joined(file) for name, file in expected.items()
+    }
+
+
+_PREAMBLE = """\
+_begin_fstest() { echo "QA output created by 999"; }
+_exclude_fs() { :; }
+_require_scratch() { :; }
+_require_xfs_io_command() { :; }
+_scratch_mkfs_sized() { :; }
+_scratch_mount() { opts=${1#-o }; }
+_scratch_cycle_mount() { umount /mnt; mount -t ext4 -o noatime,$opts /dev/vda /mnt; }
+_filter_xfs_io() {
+	sed 's/^[0-9.]* [A-Za-z]*, [0-9]* ops; .*/XXX Bytes, X ops; XX:XX:XX.X \\
+(XXX YYY\\/sec and XXX ops\\/sec)/'
+}
+XFS_IO_PROG=xfs_io AWK_PROG=awk SCRATCH_MNT=/mnt seqres=/tmp/seqres
+""".replace("\\\n", "")
+
+
+@pytest.mark.parametrize("program", _programs())
+def test_the_case_of_xfstests_prints_its_golden_output(guest: Guest, program: Program) -> None:
+    exported = write_case(program, foretelling(program.configs[0]))
+    workload = _workload(program, exported)
+    if not workload.ops:
+        pytest.skip("xfs_io can do nothing of it")
+    files = {"preamble": _PREAMBLE.encode(), "999": exported.files[""].encode()}
+    command = "mkdir -p common; cp preamble common; : > common/filter; sh ./999"
+    lines = _run(guest, workload, command, files)
+    assert lines == exported.files[".out"].splitlines()
+
+
+# --- the facility itself ---------------------------------------------------------------------
+
+
+def test_a_program_gets_its_time_and_no_more(guest: Guest) -> None:
+    assert guest.execute(["echo", "hello"], 20).output == "hello\n"
+    done = guest.execute(["sh", "-c", "echo begun; sleep 1000 & sleep 1000"], 1)
+    assert (done.status, done.output) == (None, "begun\n")
+    assert guest.execute(["sh", "-c", "exit 7"], 20).status == 7
+    assert guest.execute(["no-such-program"], 20).status == 127
+    assert guest.run(make_workload("pwrite a 0 4k")).steps[0].result == 4096
