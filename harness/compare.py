@@ -75,11 +75,17 @@ def compare(expected: Trace, actual: Trace) -> Verdict:
         workload=theirs,
         subjects=(expected.subject, actual.subject),
         kernels=(expected.kernel, actual.kernel),
+        build_ids=(_build_id(expected), _build_id(actual)),
         mismatches=tuple(found.mismatches),
         steps=steps,
         compared=found.compared,
         not_compared=dict(found.not_compared),
     )
+
+
+def _build_id(trace: Trace) -> str | None:
+    found = trace.identity.get("build_id")
+    return found if isinstance(found, str) else None
 
 
 def complaints(trace: Trace) -> tuple[Mismatch, ...]:

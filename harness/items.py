@@ -108,6 +108,7 @@ class WorkloadItem(pytest.Item):
             ("config", verdict.workload.config.name),
             ("path", verdict.workload.config.path),
             ("kernel", verdict.kernel or "unknown"),
+            *((("build id", verdict.build_id),) if verdict.build_id else ()),
             *(("complaint", title) for title in verdict.complaints),
         ]
         if verdict.outcome in (Outcome.BROKEN, Outcome.UNUSABLE):

@@ -53,6 +53,8 @@ class Reporter:
         if junit is not None and lab.prepared:
             for number, line in enumerate(lab.pair.header()):
                 junit.add_global_property(f"ext4diff {number}", line)
+            for name, value in lab.pair.identity().items():
+                junit.add_global_property(name, value)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(
@@ -103,7 +105,8 @@ class Reporter:
             return
         terminalreporter.section("ext4diff")
         lab = self.config.stash[LAB]
-        for line in self.results.finish(lab.pair.header() if lab.prepared else []):
+        said = (lab.pair.header(), lab.pair.identity()) if lab.prepared else ([], {})
+        for line in self.results.finish(*said):
             terminalreporter.write_line(line)
         for trouble in self.results.trouble:
             terminalreporter.write_line(f"trouble: {trouble}", red=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -49,17 +49,20 @@ class Results:
         self.digests.append(digest)
         self._append("results.jsonl", json.dumps(msgspec.to_builtins(digest)) + "\n")
 
-    def finish(self, header: Sequence[str]) -> list[str]:
-        """The summary's lines, also kept as `summary.txt`."""
+    def finish(self, header: Sequence[str], identity: Mapping[str, str] | None = None) -> list[str]:
+        """The summary's lines, also kept as `summary.txt`, with `identity.json` beside it."""
         lines = [*header, "", *summarise(self.digests)]
+        if self.digests and identity:
+            said = json.dumps(identity, indent=2, sort_keys=True)
+            self._append("identity.json", said + "\n", "w")
         if self.digests:
             self._append("summary.txt", "\n".join(lines) + "\n")
         return lines + ([f"results are in {self.directory}"] if self.digests else [])
 
-    def _append(self, name: str, text: str) -> None:
+    def _append(self, name: str, text: str, mode: str = "a") -> None:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            with (self.directory / name).open("a", encoding="utf-8") as file:
+            with (self.directory / name).open(mode, encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:
             reason = f"cannot keep {name} in {self.directory}: {error.strerror or error}"

@@ -70,7 +70,7 @@ class Intended(msgspec.Struct, frozen=True):
 class Verdict(msgspec.Struct, frozen=True):
     """What comparing two subjects on one workload found.
 
-    `subjects` and `kernels` are in the order expected, actual. `mismatches` are in the
+    `subjects`, `kernels` and `build_ids` are in the order expected, actual. `mismatches` are in the
     order of the steps; those after the first diverging step may be its consequences
     (`headline` leaves them out). `steps` and `compared` count the steps and the single
     fields that were looked at. `not_compared` counts the fields that were not, by field
@@ -83,6 +83,7 @@ class Verdict(msgspec.Struct, frozen=True):
     workload: Workload
     subjects: tuple[str, str]
     kernels: tuple[str | None, str | None] = (None, None)
+    build_ids: tuple[str | None, str | None] = (None, None)
     mismatches: tuple[Mismatch, ...] = ()
     steps: int = 0
     compared: int = 0
@@ -119,6 +120,11 @@ class Verdict(msgspec.Struct, frozen=True):
         """The titles of the kernel's complaints among the mismatches."""
         sides = (side for m in self.mismatches for side in (m.expected, m.actual))
         return tuple(dict.fromkeys(side.title for side in sides if isinstance(side, Complaint)))
+
+    @property
+    def build_id(self) -> str | None:
+        """The build id of that kernel (see `kernel`), if it is known."""
+        return self.build_ids[1] or self.build_ids[0]
 
     @property
     def kernel(self) -> str | None:

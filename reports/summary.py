@@ -43,6 +43,7 @@ class Digest(msgspec.Struct, frozen=True):
     reason: str | None = None
     kept_in: str | None = None
     complaints: tuple[str, ...] = ()
+    build_id: str | None = None
 
 
 def digest(verdict: Verdict, name: str, seconds: float, kept_in: str | None = None) -> Digest:
@@ -64,6 +65,7 @@ def digest(verdict: Verdict, name: str, seconds: float, kept_in: str | None = No
         reason=verdict.broken or verdict.unusable or verdict.refused,
         kept_in=kept_in,
         complaints=verdict.complaints,
+        build_id=verdict.build_id,
     )
 
 

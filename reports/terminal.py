@@ -54,7 +54,8 @@ def explain(compared: Compared, *, colour: bool = False, kept_in: Path | None = 
             for name, kernel in zip(verdict.subjects, verdict.kernels, strict=True)
         ]
     elif verdict.kernel:
-        lines.append(f"kernel {verdict.kernel}, {verdict.workload.config.path} path")
+        build = f" (build id {verdict.build_id[:12]})" if verdict.build_id else ""
+        lines.append(f"kernel {verdict.kernel}{build}, {verdict.workload.config.path} path")
     lines += _known(verdict)
     if verdict.mismatches:
         first = verdict.mismatches[0].place
