@@ -164,6 +164,7 @@ class _Comparison:
     def step(self, expected: Step, actual: Step) -> None:
         """Result, observation and events of one step."""
         self._result(expected.result, actual.result)
+        self._threads(expected, actual)
         self.observation(expected.observation, actual.observation)
         if expected.events is None or actual.events is None:
             self.skip(None, "events", expected.events is None, actual.events is None)
@@ -178,6 +179,22 @@ class _Comparison:
             self.skip(None, "result", *unknown)
         else:
             self.equal(None, "result", expected, actual)
+
+    def _threads(self, expected: Step, actual: Step) -> None:
+        """What the calls of a parallel section came to."""
+        counts = [tuple(map(len, side.threads)) for side in (expected, actual)]
+        if counts[0] != counts[1]:
+            self.differ(None, "calls by thread", *counts)
+            return
+        reasons = self._reasons[0]
+        for number, (mine, theirs) in enumerate(zip(expected.threads, actual.threads, strict=True)):
+            for place, (want, seen) in enumerate(zip(mine, theirs, strict=True)):
+                unknown = reasons.get(f"result.{number}.{place}")
+                if unknown is not None:
+                    self.not_compared["result of a call", unknown] += 1
+                    continue
+                field = f"result of call {place + 1} of thread {number + 1}"
+                self.equal(None, field, want.result, seen.result)
 
     def _events(self, file: str, expected: tuple[Event, ...], actual: tuple[Event, ...]) -> None:
         claims = tuple(
@@ -300,7 +317,11 @@ class _Comparison:
             self.skip(None, FORM, expected is None and actual is not None, actual is None)
             return
         reasons = {**self._reasons[1], **self._reasons[0]}
-        left_open = {key: why for key, why in reasons.items() if f".{IMAGE}" in f".{key}"}
+        left_open = {
+            key: why
+            for key, why in reasons.items()
+            if key != FORM and f".{IMAGE}" in f".{key}"  # `image FIELD`, `PATH.image FIELD`
+        }
         for key, why in left_open.items():
             self.not_compared[key[key.index(IMAGE) :], why] += 1
         self.compared += expected.fields - len(left_open)

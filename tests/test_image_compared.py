@@ -106,6 +106,7 @@ def test_a_form_that_a_side_lacks_is_counted_once_with_its_reason() -> None:
         (FORM, "a full root directory"): 1
     }
     assert ends(make_form(), None).not_compared == {(FORM, "not seen by guest"): 1}
+    assert ends(make_form(), make_form(), image_form="no longer").not_compared == {}
     assert ends(None, None).not_compared == {(FORM, "not seen by guest"): 1}
 
 
