@@ -118,6 +118,32 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         reason="the block that the data moves to is dirtied outside of the journal",
     ),
     KnownIssue(
+        name="reserved-blocks-run-out",
+        quirk="reserved_blocks_run_out",
+        since=(7, 2),
+        fixed=None,
+        path="bh",
+        triggers=(Op,),
+        condition="a file system is full but for what is kept for conversions, and delayed"
+        " blocks of many files need more extent tree blocks than that when they are written",
+        observable="data that write(2) accepted is gone after writeback, and fsync(2) returns 0;"
+        " if space for a block is left but none for its tree block, writeback never ends",
+        reason="ext4_new_meta_blocks() takes tree blocks for delayed blocks without claiming"
+        " them, so from what others have reserved; ext4_do_writepages() forgets the error",
+    ),
+    KnownIssue(
+        name="reserved-blocks-run-out-logged",
+        quirk=None,
+        complaint=r"Delayed block allocation failed|Data will be lost|i_reserved_data_blocks=",
+        since=(7, 2),
+        fixed=None,
+        path="bh",
+        triggers=(Op,),
+        condition="as for reserved-blocks-run-out",
+        observable="the kernel's log: This should not happen!! Data will be lost",
+        reason="it does happen",
+    ),
+    KnownIssue(
         name="indirect-delayed-tail-is-hole",
         quirk="indirect_delayed_tail_is_hole",
         since=(7, 2),

@@ -50,6 +50,12 @@ QUIRKS: dict[str, Quirk] = {
             "nothing forgets it there, so a later checkpoint undoes file data written over it",
         ),
         Quirk(
+            "reserved_blocks_run_out",
+            "On a full file system delayed blocks are lost at writeback, and fsync says nothing.",
+            "ext4_new_meta_blocks: tree blocks of delayed blocks are not claimed, so that they use "
+            "up what others have reserved; ext4_do_writepages forgets the error",
+        ),
+        Quirk(
             "indirect_delayed_tail_is_hole",
             "FIEMAP of a file without extents shows its delayed tail as a hole.",
             "ext4_ind_map_blocks of 7.2; fixed by aed43f47e1ed in 7.3",

@@ -11,7 +11,7 @@ from model.errors import OpError
 from model.extent_status import Run
 from model.indirect import blocks_to_boundary
 from model.inode import Inode
-from model.tree_claim import PLENTY, claim_tree_blocks, limited_tree
+from model.tree_claim import PLENTY, claim_tree_blocks, limited_tree, take_reserved
 from model.units import (
     DELAYED,
     INIT_MAX_LEN,
@@ -65,6 +65,9 @@ def map_blocks(
         if clusters:
             inode.sb.dirty.add(-charged)
         claim_tree_blocks(inode, run, taken, use_reserved)
+    elif inode.sb.free.sum() < taken + PLENTY:
+        run = take_reserved(inode, run, taken)
+        taken = _clusters(inode, run.start, run.end) if clusters else 0
     inode.sb.free.add(-taken)
     inode.insert_mapped(run, claim=delayed)
     inode.sb.rule("allocate: ext4_map_blocks")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from model.inode import Inode
     from model.superblock import Superblock
 
-__all__ = ["claim_tree_blocks", "limited_tree", "room_for_tree", "settle_doubts"]
+__all__ = ["claim_tree_blocks", "limited_tree", "room_for_tree", "settle_doubts", "take_reserved"]
 
 PLENTY = 5
 """No operation adds more tree blocks (EXT4_MAX_EXTENT_DEPTH)."""
@@ -60,6 +60,34 @@ def claim_tree_blocks(inode: Inode, run: Run, taken: int, use_reserved: bool) ->
         inode.prealloc.discard()
         inode.sb.free_pending = 1
         raise OpError(error)
+
+
+def take_reserved(inode: Inode, run: Run, taken: int) -> Run:
+    """`run` of delayed blocks, as much of it as can be allocated; it takes `taken` clusters.
+
+    They are reserved, but their tree blocks are not: these are taken from what is kept for
+    conversions, and then from what others have reserved (ext4_new_meta_blocks). That the
+    last ones find nothing is a bug that the model follows as a quirk only; without it they
+    find space all the same. Raises `OpError` where blocks are lost, and `NotModelledError`
+    where the kernel tries again for ever.
+    """
+    sb = inode.sb
+    free = sb.free.sum()
+    growth = 0
+    if run.pblk is not None and inode.tree_unknown is None:
+        growth = _tree_growth(inode, run, run.pblk)
+    if taken + growth <= free or not sb.quirk("reserved_blocks_run_out"):
+        return run
+    if taken > max(free, 0):
+        if free <= 0:
+            raise OpError("ENOSPC")
+        return run.cut(run.start, (run.start // sb.ratio + free) * sb.ratio)
+    if free > 0:
+        raise NotModelledError(
+            "a delayed block finds space, its tree block none: the kernel gives the block back, "
+            "so that space is free, and tries the same again for ever"
+        )
+    raise OpError("ENOSPC")
 
 
 def settle_doubts(sb: Superblock) -> None:

@@ -10,6 +10,8 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from harness.errors import NotModelledError
+from model.errors import OpError
 from model.inode import Inode
 from model.map_blocks import map_blocks
 from model.page_cache import Folio
@@ -62,7 +64,7 @@ def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
         return None
     folios = [folio for folio in dirty if folio.start < inode.size]
     needy = [buffers for folio in folios for buffers in _need_mapping(inode, folio)]
-    ended = _map_all(inode, needy)
+    ended, lost = _map_all(inode, needy)
     for folio in folios:
         cache.clean(folio, folio.all)
         folio.marked = False
@@ -75,6 +77,9 @@ def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
         inode.convert(low, high, WRITTEN)
     if ended:
         inode.sb.rule("convert: ext4_convert_unwritten_io_end_vec")
+    for low, high in lost:
+        _lose(inode, low, high)
+    needy = [b for b in needy if not any(low <= b.start < high for low, high in lost)]
     if needy:
         _update_disksize(inode, needy[-1].folio_end * inode.sb.block_size)
     return reached
@@ -126,26 +131,49 @@ def _by_flag(folio: Folio, first: int, start: int, end: int) -> Iterator[_Buffer
         start = stop
 
 
-def _map_all(inode: Inode, needy: list[_Buffers]) -> list[tuple[int, int]]:
-    """Gather extents and map them; returns the unwritten blocks to convert.
+def _lose(inode: Inode, low: int, high: int) -> None:
+    """Blocks `[low, high)` could not be allocated: they are forgotten, folio by folio
+    (mpage_release_unused_pages)."""
+    size = inode.sb.block_size
+    for folio in list(inode.cache.overlapping(low * size, high * size)):
+        first = inode.cache.first_block(folio)
+        if any(run.state != DELAYED for run in inode.es.overlapping(first, first + folio.count)):
+            raise NotModelledError("blocks are lost in a folio of which others are allocated")
+        inode.remove_status(first, first + folio.count)
+        inode.content.zero(folio.start, folio.end)
+        inode.cache.truncate(folio.start, folio.end)
+    inode.sb.rule("blocks lost: mpage_release_unused_pages")
+
+
+def _map_all(
+    inode: Inode, needy: list[_Buffers]
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Gather extents and map them; returns the unwritten blocks to convert, and the blocks
+    that could not be had.
 
     When a mapping ends inside a folio, the next extent is gathered from the rest of that
     folio alone (mpage_process_folio).
     """
     starts = [buffers.start for buffers in needy]
     ended: list[tuple[int, int]] = []
+    lost: list[tuple[int, int]] = []
     at, within = 0, None
     while True:
         extent = _gather(needy, starts, at, within)
         if extent is None:
             if within is None:
-                return ended
+                return ended, lost
             at, within = within, None
             continue
         low, high = extent
-        run = map_blocks(
-            inode, low, high - low, unwritten=inode.sb.dioread_nolock, use_reserved=True
-        )
+        try:
+            run = map_blocks(
+                inode, low, high - low, unwritten=inode.sb.dioread_nolock, use_reserved=True
+            )
+        except OpError:
+            lost.append(extent)
+            at, within = high, None
+            continue
         if run.state == UNWRITTEN:
             ended.append((run.start, run.end))
         at = run.end

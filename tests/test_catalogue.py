@@ -15,6 +15,8 @@ from workloads.syntax import SUFFIX, format_op, format_program, workloads
 
 FILES = sorted(path for path in CATALOGUE.rglob("*") if path.is_file())
 PROGRAMS = catalogue()
+LONG = ("reserve-runs-out", "second-leaf")
+"""Programs that need many operations."""
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -24,7 +26,7 @@ def test_file(path: Path) -> None:
     assert format_program(program) == path.read_text(), "not canonical"
     assert 20 <= len(program.shows) <= 110, "one line says what it would catch"
     assert not program.shows.endswith("."), "it is no sentence"
-    assert len(program.ops) <= 25 or path.stem == "second-leaf", "keep programs short"
+    assert len(program.ops) <= 25 or path.stem in LONG, "keep programs short"
     assert max(map(len, path.read_text().splitlines())) <= 115
     for config in program.configs:
         assert config.image.block_size in (1024, 4096)
@@ -32,7 +34,7 @@ def test_file(path: Path) -> None:
 
 def test_size() -> None:
     assert len(PROGRAMS) == len(FILES) >= 60
-    assert 300 <= sum(len(workloads(program)) for program in PROGRAMS) <= 400
+    assert 300 <= sum(len(workloads(program)) for program in PROGRAMS) <= 500
 
 
 def test_names_are_unique() -> None:

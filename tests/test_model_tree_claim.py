@@ -7,7 +7,9 @@ from fakes import make_workload
 from modelled import FREE, file, placed, results, states
 
 from harness.errors import NotModelledError
-from harness.trace import Extent, State
+from harness.trace import EventKind, Extent, State, Trace
+from model import Behaviour, Model
+from workloads.images import Geometry
 
 AT_ONCE = "quota4k@nodelalloc,usrquota"
 KIB = 1024
@@ -88,3 +90,48 @@ def test_a_place_that_the_file_has_already_is_none() -> None:
     close = tuple(Extent(32768 * at, 4096, State.WRITTEN, (1 << 30) + 4096 * at) for at in range(4))
     trace = placed(make_workload(line + "user_write a 4k 4k uid=1000", AT_ONCE), {"a": close})
     assert results(trace)[-1] == "EDQUOT"
+
+
+def _full(names: str, step: int, clusters: int, *, quirk: bool) -> Trace:
+    """Each file has five delayed blocks, `step` KiB apart, in `clusters` clusters, and needs
+    another for its tree; the device is full but for these and the two that are kept."""
+    image = Geometry(
+        blocks=16 * 128, free_blocks=16 * (2 + 128 + len(names) * clusters), reserved_blocks=0,
+        block_size=4 * KIB, cluster_size=64 * KIB,
+    )  # fmt: skip
+    apart = {
+        name: tuple(
+            Extent(step * KIB * at, 4 * KIB, State.WRITTEN, (1 << 40 + nth) + step * KIB * at)
+            for at in range(5)
+        )
+        for nth, name in enumerate(names)
+    }
+    writes = "; ".join(f"pwrite {name} {step * at}k 4k" for name in names for at in range(5))
+    syncs = "; ".join(f"fsync {name}" for name in names)
+    workload = make_workload(
+        f"{writes}; falloc fill 0 {64 * 128}k; {syncs}", "bigalloc64k@delalloc"
+    )
+    quirks = frozenset({"reserved_blocks_run_out"} if quirk else ())
+    placement = tuple({**apart, "fill": APART["fill"]} for _ in range(len(workload.ops) + 1))
+    return Model(Behaviour(iomap=False, quirks=quirks), lambda _: image).run(workload, placement)
+
+
+def test_delayed_blocks_that_find_no_space_are_lost_as_a_known_bug_only() -> None:
+    """Four files need eight clusters; there are the four that they reserved, and two."""
+    strict, followed = (_full("abcd", 8, 1, quirk=quirk) for quirk in (False, True))
+    for trace in (strict, followed):
+        assert results(trace)[-5:] == [0, 0, 0, 0, 0]
+    assert file(strict.steps[-1], "d").blocks == 256
+    assert file(followed.steps[-1], "d").blocks == 0
+    assert [len(states(followed.steps[-1], name)) for name in "abcd"] == [5, 5, 5, 0]
+    assert [e.kind for e in followed.steps[-1].events or ()] == [EventKind.RELEASE]
+    assert followed.final is not None
+    assert followed.final.observation.files["d"].size == 0
+    assert not strict.steps[-1].quirks and followed.steps[-1].quirks
+
+
+def test_writeback_that_never_ends_is_refused() -> None:
+    """The third file's last block finds a cluster, its tree block none."""
+    with pytest.raises(NotModelledError, match="for ever"):
+        _full("abc", 128, 5, quirk=True)
+    assert results(_full("abc", 128, 5, quirk=False))[-1] == 0
