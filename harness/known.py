@@ -27,10 +27,10 @@ class KnownIssue(msgspec.Struct, frozen=True):
 
     `quirk` is its name in `model/behaviour.py`; `complaint` a regular expression that
     matches the title of a complaint in the kernel's log; it has one of both. The bug is in
-    kernels from release `since` on, up to but without `fixed` (None: in all later ones that were seen),
-    on one `path`, and only with the file system `feature` (as given to mke2fs's `-O`) and
-    the mount `option` if one is named. `condition` says when it shows, `observable` what
-    is then seen, `reason` why it is taken for a bug. Only workloads with an operation of
+    kernels from release `since` on, up to but without `fixed` (None: in all later ones that
+    were seen), on one `path`, and only with the file system `feature` (as given to mke2fs's
+    `-O`) and the mount `option` if one is named. `condition` says when it shows, `observable`
+    what is then seen, `reason` why it is taken for a bug. Only workloads with an operation of
     `triggers` can meet it.
     """
 
