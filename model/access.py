@@ -46,12 +46,14 @@ def check_access(mount: Mount, op: ops.AnyOp) -> None:
     if isinstance(op, _BY_NAME):
         _check_names(mount, op)
     elif isinstance(op, ops.FileOp) and not isinstance(op, ops.Close):
-        for name in [op.file, op.to] if isinstance(op, _COPY) else [op.file]:
-            _open(mount, name)
-        beside = _BESIDE.get(type(op))
-        if beside is not None:
-            _open_beside(mount, op.file, beside)
-        _check_flags(mount, op)
+        written = op.to if isinstance(op, _COPY) else op.file
+        _open(mount, op.file)
+        if written != op.file:
+            _open(mount, written)
+        if type(op) in _BESIDE:
+            _open_beside(mount, op.file, _BESIDE[type(op)])
+        if _flags(mount, written) & (APPEND_ONLY | IMMUTABLE):
+            _check_flags(mount.files[written], op)
 
 
 def _check_shut_down(mount: Mount, op: ops.AnyOp) -> None:
@@ -112,11 +114,8 @@ def _check_names(mount: Mount, op: ops.Otrunc | ops.Unlink | ops.Rename) -> None
         raise OpError("EPERM")
 
 
-def _check_flags(mount: Mount, op: ops.FileOp) -> None:
+def _check_flags(inode: Inode, op: ops.FileOp) -> None:
     """What an open descriptor of a protected file still may do."""
-    inode = mount.files.get(op.to if isinstance(op, _COPY) else op.file)
-    if inode is None or not inode.flags & (APPEND_ONLY | IMMUTABLE):
-        return
     error = _refusal(inode, op)
     if error:
         inode.sb.rule("protected file: IS_APPEND, IS_IMMUTABLE")

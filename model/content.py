@@ -37,13 +37,12 @@ class Content:
 
     def _regain(self, start: int, end: int) -> None:
         """Bytes `[start, end)` are known again."""
-        if self.lost:
-            kept = [
-                part
-                for low, high in self.lost
-                for part in ((low, min(high, start)), (max(low, end), high))
-            ]
-            self.lost = [(low, high) for low, high in kept if low < high]
+        kept = [
+            part
+            for low, high in self.lost
+            for part in ((low, min(high, start)), (max(low, end), high))
+        ]
+        self.lost = [(low, high) for low, high in kept if low < high]
 
     def knows(self, start: int, end: int) -> bool:
         """Whether all bytes `[start, end)` can be known."""
@@ -57,7 +56,8 @@ class Content:
         """Put `data` at byte `pos`."""
         at, view = 0, memoryview(data)
         self._digest = self._checksums = None
-        self._regain(pos, pos + len(view))
+        if self.lost:
+            self._regain(pos, pos + len(view))
         while at < len(view):
             index, off = divmod(pos + at, CHUNK)
             count = min(CHUNK - off, len(view) - at)
@@ -70,7 +70,8 @@ class Content:
     def zero(self, start: int, end: int | None = None) -> None:
         """Make bytes `[start, end)` zero; without `end` all from `start` on."""
         self._digest = self._checksums = None
-        self._regain(start, (1 << 63) if end is None else end)
+        if self.lost:
+            self._regain(start, (1 << 63) if end is None else end)
         last = CHUNK * (max(self.chunks, default=-1) + 1)
         end = last if end is None else min(end, last)
         if end <= start:

@@ -129,7 +129,7 @@ def starting_until(slots: list[Slot] | list[Index], lblk: int) -> int:
 
 def position(slots: list[Slot] | list[Index], lblk: int) -> int:
     """Last entry that starts at or before `lblk`, or the first one (ext4_ext_binsearch)."""
-    return max(starting_until(slots, lblk) - 1, 0)
+    return (bisect_right(slots, lblk, key=_first) or 1) - 1
 
 
 def mergeable(left: Slot, right: Slot) -> bool:

@@ -93,8 +93,9 @@ class ExtentStatus:
         if low < 0 or runs[low].end <= start:
             low += 1
         found = runs[low : bisect_left(self._starts, end, low)]
-        if found:
+        if found and found[0].start < start:
             found[0] = found[0].cut(start, end)
+        if found and found[-1].end > end:
             found[-1] = found[-1].cut(start, end)
         return found
 

@@ -7,7 +7,7 @@ mm/readahead.c, mm/truncate.c).
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 
 import msgspec
@@ -116,8 +116,7 @@ class PageCache:
         while order and self.occupied(index, index + (1 << order)):
             order -= 1
         folio = self._folio(index, 1 << order)
-        for page in range(index, index + folio.pages):
-            self._by_page[page] = folio
+        self._by_page.update(dict.fromkeys(range(index, index + folio.pages), folio))
         insort(self._starts, index)
         return folio
 
@@ -159,15 +158,15 @@ class PageCache:
         before = self._by_page.get(first)
         if before is not None and before.index < first:
             found.append(before)
-        at = bisect_left(self._starts, first)
-        while at < len(self._starts) and self._starts[at] <= last:
-            found.append(self._by_page[self._starts[at]])
-            at += 1
-        return found
+        low = bisect_left(self._starts, first)
+        high = bisect_right(self._starts, last, low)
+        return found + [self._by_page[index] for index in self._starts[low:high]]
 
     def dirty_folios(self, start: int = 0, end: int | None = None) -> list[Folio]:
         """Dirty folios that bytes `[start, end)` touch, by index."""
-        found = (self._by_page[index] for index in sorted(self.dirty_starts))
+        found = [self._by_page[index] for index in sorted(self.dirty_starts)]
+        if start == 0 and end is None:
+            return found
         return [f for f in found if f.end > start and (end is None or f.start < end)]
 
     def mark_dirty(self, folio: Folio, bits: int) -> None:

@@ -120,7 +120,7 @@ def _step(mount: Mount, op: ops.AnyOp, observed: bool) -> Step:
         result = error.name
     if sb.doubtful:
         settle_doubts(sb)
-    observation, unpredicted = observe(sb, mount.files) if observed else (Observation(), {})
+    observation, unpredicted = observe(sb, mount.files) if observed else (UNSEEN, {})
     if isinstance(op, ops.Read) and _reads_undefined(mount, op):
         unpredicted = {**unpredicted, "result": "what was read is undefined in part"}
     if sb.shut_down:
@@ -156,7 +156,7 @@ def _final(mount: Mount, observed: bool) -> Final:
         dropped = {name: content_of(inode) for name, inode in mount.files.items()}
     mount.remount()
     mount.sb.events = []
-    observation, unpredicted = observe(mount.sb, mount.files) if observed else (Observation(), {})
+    observation, unpredicted = observe(mount.sb, mount.files) if observed else (UNSEEN, {})
     return Final(
         observation,
         dropped=dropped,
@@ -345,6 +345,7 @@ def _rename(mount: Mount, op: ops.Rename) -> Result:
     return 0
 
 
+UNSEEN = Observation()
 UNCOVERED_IMAGES: frozenset[str] = frozenset()
 COVERED_OPTIONS = frozenset(
     {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from model.units import PAGE, round_down
-from workloads.content import pattern
+from workloads.content import pattern_view
 
 __all__ = ["Source"]
 
@@ -13,7 +13,7 @@ class Source:
 
     __slots__ = ("data", "readable")
 
-    def __init__(self, data: bytes, readable: int | None = None) -> None:
+    def __init__(self, data: bytes | memoryview, readable: int | None = None) -> None:
         self.data = memoryview(data)
         self.readable = len(data) if readable is None else min(readable, len(data))
 
@@ -21,7 +21,7 @@ class Source:
     def tagged(cls, tag: int, pos: int, count: int, fault: int | None = None) -> Source:
         """Content of a write with `tag`; pages from byte `fault`, rounded down, are unmapped."""
         readable = None if fault is None else max(round_down(fault, PAGE), 0)
-        return cls(pattern(tag, pos, count), readable)
+        return cls(pattern_view(tag, pos, count), readable)
 
     def __len__(self) -> int:
         return len(self.data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-__all__ = ["pattern"]
+__all__ = ["pattern", "pattern_view"]
 
 _PERIOD = 131072  # i*13 + i//512 repeats modulo 256 after lcm(256, 512*256) bytes
 
@@ -29,3 +29,11 @@ def pattern(tag: int, off: int, length: int) -> bytes:
     need = skip + length
     whole = base * (need // _PERIOD + 1) if need > _PERIOD else base
     return whole[skip:need]
+
+
+def pattern_view(tag: int, off: int, length: int) -> memoryview:
+    """The same as `pattern`, mostly without a copy of it."""
+    skip = off % _PERIOD
+    if skip + length <= _PERIOD:
+        return memoryview(_base(tag & 255))[skip : skip + length]
+    return memoryview(pattern(tag, off, length))
