@@ -6,7 +6,6 @@ fragments is looked up in the .config that came out.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,7 +15,15 @@ from vm import cache
 from vm.errors import BuildError, KernelError
 from vm.kernels.spec import Flavour
 
-__all__ = ["LEVELS", "Option", "config_key", "missing_options", "read_fragment", "write_config"]
+__all__ = [
+    "LEVELS",
+    "Option",
+    "config_key",
+    "describe",
+    "missing_options",
+    "read_fragment",
+    "write_config",
+]
 
 _HERE = Path(__file__).parent
 LEVELS = ("Needed", "Wanted", "Where known")
@@ -143,9 +150,3 @@ def describe(options: Iterable[Option], knows: Callable[[str], bool]) -> str:
         str(option) if knows(option.name.removeprefix("CONFIG_")) else f"{option} (not known)"
         for option in options
     )
-
-
-def sha256_of(config: Path) -> str:
-    """SHA-256 in hex of a .config's options, without the comments, which name the compiler."""
-    values = sorted(_values(config.read_text("utf-8")).items())
-    return hashlib.sha256("".join(f"{k}={v}\n" for k, v in values).encode()).hexdigest()
