@@ -119,6 +119,7 @@ class GuestSide(Side):
         self._facts: Facts | None = None
         self._guest: Guest | None = None
         self._failed_starts = 0
+        self._cpus = 1
         self._report = ""
 
     # --- coming up --------------------------------------------------------------------
@@ -137,7 +138,7 @@ class GuestSide(Side):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(msgspec.json.encode(self._facts))
         if self.forced_path is not None and not self._facts.buffered_iomap:
-            raise UsageError(f"--pair {self.name}: {NO_IOMAP}: {self._facts.release}")
+            raise UsageError(f"--against path: {NO_IOMAP}: {self._facts.release}")
 
     def _facts_path(self, kernel: Kernel) -> Path:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -145,22 +146,22 @@ class GuestSide(Side):
         key = cache.key_of(kernel.identity, qemu_version(), self._choice.accel, boot, user)
         return cache.cache_root() / "facts" / f"{key}.json"
 
-    def _alive(self) -> Guest:
-        """The guest, a new one if there is none or if it is dead."""
-        if self._guest is not None and not self._guest.dead:
+    def _alive(self, cpus: int = 1) -> Guest:
+        """The guest, a new one if there is none with `cpus` or if it is dead."""
+        if self._guest is not None and not self._guest.dead and self._cpus == cpus:
             return self._guest
         self.close()
         if self._kernel is None:
             raise MachineryError("the guest was not prepared")
         began = time.monotonic()
         try:
-            self._guest = Guest.start(self._kernel, self._choice.accel, self._files)
+            self._guest = Guest.start(self._kernel, self._choice.accel, self._files, cpus=cpus)
         except Exception:
             self._failed_starts += 1
             raise
         finally:
             self.starting += time.monotonic() - began
-        self._failed_starts = 0
+        self._failed_starts, self._cpus = 0, cpus
         return self._guest
 
     def usable(self) -> bool:
@@ -182,7 +183,7 @@ class GuestSide(Side):
         quirks: frozenset[str] = frozenset(),  # noqa: ARG002
     ) -> Trace:
         """What the kernel does. Raises `KernelPanicError` and other `MachineryError`s."""
-        guest = self._alive()
+        guest = self._alive(workload.cpus)
         self._report = ""
         try:
             trace = guest.run(on_path(workload, self.forced_path), placement)

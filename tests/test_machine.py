@@ -22,6 +22,7 @@ from vm.errors import GuestHangError, ImageError, KernelPanicError
 from vm.guest import Identity
 from vm.initramfs import BootFiles
 from vm.kernel import Kernel
+from vm.kernels.identity import KernelIdentity
 
 
 @dataclasses.dataclass
@@ -34,7 +35,10 @@ class FakeGuest:
     dead: bool = False
     closed: int = 0
     runs: list = dataclasses.field(default_factory=list)
-    identity = Identity(RELEASE, "7.2.22", Accelerator("tcg", "as asked for"), "no permission")
+    identity = Identity(
+        RELEASE, "7.2.22", Accelerator("tcg", "as asked for"), "no permission",
+        KernelIdentity(RELEASE),
+    )  # fmt: skip
 
     @property
     def disk(self):
@@ -61,12 +65,14 @@ class Host:
         self.path = path
         self.guests: list[FakeGuest] = []
         self.started: list = []
+        self.cpus: list[int] = []
         self.asked: list = []
         self.failures: list[BaseException] = []
         self.iomap = False
 
-    def start(self, kernel, accel, files):
+    def start(self, kernel, accel, files, cpus=1):
         self.started.append((kernel, accel, files))
+        self.cpus.append(cpus)
         if self.failures:
             raise self.failures.pop(0)
         self.guests.append(FakeGuest(self.iomap, self.path / "disk"))
@@ -126,6 +132,14 @@ def test_one_guest_runs_many_workloads(host, side, workload):
     side.close()
     assert host.guests[0].closed == 1
     assert 0 < side.starting < 5
+
+
+def test_threads_against_each_other_get_a_guest_with_two_cpus(host, side, workload):
+    threads = make_workload("parallel; pwrite a 0 4k; and; truncate a 0; end")
+    for one in (workload, threads, threads, workload):
+        side.run(one)
+    assert host.cpus == [1, 2, 1]
+    assert [guest.closed for guest in host.guests] == [1, 1, 0]
 
 
 @pytest.mark.parametrize(
