@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Callable
 
 from harness.sides import Choice
+from vm.kernel import pinned
 from vm.kernels.spec import HELP as SPEC_HELP
 
-__all__ = ["add_against", "add_guest_options", "choice_of"]
+__all__ = ["add_against", "add_guest_options", "choice_of", "pin_kernels"]
 
 
 def add_guest_options(add: Callable[..., object]) -> None:
@@ -35,6 +36,17 @@ def add_against(add: Callable[..., object]) -> None:
         help="what the kernel is held against: model (the default), path:buffer_head or"
         " path:iomap (this kernel takes the other path), or another kernel, as --kernel",
     )  # fmt: skip
+
+
+def pin_kernels(options: argparse.Namespace) -> None:
+    """Build what `--kernel` and `--against` name, and put the built kernels in their place.
+
+    For processes that take these options from this one: a source may change meanwhile,
+    and all are to test the same kernel. Raises `Ext4diffError`.
+    """
+    for name in ("kernel", "against"):
+        found = pinned(getattr(options, name), options.mirror, options.refresh)
+        setattr(options, name, found)
 
 
 def choice_of(options: argparse.Namespace) -> Choice:

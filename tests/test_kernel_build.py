@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from toy_kernel import Toy, fake_tools, script
 
 from harness.errors import MACHINERY, USAGE
+from harness.options import pin_kernels
 from vm.errors import BuildError, CacheError, HostToolError, KernelError
 from vm.kernel import resolve_kernel
 from vm.kernels import config, store, tools
@@ -78,6 +80,20 @@ def test_what_was_built_is_a_kernel_for_a_guest_with_its_identity(toy: Toy) -> N
     assert (again.image, again.sha256, again.origin) == (found.image, found.sha256, found.origin)
     by_path = resolve_kernel(str(found.image))
     assert by_path.origin == found.origin
+
+
+def test_a_pinned_kernel_stays_when_its_source_changes(toy: Toy) -> None:
+    """As workers need it, which start one after the other."""
+    options = argparse.Namespace(kernel=f"tree:{toy.path}", against=f"tree:{toy.path}@HEAD")
+    options.mirror, options.refresh = None, False
+    pin_kernels(options)
+    toy.edit("fs/ext4/inode.c", "line 7\n", "line seven\n")
+    assert b"line 7\n" in resolve_kernel(options.kernel).image.read_bytes()
+    assert options.kernel == options.against
+    assert resolve_kernel(options.kernel).source == f"tree:{toy.path}@HEAD"  # its last name
+    options.kernel, options.against = None, "path:iomap"
+    pin_kernels(options)
+    assert (options.kernel, options.against) == (None, "path:iomap")
 
 
 def test_a_series_is_in_the_identity(toy: Toy, tmp_path: Path) -> None:

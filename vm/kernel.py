@@ -16,12 +16,12 @@ from vm.errors import KernelError
 from vm.kernels.build import build
 from vm.kernels.debian import stock_kernel
 from vm.kernels.identity import KernelIdentity
-from vm.kernels.spec import HELP, BuiltBefore, DebianPackage, PathSpec, parse_spec
+from vm.kernels.spec import HELP, BuiltBefore, DebianPackage, PathSpec, needs_build, parse_spec
 from vm.kernels.store import Built, find, read_identity
 from vm.packages import Unpacked, unpacked_kernel
 from vm.vmlinux import has_pvh_entry
 
-__all__ = ["Kernel", "find_modules", "read_release", "resolve_kernel"]
+__all__ = ["Kernel", "find_modules", "pinned", "read_release", "resolve_kernel"]
 
 _MAGIC = b"HdrS"
 _MAGIC_OFFSET = 0x202  # Documentation/arch/x86/boot.rst: "header"
@@ -198,3 +198,14 @@ def resolve_kernel(spec: str | None, mirror: str | None = None, refresh: bool = 
         found = find(parsed.key)
         return _of_built(found, found.identity.source)
     return _of_built(build(parsed, mirror, refresh), str(parsed))
+
+
+def pinned(spec: str | None, mirror: str | None = None, refresh: bool = False) -> str | None:
+    """`spec`, or, if it names a source, the kernel that is built from it now (`built:KEY`).
+
+    So that several processes test one kernel even if the source changes between them.
+    Raises what `resolve_kernel` does.
+    """
+    if spec is None or not needs_build(spec):
+        return spec
+    return f"built:{resolve_kernel(spec, mirror, refresh).image.parent.name}"

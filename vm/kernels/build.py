@@ -77,10 +77,12 @@ def build(spec: SourceSpec, mirror: str | None = None, refresh: bool = False) ->
     found = store.read_identity(path)
     if found is None:
         raise CacheError(f"{path} is damaged; `ext4diff kernel remove {key[:8]}` removes it")
-    # The same content may have another name today.
+    # The same content may have another name today; the store has the last one.
     named = msgspec.structs.replace(
         found, source=str(spec), base=source.base, series=source.series, flavour=spec.flavour.name
     )
+    if named != found:
+        store.write_identity(path, named)
     return Built(path, named)
 
 
@@ -124,7 +126,7 @@ class _Job:
             shutil.copyfile(out / product, into / name)
         shutil.copyfile(log, into / "build.log")
         identity = self._identity(out, into)
-        (into / store.IDENTITY).write_bytes(msgspec.json.encode(identity))
+        store.write_identity(into, identity)
         progress(f"built {identity.release} ({self.key[:8]})")
 
     def _require_space(self) -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "SourceSpec",
     "Spec",
     "TreeSpec",
+    "needs_build",
     "parse_spec",
 ]
 
@@ -230,6 +231,12 @@ def _debian(text: str, rest: str) -> DebianPackage:
     raise _fail(text, "debian: takes a suite or a version, as in debian:sid or debian:6.12")
 
 
+def needs_build(text: str) -> bool:
+    """Whether `text` names a source, which has to be built."""
+    kind, mark, _ = text.strip().partition(":")
+    return bool(mark) and kind in ("tree", "debian-source", "series")
+
+
 def parse_spec(text: str, flavour: Flavour | None = None) -> Spec:
     """What `text` names. Nothing is fetched or built; files are only looked for.
 
@@ -237,7 +244,7 @@ def parse_spec(text: str, flavour: Flavour | None = None) -> Spec:
     `KernelError`.
     """
     kind, mark, rest = text.strip().partition(":")
-    if kind in ("tree", "debian-source", "series") and mark:
+    if needs_build(text):
         what, has_words, words = rest.rpartition(" with ")
         chosen = _flavour(text, words) if has_words else flavour or Flavour()
         rest = what if has_words else rest

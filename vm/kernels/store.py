@@ -5,6 +5,7 @@ bzImage  vmlinux  System.map  config  identity.json  build.log
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,6 +57,14 @@ def read_identity(directory: Path) -> KernelIdentity | None:
         return msgspec.json.decode((directory / IDENTITY).read_bytes(), type=KernelIdentity)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+def write_identity(directory: Path, identity: KernelIdentity) -> None:
+    """Write it whole, whoever reads it meanwhile."""
+    with cache.disk_errors(directory):
+        temporary = directory / f".{IDENTITY}.{os.getpid()}"
+        temporary.write_bytes(msgspec.json.encode(identity))
+        temporary.replace(directory / IDENTITY)
 
 
 def built() -> Iterator[Built]:
