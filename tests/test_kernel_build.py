@@ -290,6 +290,21 @@ def test_missing_tools_are_named_with_one_apt_command(
         build_text(f"tree:{toy.path}")
 
 
+def test_the_environment_of_another_make_changes_nothing(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernel developers have such variables, and CI runs commands from a make."""
+    real = (tmp_path / "bin/make").read_text()
+    script(
+        tmp_path / "bin/make", real.replace("import os", "import os; print(os.environ)\nimport os")
+    )
+    foreign = ("ARCH", "CROSS_COMPILE", "MAKEFLAGS", "KBUILD_OUTPUT", "LLVM", "KCFLAGS")
+    for name in foreign:
+        monkeypatch.setenv(name, "foreign")
+    log = (build_text(f"tree:{toy.path}").path / "build.log").read_text()
+    assert "'PATH'" in log and "foreign" not in log
+
+
 def test_ccache_is_used_where_it_is_installed(toy: Toy, tmp_path: Path) -> None:
     script(tmp_path / "bin/ccache", "#!/bin/sh\n")
     kernel = build_text(f"tree:{toy.path}")

@@ -117,7 +117,8 @@ def debian_source(spec: DebianSource, mirror: str | None, refresh: bool) -> Sour
     def resolve(distribution: Distribution) -> Unpacked:
         _require_debian(distribution, spec.where)
         archive, package = _find(distribution, _SOURCE, spec.version, "linux-source")
-        name = f"{package.name}_{package.version}"
+        # a kernel does not build below a directory with a colon (an epoch)
+        name = f"{package.name}_{package.version}".replace(":", "_")
         cache.entry(KIND, name, lambda into: _fill(archive, package, into))
         archive.tidy()
         label = f"debian-source:{archive.name} {package.name} {package.version}"

@@ -27,6 +27,10 @@ _UNPLACED = re.compile(
     r"|: error: |No rule to make target|not found|Permission denied"
 )
 _MAKE = re.compile(r"^make(?:\[\d+\])?: ")
+_FOREIGN = re.compile(
+    r"ARCH|SUBARCH|CROSS_COMPILE|LLVM.*|LOCALVERSION|KBUILD_.*|KCONFIG_.*|KCFLAGS|KCPPFLAGS|KAFLAGS"
+    r"|INSTALL_.*|MAKEFLAGS|MFLAGS|MAKELEVEL|MAKEOVERRIDES|GNUMAKEFLAGS|O|V|W|C|M"
+)
 _LIMIT = 12
 """Lines of errors that a message has; the log has the rest."""
 _TERM_SECONDS = 10.0
@@ -84,11 +88,18 @@ class Make:
         )
 
 
+def _environment() -> dict[str, str]:
+    """Without what would change the build behind our back: another make's or kernel's settings."""
+    return {
+        name: value for name, value in clean_environment().items() if not _FOREIGN.fullmatch(name)
+    }
+
+
 @contextlib.contextmanager
 def _started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
     """`command` in a process group of its own, which is ended if the body is left early."""
     process = subprocess.Popen(
-        command, env=clean_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        command, env=_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, errors="replace", process_group=0,
         # SIGTERM, because make then ends its children and removes half-written files.
         preexec_fn=ending_with_parent(signal.SIGTERM),  # noqa: PLW1509 - no threads here
