@@ -30,11 +30,8 @@ from workloads.workload import Workload
 
 pytestmark = pytest.mark.vm
 
-CHOSEN = (
-    "store-over-every-state", "enospc-short-write", "insert-and-collapse", "rename-over",
-    "copy-within-a-file", "append", "first-block-unwritten-fault",
-)  # fmt: skip
-"""Shown even without -m slow, if the catalogue has them; further ones are of each topic."""
+EACH = 12
+"""Every twelfth program of the catalogue is run by `-m vm and not slow`, all by `-m vm`."""
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +41,10 @@ def guest() -> Iterator[Guest]:
 
 
 def _programs() -> list[object]:
-    found: list[object] = []
-    topics = set()
-    for program in catalogue():
-        topic = program.rules or program.shows.split()[0]
-        quick = program.name in CHOSEN or topic not in topics
-        topics.add(topic)
-        marks = [] if quick and len(found) % 8 == 0 else [pytest.mark.slow]
-        found.append(pytest.param(program, id=program.name, marks=marks))
-    return found
+    return [
+        pytest.param(program, id=program.name, marks=[pytest.mark.slow] if number % EACH else [])
+        for number, program in enumerate(catalogue())
+    ]
 
 
 def _workload(program: Program, exported: Exported) -> Workload:
@@ -137,9 +129,8 @@ def _said(program: Program, exported: Exported, trace: Trace) -> list[str]:
     missing = {item.index for item in exported.left_out}
     kept = [(index, op) for index, op in enumerate(program.ops) if index not in missing]
     after = dict(zip((index for index, _ in kept), trace.steps, strict=True))
-    before = dict(
-        zip((index for index, _ in kept), (trace.start, *(s.observation for s in trace.steps)))
-    )
+    observations = [trace.start, *(step.observation for step in trace.steps[:-1])]
+    before = dict(zip((index for index, _ in kept), observations, strict=True))
     lines: list[str] = []
     for call in calls(kept):
         errors: list[str] = []

@@ -186,6 +186,8 @@ static void finish(long result)
 		printf("%s\n", word);
 	else
 		printf("%ld\n", result);
+	fflush(stdout);
+	usleep(50000);		/* for what the kernel's own threads do of it */
 	observe();
 	fflush(stdout);
 }

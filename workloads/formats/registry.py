@@ -77,14 +77,17 @@ IMPORTS: dict[str, Import] = {
             "syzkaller",
             "syzkaller programs",
             re.compile(
-                r"^(?:r\d+ = )?\w+(?:\$\w+)?\(.*(?:0x|\br\d|&\().*\)\s*(?:#.*)?$", re.MULTILINE
+                r"^(?:r\d+ = )?[a-z]\w+(?:\$\w+)?\(.*(?:0x|\br\d|&\().*\)\s*(?:#.*)?$", re.MULTILINE
             ),
             read_syzkaller,
         ),
         Import(
             "xfs_io",
             "shell scripts of xfs_io commands, or the commands as xfs_io reads them",
-            re.compile(r"xfs_io|XFS_IO_PROG|^(?:open -|pwrite |falloc )", re.MULTILINE),
+            re.compile(
+                r"xfs_io|XFS_IO_PROG|^(?:open -|(?:pwrite|falloc) (?:-\S+ )*\d\S* +\d)",
+                re.MULTILINE,
+            ),
             read_script,
         ),
     )

@@ -41,7 +41,7 @@ _ARGUMENTS = Lark(
     NUMBER: /-?(0x[0-9a-f]+|[0-9]+)/
     STRING: /@?"(\\.|[^"\\])*"/
     WORD: /[A-Za-z_][A-Za-z0-9_]*/
-    CALLED: /[A-Za-z_]\w*\([^()]*\)|~?\[[A-Z_0-9 ]+\]/
+    CALLED: /[A-Za-z_]\w*\([^()]*\)|~?\[[A-Z][A-Z_0-9 ]*\]/
     NOTE: /<[^<>]*(<[^<>]*>[^<>]*)*>/
     ELLIPSIS: "..."
     COMMENT: /\/\*.*?\*\//
@@ -157,8 +157,8 @@ _LINE = re.compile(
     r"(?:\d\d:\d\d:\d\d(?:\.\d+)?\s+|\s*\d+\.\d+\s+)?(?P<rest>.*)"
 )
 _CALL = re.compile(r"(\w+)\((.*)\)\s+= (.*)", re.DOTALL)
-_UNFINISHED = re.compile(r"(\w+\(.*?)(?:,?\s*)<unfinished \.\.\.>(?:\)\s+= \?.*)?$")
-_RESUMED = re.compile(r"<\.\.\. (\w+) resumed>,?\s?(.*)")
+_UNFINISHED = re.compile(r"(\w+\(.*?)\s*<unfinished \.\.\.>(?:\)\s+= \?.*)?$")
+_RESUMED = re.compile(r"<\.\.\. (\w+) resumed>(.*)")
 _RESULT = re.compile(r"(-?(?:0x[0-9a-f]+|\d+)|\?)(?:<[^>]*>)?(?:\s+(E[A-Z0-9]+))?(?:\s|$)")
 _OUTSIDE = re.compile(r"--- .* ---|strace: .*|\s*")
 _EXIT = re.compile(r"\+\+\+ (?:exited with \d+|killed by \w+.*) \+\+\+")
@@ -219,13 +219,9 @@ class _Reader:
             self._whole(started.line, pid, started.text + resumed[2])
         elif unfinished := _UNFINISHED.fullmatch(rest):
             self._process(pid)
-            self._started[pid] = _Started(number, unfinished[1] + self._joint(unfinished[1]))
+            self._started[pid] = _Started(number, unfinished[1])
         else:
             self._whole(number, pid, rest)
-
-    @staticmethod
-    def _joint(text: str) -> str:
-        return "" if text.endswith("(") else ", "
 
     def end(self, last: int) -> None:
         """The log ends. Refuses it if a call is still under way."""

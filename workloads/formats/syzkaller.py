@@ -11,7 +11,7 @@ import re
 from typing import Any, NamedTuple
 
 from lark import Lark, Token, Transformer
-from lark.exceptions import UnexpectedCharacters, UnexpectedInput
+from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from workloads.formats.imported import Builder, Imported
 from workloads.formats.paths import Paths
@@ -200,11 +200,10 @@ class _Reader:
             self._variables[call.variable] = result
 
     def _refuse(self, number: int, line: str, error: UnexpectedInput) -> None:
-        column = error.column if isinstance(error.column, int) and error.column > 0 else 1
-        if isinstance(error, UnexpectedCharacters) or column <= len(line):
-            problem = f'"{line[column - 1 : column + 19]}" is not expected here'
-        else:
-            problem = "the line ends in the middle of a call"
+        column = max(error.column, 1)
+        problem = f'"{line[column - 1 : column + 19]}" is not expected here'
+        if isinstance(error, UnexpectedToken) and error.token.type == "$END":
+            column, problem = len(line) + 1, "the line ends in the middle of a call"
         self.builder.fail(
             number, f"{problem}; is this a syzkaller program, and is it whole?", column
         )
