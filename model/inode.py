@@ -140,7 +140,17 @@ class Inode:
         if freed:
             self.sb.free.add(-freed)
             self.sb.free_pending = 1
+            if self.sb.quota.tracked:
+                self.sb.quota.warnings.freed_pieces(self, self._pieces(runs, -freed))
         self.tree_remove(start, end, bool(runs))
+
+    def _pieces(self, runs: list[Run], clusters: int) -> list[int]:
+        """How many clusters each call frees when `runs` go that have `clusters`, the last
+        first (ext4_remove_blocks)."""
+        if self.sb.ratio > 1:
+            return [clusters]
+        mapped = (run for run in reversed(runs) if run.state != DELAYED)
+        return [run.end - run.start for run in mapped]
 
     # --- the tree ------------------------------------------------------------------------
 
@@ -193,6 +203,8 @@ class Inode:
         else:
             return
         if blocks != self.tree_blocks:
+            if blocks < self.tree_blocks and self.sb.quota.tracked:
+                self.sb.quota.warnings.freed(self, self.tree_blocks - blocks)
             self.sb.free.add(self.tree_blocks - blocks)
             self.tree_blocks = blocks
 
@@ -213,12 +225,16 @@ class Inode:
     def da_release_space(self, clusters: int) -> None:
         """Give a reservation back (ext4_da_release_space)."""
         self.sb.event(EventKind.RELEASE, self.name, clusters, self.reserved)
+        if self.sb.quota.tracked:
+            self.sb.quota.warnings.freed(self, clusters)
         self.reserved -= clusters
         self.sb.dirty.add(-clusters)
 
     def da_update_reserve_space(self, clusters: int, claim: bool) -> None:
         """A reservation has become blocks (ext4_da_update_reserve_space)."""
         self.sb.event(EventKind.UPDATE, self.name, clusters, self.reserved, claim)
+        if not claim and self.sb.quota.tracked:
+            self.sb.quota.warnings.freed(self, clusters)
         self.reserved -= clusters
         self.sb.dirty.add(-clusters)
         if not self.reserved and not self.writers:

@@ -64,6 +64,8 @@ def map_blocks(
     if not delayed:
         if clusters:
             inode.sb.dirty.add(-charged)
+            if charged > taken and inode.sb.quota.tracked:  # what was charged for too much
+                inode.sb.quota.warnings.freed(inode, charged - taken, charged)
         claim_tree_blocks(inode, run, taken, use_reserved)
     elif inode.sb.free.sum() < taken + PLENTY:
         run = take_reserved(inode, run, taken)

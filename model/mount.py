@@ -130,11 +130,14 @@ class Mount:
 
     def drop_caches(self) -> None:
         """Drop clean folios, and inodes that nobody uses (drop_caches_sysctl_handler)."""
+        gone: set[str] = set()
         for name, inode in self.files.items():
             inode.cache.drop_clean()
             reread(inode)
             if name not in self.open and not len(inode.cache):
                 clear_inode(inode)
+                gone.add(name)
+        self.sb.quota.warnings.dropped(gone)
 
     def remount(self) -> None:
         """Close all, umount, mount."""
@@ -150,13 +153,20 @@ class Mount:
             clear_inode(inode)
             inode.cache.clear()
             reread(inode)
+        self.sb.quota.warnings.unmounted()
         self.sb.free = PerCpuCounter(self.sb.free.sum())
         self.sb.dirty = PerCpuCounter(0)
 
     def remove(self, name: str) -> None:
         """The last name of a file goes."""
-        inode = self.files.pop(name)
+        inode, warnings = self.files[name], self.sb.quota.warnings
+        mapped = bool(inode.disk_sectors)
+        if not mapped:
+            warnings.inode_freed(inode)
         evict(inode)
+        if mapped:
+            warnings.inode_freed(inode)
+        del self.files[name]
 
 
 def clear_inode(inode: Inode) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import NotModelledError
 from model.errors import OpError
+from model.quota_warnings import QuotaWarnings
 from model.units import SECTOR, ceil_div
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Quota:
         self.tracked = "quota" in sb.config.image.features
         self.limits: dict[int, int] = {}
         self.file = QuotaFile(sb.block_size)
+        self.warnings = QuotaWarnings(self)
 
     @property
     def enforced(self) -> bool:
@@ -68,11 +70,13 @@ class Quota:
 
     def set_limit(self, uid: int, hard: int) -> None:
         """Hard limit of `uid` in KiB, 0 for none (do_set_dqblk). Raises `OpError`."""
+        self.warnings.awaited = True
         if not self.tracked:
             raise OpError("ESRCH")
         if not 0 <= hard * KIB <= MAX_LIMIT:
             raise OpError("ERANGE")
         self.limits[uid] = hard * KIB
+        self.warnings.forget(uid)
         self.enter(uid)
 
     def enter(self, uid: int) -> None:
@@ -119,6 +123,7 @@ class Quota:
         room = self.room(inode, clusters)
         if room is not None and clusters > room:
             self.sb.rule("reserve/quota: ext4_da_reserve_space")
+            self.warnings.refused(inode.uid)
             raise OpError("EDQUOT")
 
     def allocate(self, inode: Inode, clusters: int) -> int:
@@ -128,6 +133,7 @@ class Quota:
         if room is None or clusters <= room:
             return clusters
         self.sb.rule("allocate/quota: ext4_mb_new_blocks")
+        self.warnings.refused(inode.uid)
         if not room:
             raise OpError("EDQUOT")
         return room

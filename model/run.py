@@ -148,7 +148,7 @@ def _reads_undefined(mount: Mount, op: ops.Read) -> bool:
 
 
 def _final(mount: Mount, observed: bool) -> Final:
-    dropped = None
+    warnings, dropped = mount.sb.quota.warnings.seen(), None
     if not mount.sb.shut_down:
         mount.sync()
         mount.drop_caches()
@@ -157,8 +157,11 @@ def _final(mount: Mount, observed: bool) -> Final:
     mount.remount()
     mount.sb.events = []
     observation, unpredicted = observe(mount.sb, mount.files) if observed else (UNSEEN, {})
+    if reason := mount.sb.quota.warnings.unknown:
+        unpredicted = {**unpredicted, "warnings": reason}
     return Final(
         observation,
+        warnings=warnings,
         dropped=dropped,
         content={name: content_of(inode, observed) for name, inode in mount.files.items()},
         disk_blocks={name: seen.disk_blocks for name, seen in observation.files.items()

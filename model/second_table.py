@@ -59,7 +59,9 @@ def _quota_set(mount: Mount, op: ops.QuotaSet) -> Result:
 def _chown(mount: Mount, op: ops.Chown) -> Result:
     """Usage and reservation go along; root may exceed the new owner's limit
     (dquot_transfer)."""
-    mount.file(op.file).uid = op.uid
+    inode = mount.file(op.file)
+    mount.sb.quota.warnings.transferred(inode, op.uid)
+    inode.uid = op.uid
     mount.sb.quota.enter(op.uid)
     return 0
 

@@ -59,6 +59,11 @@ def claim_tree_blocks(inode: Inode, run: Run, taken: int, use_reserved: bool) ->
         inode.sb.rule("tree block refused: ext4_ext_new_meta_block")
         inode.prealloc.discard()
         inode.sb.free_pending = 1
+        warnings = inode.sb.quota.warnings
+        if error == "EDQUOT":
+            warnings.refused(inode.uid)
+        if taken:
+            warnings.freed(inode, taken, taken)
         raise OpError(error)
 
 
@@ -122,7 +127,14 @@ def limited_tree(inode: Inode) -> Iterator[None]:
     if room == PLENTY:
         yield
         return
-    tree.refuses = lambda count: tree.blocks() - inode.tree_blocks + count > room
+
+    def refuses(count: int) -> bool:
+        full = tree.blocks() - inode.tree_blocks + count > room
+        if full and error == "EDQUOT":
+            inode.sb.quota.warnings.refused(inode.uid)
+        return full
+
+    tree.refuses = refuses
     try:
         yield
     except TreeBlockRefused:
