@@ -33,8 +33,8 @@ def test_file(path: Path) -> None:
 
 
 def test_size() -> None:
-    assert len(PROGRAMS) == len(FILES) >= 60
-    assert 300 <= sum(len(workloads(program)) for program in PROGRAMS) <= 500
+    assert len(PROGRAMS) == len(FILES) >= 250
+    assert 300 <= sum(len(workloads(program)) for program in PROGRAMS) <= 750
 
 
 def test_names_are_unique() -> None:
