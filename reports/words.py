@@ -34,6 +34,7 @@ def _complaint_lines(complaint: Complaint) -> list[str]:
     more = len(complaint.lines) - FIRST_LINES
     return [
         f"{complaint}{when}",
+        *(f"  at {frame}" for frame in complaint.frames[:1] if ":" in frame),
         *(f"  {line}" for line in complaint.lines[:FIRST_LINES]),
         *([f"  ... and {more} lines more"] if more > 0 else []),
     ]

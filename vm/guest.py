@@ -12,7 +12,7 @@ from types import TracebackType
 
 import msgspec
 
-from harness.trace import Placement, Trace
+from harness.trace import Complaint, Placement, Trace
 from vm import mkfs
 from vm.accel import Accelerator, choose_accelerator
 from vm.boot_failure import boot_failure, remedy
@@ -41,6 +41,7 @@ from vm.log.lines import read_lines
 from vm.netlog import NetLog
 from vm.network import Network, try_network
 from vm.qemu import Machine, Qemu, qemu_version
+from vm.symbols import Symbols
 from vm.transcript import Transcript
 from workloads.images import Image
 from workloads.ops import QuotaSet
@@ -139,6 +140,7 @@ class Guest:
         self._closed = False
         self.hello: Row = {}
         self.kernel = KernelIdentity()
+        self.symbols: Symbols | None = None
         self._number = 0
         self._images: dict[Image, Path] = {}
 
@@ -178,6 +180,7 @@ class Guest:
             qemu.control.resume()
             guest.boot()
             guest.kernel = identify(kernel, guest.hello)
+            guest.symbols = Symbols.beside(kernel)
             if guest.hello.get("lacking") and not bare:
                 raise lacking_error(kernel, guest.hello["lacking"])
             guest.set_up_netconsole(net, reason)
@@ -293,7 +296,8 @@ class Guest:
             self.dead = True
             message = f"in {transcript.place}: {error}"
             said = transcript.complaints_until(self.link.console.text_from(begin))
-            raise type(error)(message, transcript.trace(), error.report, said) from error
+            located = self._located(said)
+            raise type(error)(message, transcript.trace(), error.report, located) from error
         except BaseException:
             self.dead = True
             raise
@@ -331,7 +335,10 @@ class Guest:
         except FileSystemToolError:
             if not fsck:  # else it is e2fsck's finding that debugfs cannot read the image
                 raise
-        final = msgspec.structs.replace(transcript.final, fsck=fsck, disk_blocks=blocks)
+        said = self._located(transcript.final.log or ())
+        final = msgspec.structs.replace(
+            transcript.final, fsck=fsck, disk_blocks=blocks, log=said
+        )
         return msgspec.structs.replace(trace, final=final)
 
     def execute(
@@ -356,6 +363,10 @@ class Guest:
         if "error" in row:
             raise ChannelError(f"{argv[0]} does not run in the guest: {row['error']}")
         return msgspec.convert(row["done"], Executed)
+
+    def _located(self, said: tuple[Complaint, ...]) -> tuple[Complaint, ...]:
+        """The complaints with source lines, where the kernel's symbols tell them."""
+        return self.symbols.locate(said) if said and self.symbols is not None else said
 
     def close(self) -> None:
         """End QEMU and free everything; further calls do nothing."""
