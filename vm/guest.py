@@ -336,9 +336,7 @@ class Guest:
             if not fsck:  # else it is e2fsck's finding that debugfs cannot read the image
                 raise
         said = self._located(transcript.final.log or ())
-        final = msgspec.structs.replace(
-            transcript.final, fsck=fsck, disk_blocks=blocks, log=said
-        )
+        final = msgspec.structs.replace(transcript.final, fsck=fsck, disk_blocks=blocks, log=said)
         return msgspec.structs.replace(trace, final=final)
 
     def execute(
