@@ -172,7 +172,7 @@ def pytest_collection_modifyitems(
         folder = GeneratedFolder.from_parent(
             session, name=batch.folder, nodeid=batch.folder, batch=batch
         )
-        items += folder.collect()
+        items += session.genitems(folder)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> WorkloadFile | None:

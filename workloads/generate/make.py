@@ -6,14 +6,17 @@ sketch and returns it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import cast
 
 from workloads import ops
-from workloads.generate.dice import Dice
+from workloads.generate.dice import Dice, Table
 from workloads.generate.places import PAGE, Places
 from workloads.generate.plan import FEATURES, Plan
 from workloads.generate.sketch import CLEAN, DIRTY, HOLE, UNWRITTEN, Sketch
-from workloads.ops import AnyOp
+from workloads.ops import AnyOp, Call
+from workloads.sections import ALLOWED, default_tag, problem
 
 __all__ = ["Maker"]
 
@@ -21,6 +24,8 @@ KIB = 1024
 USER = 1000
 FILES = ("a", "b")
 FILL = "fill"
+LAST = 4
+"""Operations that may come after a shutdown: enough to see that they fail."""
 
 REMOUNT_OPTIONS = (
     "ro", "rw", "delalloc", "nodelalloc", "dioread_lock", "dioread_nolock", "data=ordered",
@@ -50,7 +55,10 @@ class Maker:
         random, at = self.random, self.plan.operations.at
         for number in range(len(made) + 1, self.plan.length + 1):
             self.tag = number
-            made.append(_MAKERS[at(random())](self))
+            word = at(random())
+            if word == "shutdown" and number < self.plan.length - LAST:
+                word = "sync"  # nothing works behind it: not before the end
+            made.append(_MAKERS[word](self))
         return tuple(made)
 
     # --- settings -------------------------------------------------------------------------
@@ -425,6 +433,27 @@ class Maker:
         """The file system stops; what follows fails, up to the end."""
         return ops.Shutdown(flags=self.dice.below(3))
 
+    # --- threads --------------------------------------------------------------------------
+
+    def parallel(self) -> AnyOp:
+        """Two or three threads of one or two calls each, on the same files."""
+        if self.plan.setting in ("full", "low"):
+            return self.sync()  # who gets the last space is not told apart
+        index = self.tag - 1
+        for _ in range(6):
+            threads, number = [], 0
+            for _ in range(2 + (self.random() < 0.2)):
+                calls = []
+                for _ in range(1 + (self.random() < 0.5)):
+                    self.tag = default_tag(index, number)
+                    calls.append(cast(Call, _MAKERS[_together().at(self.random())](self)))
+                    number += 1
+                threads.append(tuple(calls))
+            if problem(threads) is None:
+                self._all_flushed()
+                return ops.Parallel(threads=tuple(threads), seed=self.dice.below(1000))
+        return self.sync()
+
     # --- limits ---------------------------------------------------------------------------
 
     def rlimit_write(self) -> AnyOp:
@@ -452,6 +481,17 @@ class Maker:
     def chown(self) -> AnyOp:
         """The file is the user's, or root's."""
         return ops.Chown(file=self._file()[0], uid=USER if self.random() < 0.7 else 0)
+
+
+@functools.cache
+def _together() -> Table[str]:
+    """What a thread does."""
+    return Table({
+        word: weight
+        for words in FEATURES.values()
+        for word, weight in words.items()
+        if word != "parallel" and issubclass(ops.BY_WORD[word], ALLOWED)
+    })  # fmt: skip
 
 
 _MAKERS: dict[str, Callable[[Maker], AnyOp]] = {

@@ -48,7 +48,8 @@ FEATURES: dict[str, dict[str, float]] = {
     "limit": {"rlimit_write": 1.5},
     "options": {"remount_opts": 0.8},
     "flags": {"setflags": 0.6},
-    "end": {"shutdown": 0.25},
+    "end": {"shutdown": 0.8},
+    "threads": {"parallel": 0.12},
     "user": {"user_write": 14, "quota_set": 2, "chown": 1.5},
 }
 """Operations by feature, each with its weight. `swarm` leaves features out, never single
