@@ -1,0 +1,63 @@
+"""What the kernel tells of limits over netlink: when, how often, and of whom."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import make_workload
+from modelled import placed, run
+
+from model import quota_warnings
+from vm.agent.quota import WARNINGS
+
+CONFIG = "quota4k@delalloc,usrquota"
+FULL = "pwrite a 0 64k; chown a uid=1000; quota_set uid=1000 hard=64; "
+REACHED, BELOW, NOTHING, NO_FILE = (
+    f"uid 1000: {text}"
+    for text in (
+        quota_warnings.HARD, quota_warnings.HARD_BELOW, quota_warnings.SOFT_BELOW,
+        quota_warnings.INODE_SOFT_BELOW,
+    )
+)  # fmt: skip
+MORE = "user_write a 64k 4k uid=1000; "
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (MORE + MORE, [REACHED]),
+        (MORE + "quota_set uid=1000 hard=64; " + MORE, [REACHED, REACHED]),
+        ("truncate a 60k; truncate a 56k", [BELOW]),
+        ("pwrite a 64k 4k; truncate a 64k", []),
+        ("truncate a 0", [NOTHING]),
+        ("fsync a; fpunch a 0 4k; truncate a 0", [BELOW, NOTHING]),
+        ("chown a uid=2000", [NO_FILE, NOTHING]),
+        ("chown a uid=1000", []),
+        ("unlink a", [NO_FILE, NOTHING]),
+        ("fsync a; unlink a", [NOTHING, NO_FILE]),
+        ("pwrite b 0 4k; chown b uid=1000; unlink b", []),
+        ("quota_set uid=1000 hard=0; unlink a", []),
+        (MORE + "remount; " + MORE, [REACHED, REACHED]),
+    ],
+)
+def test_warnings(line: str, expected: list[str]) -> None:
+    trace = placed(make_workload(FULL + line, CONFIG))
+    assert trace.final is not None
+    assert list(trace.final.warnings or ()) == expected
+
+
+def test_what_was_told_before_caches_were_dropped_may_be_told_again() -> None:
+    line = FULL + MORE + "fsync a; close a; drop_caches; drop_caches; "
+    known, unknown = (placed(make_workload(line + then, CONFIG)).final for then in ("", MORE))
+    assert known is not None and known.warnings == (REACHED,)
+    assert unknown is not None and unknown.warnings is None
+    assert unknown.unpredicted["warnings"] == quota_warnings.FORGOTTEN
+
+
+def test_without_a_limit_nothing_is_awaited() -> None:
+    trace = run("pwrite a 0 64k; chown a uid=1000; unlink a", CONFIG)
+    assert trace.final is not None and trace.final.warnings is None
+
+
+def test_the_guest_says_it_in_the_same_words() -> None:
+    said = (REACHED, BELOW, NOTHING, NO_FILE)
+    assert {text.removeprefix("uid 1000: ") for text in said} <= set(WARNINGS.values())
