@@ -68,7 +68,8 @@ def write_ops(program: Program, foretell: Foretell) -> Exported:
     if any(isinstance(op, Fsync) for _, op in kept):
         head.append(
             "fsync: fsx runs `dmsetup message DEVICE 0 mark ...` behind each one and ends if that"
-            " fails: give -i DEVICE (dm-log-writes), or let PATH find a dmsetup that does nothing"
+            " fails; it needs -i DEVICE (dm-log-writes), or any -i and a dmsetup in PATH that does"
+            " nothing"
         )
     text = "".join(f"# {line}\n" for line in head) + "".join(f"{line}\n" for line in lines)
     return Exported({SUFFIX: text}, tuple(left_out))
