@@ -225,7 +225,12 @@ class _Writer:
 
     def _new_tree_block(self, inode: Inode, trees: list[int]) -> int:
         """A block of its own cluster for the file's tree."""
-        cluster = self.space.find(inode.name, [-1 - len(trees)])[0]
+        try:
+            cluster = self.space.find(inode.name, [-1 - len(trees)])[0]
+        except ImageError:
+            if not self.rebuilt:  # nor does the model know how many blocks trees take
+                raise
+            raise NotModelledError(f"an image of {inode.name}: no room for its tree") from None
         trees.append(self.space.first_block_of(cluster))
         return trees[-1]
 

@@ -264,6 +264,15 @@ def test_a_file_whose_blocks_states_are_unknown_is_refused(bases, out):
         write_image(mount, bases(IMAGES["4k"]), out)
 
 
+def test_a_tree_that_nobody_knows_is_refused_where_there_is_no_room_for_it(bases, out):
+    """Five files of five extents each, and one that leaves four clusters."""
+    (full,) = (workload for workload in _all() if workload.program == "reserve-runs-out")
+    mount = finished(bases, full)
+    assert mount.sb.free.sum() == 4
+    with pytest.raises(NotModelledError, match="an image of e: no room for its tree"):
+        write_image(mount, bases(full.config.image), out)
+
+
 def test_undefined_content_is_refused(bases, out):
     mount = finished(bases, make_workload("pwrite a 0 8192"))
     mount.files["a"].content.lose(5000, 5001)
@@ -402,7 +411,10 @@ def _writes(bases: Bases, chosen: list[Workload], out: Path) -> tuple[int, list[
 def unexplained(refused: list[str]) -> list[str]:
     """Refusals but for what the model itself does not know: what depends on a kernel's
     placement, and bytes for which threads race."""
-    known = ("the quota of uid", "the extents are not known", "of which content is undefined")
+    known = (
+        "the quota of uid", "the extents are not known", "no room for its tree",
+        "of which content is undefined",
+    )  # fmt: skip
     return [why for why in refused if not any(part in why for part in known)]
 
 
