@@ -21,17 +21,10 @@ from harness.sides import Side, without_path
 from harness.trace import Placement, Trace
 from harness.verdict import Compared, Mismatch, Place, Verdict
 from vm.errors import KernelPanicError, MountRefusedError
-from workloads.ops import Parallel
 from workloads.syntax import format_op
 from workloads.workload import Workload
 
 __all__ = ["Against"]
-
-PARALLEL = (
-    "two kernels may end a parallel section in different orders of its calls; compare each with"
-    " the model"
-)
-
 
 class Against:
     """Compares `actual`, the kernel under test, with `expected`, another one.
@@ -56,8 +49,6 @@ class Against:
         As with `Runner.run` no error leaves here: the verdict names it, and a panic of
         either kernel is a finding.
         """
-        if any(isinstance(op, Parallel) for op in workload.ops):
-            return Compared(self._empty(workload, refused=PARALLEL))
         traces: list[Trace | None] = []
         panics: list[KernelPanicError | None] = []
         for side in self.sides:

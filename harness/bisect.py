@@ -170,6 +170,7 @@ def bisect(
     """
     search = _Search(repository.git(), examine, tell, known={} if known is None else known)
     _check_ends(search, good, bad)
+    search.git.output("update-ref", "--no-deref", "HEAD", bad)  # git bisect wants one
     search.git.output("bisect", "start", "--no-checkout")
     search.mark(Answer.BAD, bad)
     said = search.mark(Answer.GOOD, good)

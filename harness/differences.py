@@ -18,6 +18,7 @@ from harness.shapes import (
     fewer_reserves,
     fewer_said,
     gives_back,
+    gives_up,
     less_done,
     less_on_disk,
     more_done,
@@ -25,6 +26,7 @@ from harness.shapes import (
     one_round_more,
     small_blocks,
     updates_more,
+    without,
 )
 from harness.trace import State
 from workloads.ops import (
@@ -72,7 +74,7 @@ NEW = "reserve in one step: ext4_da_map_blocks"
 FOLIO = "map whole folio: iomap_page_mkwrite"
 PUNCH = "punch stale range: ext4_iomap_buffered_da_write_end"
 ALLOCATE = "allocate unwritten: ext4_iomap_get_blocks"
-LOW = "low-space switch: ext4_nonda_switch"
+LOW = ("low-space switch: ext4_nonda_switch", "low-space writeback: ext4_nonda_switch")
 WRITEBACK = "allocate delayed extent: ext4_iomap_map_one_extent"
 EOF = "write zeroed EOF block: ext4_block_zero_eof"
 FAULT = "fault: iomap_write_iter"
@@ -84,6 +86,7 @@ NO_SPACE = (
     "allocate/quota: ext4_mb_new_blocks",
 )
 KEPT = "short copy keeps new blocks: folio_zero_new_buffers"
+SPLIT = ("tree block refused: ext4_ext_new_meta_block", "quota warning: prepare_warning")
 TRIM = (
     "trim past EOF: ext4_truncate_failed_write",
     "write_end/short-copy past EOF: ext4_write_end",
@@ -125,7 +128,7 @@ INTENDED: tuple[Difference, ...] = (
         second="only what was copied is written back; the rest stays unwritten",
         why="the copy that stops short dirties no block behind it",
         source="iomap_write_end; folio_zero_new_buffers",
-        signs=(Sign("extents", moved((W, U)), rules=_rules(first=(KEPT,)), earlier=True),),
+        signs=(Sign("extents", moved((W, U)), (Op,), _rules(first=(KEPT,)), earlier=True),),
         follows=SPACE,
     ),
     Difference(
@@ -165,6 +168,15 @@ INTENDED: tuple[Difference, ...] = (
         everywhere=True,
     ),
     Difference(
+        name="gives-up-at-once",
+        situation="a write for which space or quota do not suffice, not even for one folio",
+        first="what was reserved before that showed is released again",
+        second="nothing is reserved",
+        why="one reservation for the whole mapping",
+        source="iomap series, ext4_iomap_buffered_do_write_begin",
+        signs=(Sign("events", gives_up, WRITES, _rules(NO_SPACE, NO_SPACE)),),
+    ),
+    Difference(
         name="fewer-quota-warnings",
         situation="a write reaches the hard limit of a quota",
         first="what was reserved or allocated for the folio that failed is given back, and the"
@@ -175,13 +187,14 @@ INTENDED: tuple[Difference, ...] = (
         signs=(Sign("warnings", fewer_said, modelled=False),),
     ),
     Difference(
-        name="low-space-switch-by-call",
-        situation="with delalloc, little space is left",
-        first="whether to delay allocation is decided for each folio",
-        second="it is decided once for a call",
+        name="low-space-by-call",
+        situation="with delalloc, space gets low in the middle of a long write",
+        first="whether to write back, and whether still to delay allocation, is decided for"
+        " each folio",
+        second="it is decided once for the call, before its first block",
         why="the choice of the iomap operations is made before the loop",
         source="iomap series, ext4_iomap_buffered_write",
-        signs=(Sign("extents", moved((U, D), (W, D), (D, U)), WRITES, _rules(first=(LOW,))),),
+        signs=(Sign("extents", moved((U, D), (W, D)), WRITES, _rules(LOW)),),
         follows=SPACE | {"disksize"},
     ),
     Difference(
@@ -204,20 +217,22 @@ INTENDED: tuple[Difference, ...] = (
         second="they are converted after the I/O, and only they",
         why="mapping finds unwritten blocks and leaves them so",
         source="iomap series, ext4_iomap_get_blocks; ext4_ext_convert_to_initialized",
-        signs=(Sign("extents", moved((W, U)), (*WRITES, *STORES)),),
+        signs=(Sign("extents", both(moved((W, U)), without(ALLOCATE, FOLIO)), (*WRITES, *STORES)),),
         follows=SPACE,
         options=frozenset({"nodelalloc"}),
     ),
     Difference(
-        name="dioread-lock-ignored",
-        situation="writeback with the mount option dioread_lock",
-        first="delayed blocks become written when they are allocated",
-        second="delayed blocks become unwritten, and written after the I/O",
-        why="blocks are always allocated unwritten",
-        source="iomap series, ext4_iomap_map_one_extent",
-        signs=(Sign("extents", moved((W, U)), rules=_rules(second=(WRITEBACK,))),),
-        follows=SPACE,
-        options=frozenset({"dioread_lock"}),
+        name="split-after-io",
+        situation="with nodelalloc, a write into unwritten blocks splits their extent, and the"
+        " quota does not allow the tree block that this takes",
+        first="the write fails",
+        second="the write is done; the extent is split after the I/O, where zeroing its other"
+        " parts helps against a lack of space",
+        why="mapping finds unwritten blocks and leaves them so",
+        source="iomap series, ext4_iomap_get_blocks; ext4_split_extent_at",
+        signs=(Sign("result", more_done, WRITES, _rules(SPLIT)),),
+        follows=DATA,
+        options=frozenset({"nodelalloc"}),
     ),
     Difference(
         name="writeback-takes-the-extent",
@@ -227,10 +242,7 @@ INTENDED: tuple[Difference, ...] = (
         " was not written back stays unwritten",
         why="allocation is asked for the extent, not for the dirty blocks of a folio",
         source="iomap series, ext4_iomap_map_writeback_range",
-        signs=(
-            Sign("extents", moved((D, U)), rules=_rules(second=(WRITEBACK,))),
-            Sign("events", updates_more, rules=_rules(second=(WRITEBACK,))),
-        ),
+        signs=(Sign("events", updates_more, rules=_rules(second=(WRITEBACK,))),),
         follows=SPACE,
     ),
     Difference(

@@ -77,7 +77,7 @@ class Difference(msgspec.Struct, frozen=True):
         """Whether `moment`, of a field that the model sees or does not, is a sign of it."""
         if self.options and not self.options & moment.config.options:
             return False
-        signs = (sign for sign in self.signs if sign.modelled is modelled)
+        signs = (sign for sign in self.signs if modelled or not sign.modelled)
         return any(sign.shows(moment) for sign in signs)
 
 

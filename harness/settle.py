@@ -42,8 +42,8 @@ IN_IMAGE = {
     "image content": "content",
 }
 """What fields of the image are called where a mounted file system shows the same."""
-UNMODELLED = ("warnings",)
-"""Fields that only kernels have: an entry has to describe their values alone."""
+WARNINGS = "warnings"
+"""A field that the model may leave open: an entry has to describe its values alone then."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -112,7 +112,8 @@ class _Sorter:
     """Goes through the differences in the order of the steps.
 
     `open` holds, by file, the entries that have shown there since the file was last equal
-    on both sides; `issues` the known issues that only one side has met since all was equal.
+    on both sides, `fresh` the names of those that are new in this step; `issues` the known
+    issues that only one side has met since all was equal.
     """
 
     def __init__(self, sides: tuple[Seen, Seen], entries: Iterable[Difference]) -> None:
@@ -123,6 +124,7 @@ class _Sorter:
             entries,
         )
         self.open: dict[str | None, list[Difference]] = {}
+        self.fresh: set[str] = set()
         self.issues: list[str] = []
         self.known: dict[str, None] = {}
         self.history = [frozenset[str](), frozenset[str]()]
@@ -166,13 +168,16 @@ class _Sorter:
 
     def _step(self, differences: list[Mismatch]) -> None:
         signs = {}
+        shown = {entry.name for entries in self.open.values() for entry in entries}
         for index, m in enumerate(differences):
             predicted = self._predicts(m)
             entry = self._sign(m, modelled=predicted)
             if entry is not None:
-                self.open.setdefault(m.file, []).append(entry)
+                file = m.file or getattr(self._op(m.place), "file", None)
+                self.open.setdefault(file, []).append(entry)
             if predicted or entry is not None:
                 signs[index] = entry
+        self.fresh = {found.name for found in signs.values() if found is not None} - shown
         for index, m in enumerate(differences):
             if index not in signs:
                 self._blame(m, self._said(m))
@@ -195,7 +200,10 @@ class _Sorter:
             self._blame(m, said)
 
     def _cause(self, m: Mismatch) -> Difference | None:
-        """The entry that `m` follows from: the latest that has shown and names the field."""
+        """The entry that `m` follows from: the latest that has shown and names the field.
+
+        In the step in which it first shows, a field that it has a sign for has to be one.
+        """
         rows = [
             row
             for file, shown in self.open.items()
@@ -204,7 +212,11 @@ class _Sorter:
         ]
         field = m.field.split(",")[0]
         field = IN_IMAGE.get(field, field)
-        return next((row for row in reversed(rows) if field in row.follows), None)
+        return next((row for row in reversed(rows) if self._leads_to(row, field)), None)
+
+    def _leads_to(self, row: Difference, field: str) -> bool:
+        has_sign = any(sign.field == field for sign in row.signs)
+        return field in row.follows and not (has_sign and row.name in self.fresh)
 
     def _complaints(self) -> None:
         """What e2fsck, the image's check or the log say against one of the kernels.
@@ -231,11 +243,17 @@ class _Sorter:
     def _predicts(self, m: Mismatch) -> bool:
         return self.predicted is not None and self.predicted.get(_key(m)) == (m.expected, m.actual)
 
+    def _unseen(self, m: Mismatch) -> bool:
+        """Whether the model has no such field in this workload, though it covers it."""
+        ends = [side.model.final for side in self.sides if side.model is not None]
+        known = len(ends) == 2 and all(end is not None for end in ends)
+        return m.field == WARNINGS and known and any(end and end.warnings is None for end in ends)
+
     def _said(self, m: Mismatch) -> str:
         """What the model says of a difference that it does not predict."""
         if self.predicted is None:
             return "the model does not cover this workload, so that nothing can be excused"
-        if m.field in UNMODELLED:
+        if self._unseen(m):
             return "the model does not see this, and no intended difference describes it"
         if _key(m) not in self.predicted:
             return "by the model both should be the same"
@@ -247,7 +265,7 @@ class _Sorter:
 
     def _sign(self, m: Mismatch, modelled: bool) -> Difference | None:
         """The entry of which `m` is a sign; of a field that no model sees, if not `modelled`."""
-        if not modelled and not (self.predicted is not None and m.field in UNMODELLED):
+        if not modelled and not self._unseen(m):
             return None
         moment = self._moment(m)
         return next((entry for entry in self.entries if entry.describes(moment, modelled)), None)

@@ -20,8 +20,8 @@ from workloads.workload import Config
 
 __all__ = [
     "Moment", "Shape", "both", "deeper_tree", "fewer_reserves", "fewer_said", "gives_back",
-    "less_done", "less_on_disk", "more_done", "moved", "one_round_more", "small_blocks",
-    "updates_more",
+    "gives_up", "less_done", "less_on_disk", "more_done", "moved", "one_round_more",
+    "small_blocks", "updates_more", "without",
 ]  # fmt: skip
 
 
@@ -61,6 +61,12 @@ def both(*shapes: Shape) -> Shape:
 def small_blocks(moment: Moment) -> bool:
     """Blocks are smaller than a page."""
     return moment.config.image.block_size < PAGE
+
+
+def without(*rules: str) -> Shape:
+    """The second side applied none of these rules of the model in the step."""
+    unwanted = frozenset(rules)
+    return lambda moment: not unwanted & moment.rules[1]
 
 
 # --- extents ------------------------------------------------------------------------------
@@ -120,6 +126,14 @@ def gives_back(moment: Moment) -> bool:
     ]
     reserved = sum(event.count for event in second if event.kind is EventKind.RESERVE)
     return releases[0] == 0 and 0 < releases[1] <= reserved
+
+
+def gives_up(moment: Moment) -> bool:
+    """The first reserves, and releases all of it again; the second does neither."""
+    first, second = moment.events
+    counts = {kind: sum(event.count for event in first if event.kind is kind) for kind in EventKind}
+    nothing_used = counts[EventKind.UPDATE] == 0
+    return not second and nothing_used and counts[EventKind.RESERVE] == counts[EventKind.RELEASE]
 
 
 def one_round_more(moment: Moment) -> bool:

@@ -1,0 +1,380 @@
+"""Intended differences: each entry excuses what it describes, and nothing that is near it.
+
+The kernels here are models of themselves: what they do is the specification's, so that
+every entry can be shown without a guest, and a near miss be made by hand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from fakes import make_workload
+from modelled import FREE
+
+from harness.differences import INTENDED
+from harness.known import path_of
+from harness.settle import Seen, settle
+from harness.sides import on_path
+from harness.trace import Event, EventKind, Extent, State, Step, Trace
+from harness.verdict import Outcome, Verdict
+from model import Behaviour, Model
+from workloads.images import Geometry, Image
+from workloads.workload import Workload
+
+D, U, W = State.DELAYED, State.UNWRITTEN, State.WRITTEN
+NAMES = [entry.name for entry in INTENDED]
+TOP = Path(__file__).parent.parent
+
+
+def kernel(
+    workload: Workload,
+    name: str,
+    path: str,
+    release: str = "7.3.4",
+    free: int = FREE,
+    quirks: frozenset[str] = frozenset(),
+) -> Trace:
+    """What a kernel of this release does on this path, as the model has it."""
+
+    def geometry(image: Image) -> Geometry:
+        blocks = image.size // image.block_size
+        return Geometry(blocks, free, 0, image.block_size, image.cluster_size)
+
+    far = {"a": (Extent(0, 1 << 30, W, 1 << 31),), "b": (Extent(0, 1 << 30, W, 1 << 35),)}
+    placement = tuple(far for _ in range(len(workload.ops) + 1))
+    model = Model(Behaviour.of_release(release, iomap=True, quirks=quirks), geometry)
+    trace = model.run(on_path(workload, path), placement)
+    return msgspec.structs.replace(trace, subject=name, kernel=release)
+
+
+def seen(trace: Trace, model: Trace | None = None) -> Seen:
+    """`trace` of a kernel, whose model is `model` (the same if not given)."""
+    judged = Verdict(trace.workload, ("model", trace.subject))
+    return Seen(trace, path_of(trace.workload.config), judged, model or trace)
+
+
+class Example(msgspec.Struct, frozen=True):
+    """A line of operations on two sides that shows an entry at step `step` (counted from 0).
+
+    `near` changes what the second side does there to something that the entry does not
+    describe, although the model is made to predict it.
+    """
+
+    line: str
+    step: int
+    near: Callable[[Step], Step]
+    config: str = "4k@delalloc"
+    sides: tuple[tuple[str, str], tuple[str, str]] = (("bh", "7.3.4"), ("iomap", "7.3.4"))
+    free: int = FREE
+
+    def traces(self) -> list[Trace]:
+        workload = make_workload(self.line, self.config)
+        return [
+            kernel(workload, name, *side, free=self.free)
+            for name, side in zip(("one", "other"), self.sides, strict=True)
+        ]
+
+
+# --- near misses ------------------------------------------------------------------------
+
+
+def extents(*runs: tuple[int, int, State]) -> Callable[[Step], Step]:
+    """File `a` has these (start, length in KiB) instead."""
+    found = tuple(Extent(start * 1024, length * 1024, state) for start, length, state in runs)
+    return lambda step: with_file(step, extents=found)
+
+
+def with_file(step: Step, **fields: object) -> Step:
+    observation = step.observation
+    file = msgspec.structs.replace(observation.files["a"], **fields)
+    files = {**observation.files, "a": file}
+    return msgspec.structs.replace(
+        step, observation=msgspec.structs.replace(observation, files=files)
+    )
+
+
+def event(kind: EventKind, count: int, reserved: int) -> Callable[[Step], Step]:
+    """One more event of `a` at the end."""
+    more = Event(kind, "a", count, reserved, True if kind is EventKind.UPDATE else None)
+    return lambda step: msgspec.structs.replace(step, events=(*(step.events or ()), more))
+
+
+def result(value: int | str) -> Callable[[Step], Step]:
+    return lambda step: msgspec.structs.replace(step, result=value)
+
+
+RESERVE, RELEASE, UPDATE = EventKind
+
+EXAMPLES: dict[str, list[Example]] = {
+    "reserved-in-one-step": [
+        Example("pwrite a 0 64k", 0, event(RESERVE, 1, 17)),
+        Example("truncate a 16k; mwrite a 0 12k", 1, event(RELEASE, 1, 3), "1k@delalloc"),
+    ],
+    "short-write-gives-back": [
+        Example("pwrite_fault a 0 64k fault=8k", 0, extents((0, 8, W))),
+        Example("pwrite_fault a 0 64k fault=8k", 0, event(RELEASE, 50, 0)),
+    ],
+    "short-write-zeroes-the-rest": [
+        Example(
+            "falloc a 0 64k; pwrite_fault a 8k 48k fault=8k; fsync a",
+            2, extents((0, 8, U), (8, 8, W), (16, 8, D), (24, 40, U)),
+        ),
+    ],
+    "short-write-keeps-allocated": [
+        Example(
+            "pwrite_fault a 0 64k fault=8k", 0, extents((0, 64, W)), "4k@nodelalloc"
+        ),
+    ],
+    "all-or-nothing": [
+        Example("pwrite a 0 4k; fsync a; pwrite a 0 64k", 2, result("EIO"), free=339),
+    ],
+    "up-to-the-last-block": [
+        Example("pwrite a 500 64k", 0, result("EIO"), "1k@nodelalloc", free=1000),
+    ],
+    "gives-up-at-once": [
+                Example("pwrite a 0 64k", 0, event(RESERVE, 1, 1), "1k@delalloc", free=1000),
+    ],
+    "low-space-by-call": [
+        Example("pwrite a 0 2600k", 0, extents((0, 2560, W)), free=1025),
+    ],
+    "allocated-unwritten": [
+        Example("pwrite a 0 64k", 0, extents((0, 60, U), (60, 4, D)), "4k@nodelalloc"),
+        Example("truncate a 16k; mwrite a 0 4k", 1, extents((0, 4, D)), "4k@nodelalloc"),
+    ],
+    "converted-after-io": [
+        Example(
+            "falloc a 0 64k; pwrite a 0 8k", 1, extents((0, 60, U)), "4k@nodelalloc"
+        ),
+    ],
+    "split-after-io": [
+        Example(
+            "falloc a 0 256k; chown a uid=1000; quota_set uid=1000 hard=256;"
+            " user_write a 40k 4k uid=1000; user_write a 120k 4k uid=1000;"
+            " user_write a 0 8k uid=1000; falloc_keep a 256k 256k; quota_set uid=1000 hard=512;"
+            " user_write a 252k 8k uid=1000",
+            8, result("EIO"), "quota4k@nodelalloc,usrquota",
+        ),
+    ],
+    "writeback-takes-the-extent": [
+        Example(
+            "pwrite a 1023 1; pwrite a 1k 1; pwrite a 4095 1; pwrite a 4k 1; pwrite a 16383 2;"
+            " pwrite a 32k 1; pwrite a 49151 1; fsync a",
+            7, event(RELEASE, 1, 1), "1k@delalloc",
+        ),
+    ],
+    "eof-block-written-at-once": [
+        Example("falloc a 0 8k; pwrite a 0 8000; truncate a 5000", 2, extents((0, 8, D))),
+    ],
+    "dirty-as-a-whole": [
+        Example(
+            "falloc a 0 16k; pwrite a 0 16k; fzero a 2k 1k; fzero a 5k 6k; fsync a",
+            4, extents((0, 15, W), (15, 1, D)), "1k@delalloc",
+        ),
+    ],
+    "disksize-after-io": [
+        Example("pwrite a 0 100; pwrite a 100 10", 1, lambda s: with_file(s, disksize=200),
+                "4k@nodelalloc"),
+    ],
+    "one-round-less-at-a-fault": [
+        Example(
+            "pwrite_fault a 0 64k fault=8k", 0, event(RELEASE, 1, 0),
+            sides=(("iomap", "7.2.13"), ("iomap", "7.3.4")),
+        ),
+    ],
+}  # fmt: skip
+
+
+ALL = [
+    pytest.param(name, example, id=f"{name}-{number}")
+    for name, examples in EXAMPLES.items()
+    for number, example in enumerate(examples)
+]
+
+
+def test_every_entry_has_an_example_or_a_test_of_its_own():
+    assert set(NAMES) == {
+        *EXAMPLES,
+        "fewer-quota-warnings",
+        "split-after-io",
+        "tree-by-placement",
+    }
+
+
+@pytest.mark.parametrize(("name", "example"), ALL)
+def test_an_entry_excuses_what_it_describes(name, example):
+    one, other = example.traces()
+    verdict = settle(seen(one), seen(other))
+    assert verdict.outcome is Outcome.INTENDED, verdict.headline
+    signs = [found for found in verdict.intended if found.row == name and not found.follows]
+    assert any(found.difference.place == example.step for found in signs), verdict.intended
+
+
+@pytest.mark.parametrize(("name", "example"), ALL)
+def test_it_does_so_whichever_side_expects(name, example):
+    one, other = example.traces()
+    verdict = settle(seen(other), seen(one))
+    assert verdict.outcome is Outcome.INTENDED, verdict.headline
+    assert any(found.row == name for found in verdict.intended)
+
+
+@pytest.mark.parametrize(("name", "example"), ALL)
+def test_without_the_entry_it_is_a_mismatch(name, example):
+    one, other = example.traces()
+    rest = tuple(entry for entry in INTENDED if entry.name != name)
+    verdict = settle(seen(one), seen(other), rest)
+    assert verdict.outcome is Outcome.MISMATCH
+    assert "no intended difference describes" in verdict.mismatches[0].because[0]
+
+
+def changed(trace: Trace, example: Example) -> Trace:
+    steps = list(trace.steps)
+    steps[example.step] = example.near(steps[example.step])
+    return msgspec.structs.replace(trace, steps=tuple(steps))
+
+
+@pytest.mark.parametrize(("name", "example"), ALL)
+def test_a_near_miss_is_a_mismatch_though_the_model_predicts_it(name, example):
+    one, other = example.traces()
+    near = changed(other, example)
+    verdict = settle(seen(one), seen(near, model=near))
+    assert verdict.outcome is Outcome.MISMATCH
+    assert verdict.mismatches[0].place == example.step
+
+
+@pytest.mark.parametrize(("name", "example"), ALL)
+def test_what_the_model_does_not_predict_is_a_mismatch_whatever_it_looks_like(name, example):
+    one, other = example.traces()
+    verdict = settle(seen(one), seen(changed(other, example), model=other))
+    assert verdict.outcome is Outcome.MISMATCH
+    said = verdict.mismatches[0].because[0]
+    assert said.startswith(("by the model", "the model predicts")), said
+
+
+@pytest.mark.parametrize(("name", "example"), ALL)
+def test_two_kernels_on_one_path_are_not_excused_by_what_two_paths_do(name, example):
+    """The traces of both, said to be of the same path and release."""
+    one, other = example.traces()
+    other = msgspec.structs.replace(other, kernel=one.kernel)
+    sides = [msgspec.structs.replace(seen(trace), path="iomap") for trace in (one, other)]
+    verdict = settle(*sides)
+    assert verdict.outcome is Outcome.MISMATCH
+
+
+# --- the same extents elsewhere on the device ----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "outcome"),
+    [
+        ({"blocks": 24, "disk_blocks": 24}, Outcome.INTENDED),
+        ({"blocks": 17, "disk_blocks": 17}, Outcome.MISMATCH),
+        ({"blocks": 24, "disk_blocks": 24, "reserved": 1}, Outcome.MISMATCH),
+        ({"blocks": 24, "disk_blocks": 24, "extents": (Extent(0, 4096, W),)}, Outcome.MISMATCH),
+    ],
+)
+def test_only_whole_tree_blocks_under_the_same_extents_are_the_placements(fields, outcome):
+    line = "pwrite a 0 8k; fsync a; fsync a"
+    one, other = Example(line, 0, lambda step: step, sides=(("bh", "7.3.4"),) * 2).traces()
+    steps = (*other.steps[:2], with_file(other.steps[2], **fields))
+    elsewhere = msgspec.structs.replace(other, steps=steps)
+    assert settle(seen(one), seen(elsewhere)).outcome is outcome
+
+
+# --- fields that no model sees, and known issues ----------------------------------------
+
+REACHED, BELOW = "uid 1000: block hard limit reached", "uid 1000: below the block hard limit again"
+
+
+def warned(trace: Trace, *lines: str) -> Trace:
+    assert trace.final is not None
+    return msgspec.structs.replace(
+        trace, final=msgspec.structs.replace(trace.final, warnings=lines)
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "outcome"),
+    [
+        ((REACHED, BELOW), (REACHED,), Outcome.INTENDED),
+        ((REACHED,), (REACHED, BELOW), Outcome.MISMATCH),
+        ((REACHED, BELOW), ("uid 1001: block hard limit reached",), Outcome.MISMATCH),
+        ((REACHED, BELOW), (BELOW, REACHED), Outcome.MISMATCH),
+    ],
+)
+def test_fewer_quota_warnings_are_excused_by_their_shape_alone(first, second, outcome):
+    one, other = Example("pwrite a 0 4k", 0, lambda step: step).traces()
+    verdict = settle(seen(warned(one, *first), one), seen(warned(other, *second), other))
+    assert verdict.outcome is outcome
+
+
+def test_a_known_issue_of_one_path_is_known_and_no_intended_difference():
+    workload = make_workload("pwrite a 0 4k; pwrite_fault a 20000 8k fault=0; fsync a")
+    quirk = frozenset({"efault_beyond_eof_moves_size"})
+    one = kernel(workload, "one", "bh", quirks=quirk)
+    verdict = settle(seen(one), seen(kernel(workload, "other", "iomap")))
+    assert verdict.outcome is Outcome.KNOWN
+    assert verdict.known == ("efault-beyond-eof-moves-size",)
+
+
+# --- how far consequences reach ---------------------------------------------------------
+
+
+def test_what_follows_must_be_of_a_field_that_the_entry_names():
+    example = EXAMPLES["short-write-gives-back"][0]
+    one, other = example.traces()
+
+    def resized(trace: Trace) -> Trace:
+        steps = tuple(with_file(step, size=5) for step in trace.steps)
+        return msgspec.structs.replace(trace, steps=steps)
+
+    verdict = settle(seen(one), seen(resized(other)))
+    assert [m.field for m in verdict.mismatches] == ["size"]
+
+
+def test_what_follows_ends_when_both_sides_are_the_same_again():
+    line = "pwrite_fault a 0 64k fault=8k; truncate a 0; fsync a; fsync a"
+    workload = make_workload(line)
+    one, other = (kernel(workload, name, path) for name, path in (("x", "bh"), ("y", "iomap")))
+    late = list(other.steps)
+    late[3] = with_file(late[3], reserved=7)
+    late_trace = msgspec.structs.replace(other, steps=tuple(late))
+    verdict = settle(seen(one), seen(late_trace))
+    assert [(m.place, m.field) for m in verdict.mismatches] == [(3, "reserved")]
+
+
+def test_where_the_model_refuses_nothing_is_excused():
+    one, other = EXAMPLES["reserved-in-one-step"][0].traces()
+    sides = [msgspec.structs.replace(seen(trace), model=None) for trace in (one, other)]
+    verdict = settle(*sides)
+    assert verdict.outcome is Outcome.MISMATCH
+    assert "does not cover this workload" in verdict.mismatches[0].because[0]
+
+
+def test_what_both_kernels_do_alike_is_no_matter_of_the_model():
+    one, _ = EXAMPLES["reserved-in-one-step"][0].traces()
+    wrong = msgspec.structs.replace(one, steps=tuple(with_file(step, size=1) for step in one.steps))
+    verdict = settle(seen(wrong, one), seen(msgspec.structs.replace(wrong, subject="b"), one))
+    assert verdict.outcome is Outcome.AGREE
+
+
+# --- the table --------------------------------------------------------------------------
+
+
+def test_rules_of_the_table_are_rules_of_the_model():
+    text = "".join(path.read_text() for path in (TOP / "model").glob("*.py"))
+    known = set(re.findall(r'rule\(\s*"([^"]+)"', text))
+    used = {
+        rule for entry in INTENDED for sign in entry.signs for side in sign.rules for rule in side
+    }
+    assert used <= known
+
+
+def test_names_are_unique_and_every_entry_is_on_the_page():
+    page = (TOP / "docs/comparing.md").read_text()
+    assert len(set(NAMES)) == len(NAMES)
+    for entry in INTENDED:
+        assert f"`{entry.name}`" in page
