@@ -50,7 +50,7 @@ def write_ops(program: Program, foretell: Foretell) -> Exported:
     )
     lines: list[str] = []
     sizes = {file: 0}
-    longest = 262144  # fsx's own -l
+    longest, largest = 262144, 65536  # fsx's own -l and -o, the size of its buffers
     for _, op in kept:
         if isinstance(op, Close):
             lines[-1] += " close_open"
@@ -58,11 +58,14 @@ def write_ops(program: Program, foretell: Foretell) -> Exported:
             lines.append(_line(op, sizes[file]))
             change_sizes(sizes, op)
             longest = max(longest, sizes[file])
+            if isinstance(op, RangeOp):
+                longest = max(longest, op.off + op.len)
+            largest = max(largest, getattr(op, "len", 0))
     head = [
         *head_of(program),
         f"file: {file}",
         *said_of(left_out, len(program.ops)),
-        f"fsx -q -l {longest} --replay-ops=FILE{SUFFIX} DIRECTORY/{file}",
+        f"fsx -q -l {longest} -o {largest} --replay-ops=FILE{SUFFIX} DIRECTORY/{file}",
         "content: fsx writes its own bytes",
     ]
     if any(isinstance(op, Fsync) for _, op in kept):

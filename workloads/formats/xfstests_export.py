@@ -5,6 +5,8 @@ The golden output is what is expected of the workload (`Expected`), as xfs_io pr
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from workloads.formats.exported import (
     Expected,
     Exported,
@@ -77,8 +79,7 @@ _scratch_cycle_mount
 for file in $SCRATCH_MNT/*; do
 	[ -f "$file" ] || continue
 	echo "$(basename $file) $(stat -c '{format}' $file)"
-	_extents $file
-done
+{extents}done
 
 # success, all done
 status=0
@@ -98,15 +99,26 @@ _THROUGHPUT = "XXX Bytes, X ops; XX:XX:XX.X (XXX YYY/sec and XXX ops/sec)"
 """What _filter_xfs_io makes of the second line of a read or write."""
 
 
+class _What(NamedTuple):
+    """What of the files that are left is known beforehand, and so shown by the case."""
+
+    blocks: bool
+    extents: bool
+
+
 def write_case(program: Program, foretell: Foretell, seq: str = "999") -> Exported:
     """The test, to be called `seq`, and its `.out`, on the program's first configuration."""
     kept, expected, left_out = reduced(program, foretell, _judge)
     lines = calls(kept)
-    blocks = all(file.blocks is not None for file in expected.final.values())
-    text = _test(program, lines, left_out, blocks)
+    final = expected.final.values()
+    what = _What(
+        blocks=all(file.blocks is not None for file in final),
+        extents=all(file.extents is not None for file in final),
+    )
+    text = _test(program, lines, left_out, what)
     return Exported(
         {"": text, ".out": "\n".join([f"QA output created by {seq}", *_golden(
-            program, lines, kept, expected, blocks)]) + "\n"},
+            program, lines, kept, expected, what)]) + "\n"},
         tuple(left_out),
     )  # fmt: skip
 
@@ -132,7 +144,7 @@ def _problem(op: AnyOp, result: int | str | list[list[int]]) -> str | None:
     return None
 
 
-def _test(program: Program, lines: list[Call], left_out: list[LeftOut], blocks: bool) -> str:
+def _test(program: Program, lines: list[Call], left_out: list[LeftOut], what: _What) -> str:
     config = program.configs[0]
     words = {type(program.ops[index]).WORD for call in lines for index in call.indices}
     groups = ["auto", "quick", "rw", *sorted({_GROUPS[word] for word in words & set(_GROUPS)})]
@@ -157,7 +169,8 @@ def _test(program: Program, lines: list[Call], left_out: list[LeftOut], blocks: 
             f"# {index + 1} {format_op(program.ops[index], index)}\n" for index in call.indices
         )
         text += _line(call, program) + "\n"
-    return text + _END.format(format="size %s blocks %b" if blocks else "size %s")
+    shown = "size %s blocks %b" if what.blocks else "size %s"
+    return text + _END.format(format=shown, extents="\t_extents $file\n" if what.extents else "")
 
 
 def _mkfs_options(image: Image) -> str:
@@ -178,7 +191,7 @@ def _line(call: Call, program: Program) -> str:
 
 
 def _golden(
-    program: Program, lines: list[Call], kept: Kept, expected: Expected, blocks: bool
+    program: Program, lines: list[Call], kept: Kept, expected: Expected, what: _What
 ) -> list[str]:
     """The lines that the test prints. xfs_io writes into a pipe: its errors come first."""
     after = {index: step for (index, _), step in zip(kept, expected.steps, strict=True)}
@@ -204,16 +217,16 @@ def _golden(
         golden += [*errors, *told]
     golden.append("what is left")
     for name, file in sorted(expected.final.items()):
-        golden += _left(name, file, blocks)
+        golden += _left(name, file, what)
     return golden
 
 
-def _left(name: str, file: FinalFile, blocks: bool) -> list[str]:
+def _left(name: str, file: FinalFile, what: _What) -> list[str]:
     """The lines of a file at the end."""
-    text = f"{name} size {file.size}" + (f" blocks {file.blocks}" if blocks else "")
+    text = f"{name} size {file.size}" + (f" blocks {file.blocks}" if what.blocks else "")
     lines = [text]
     joined: list[tuple[int, int, bool]] = []
-    for start, length, unwritten in file.extents or ():
+    for start, length, unwritten in (file.extents or ()) if what.extents else ():
         if joined and joined[-1][2] == unwritten and joined[-1][1] == start:
             joined[-1] = (joined[-1][0], start + length, unwritten)
         else:
