@@ -55,12 +55,18 @@ def _packed(extents: int, entries: int) -> int:
 
 
 def _sparse(blocks: int, most: int, entries: int) -> int:
-    """Tree blocks if each block is an extent and each leaf holds one of them.
+    """Tree blocks if each block is an extent, and each node has been split as early and is
+    as empty as can be.
 
-    The root grows a level only when the leaf that overflows is full, and so is every node
-    above it (ext4_ext_create_new_leaf).
+    No node is empty, and one is added beside others only when one of them is full
+    (ext4_ext_create_new_leaf): with `entries` in that and one in each other, `n` of them
+    need `entries - 1 + n` extents below them. A level is added above more than four nodes.
     """
-    if most <= ROOT_ENTRIES or not blocks:
-        return 0
-    depth = min(MAX_DEPTH, 1 + most // entries)
-    return min(ROOT_ENTRIES, blocks) + (depth - 1) * blocks
+    total, below, now = 0, most, blocks
+    for _ in range(MAX_DEPTH):
+        if below <= ROOT_ENTRIES or not blocks:
+            break
+        below = max(1, below - entries + 1)
+        now = min(now, below)
+        total += now
+    return total
