@@ -15,8 +15,8 @@ from harness.errors import INTERRUPTED, MACHINERY, Ext4diffError
 __all__ = ["main"]
 
 COMMANDS = (
-    "differential", "run", "check-recording", "bench", "lint", "generate", "import", "export",
-    "image", "kernel", "bisect", "doctor",
+    "differential", "run", "check-recording", "bench", "lint", "generate", "coverage", "steer",
+    "import", "export", "image", "kernel", "bisect", "doctor",
 )  # fmt: skip
 """Each is a module of `harness.commands`."""
 STATUS = """\
