@@ -10,7 +10,6 @@ import msgspec
 
 from harness.artifact import folder_name, try_keep
 from harness.bisect import Judgement
-from harness.errors import MachineryError
 from harness.lab import Lab
 from harness.pairs import Pair, make_pair
 from harness.sides import Choice
@@ -19,6 +18,7 @@ from reports.terminal import explain, headline
 from vm import cache
 from vm.errors import (
     BootTimeoutError,
+    BuildError,
     CacheError,
     DownloadError,
     HostToolError,
@@ -67,12 +67,9 @@ class Examiner:
         pair = make_pair(self.against, Choice(spec, self.accel))
         lab = Lab(pair, self.results / sha[:12])
         with contextlib.closing(lab):
-            try:
-                lab.prepare()
-            except OURS:
-                raise
-            except THEIRS as error:
-                return Judgement(said=_first_line(error), testable=False)
+            reason = _prepared(lab)
+            if reason is not None:
+                return Judgement(said=reason, testable=False)
             return self._run(sha, lab, pair)
 
     def _run(self, sha: str, lab: Lab, pair: Pair) -> Judgement:
@@ -109,5 +106,21 @@ def signature_of(verdict: Verdict, suffix: str = "") -> tuple[str, ...]:
     return (f"{verdict.workload.config.name}{suffix}", f"{first[0].place}", *fields)
 
 
-def _first_line(error: MachineryError | KernelError) -> str:
-    return str(error).strip().splitlines()[0]
+def _prepared(lab: Lab) -> str | None:
+    """Why the commit can't be tested, None if it can.
+
+    A boot is tried twice: on a machine with much other work a good kernel may miss its time.
+    """
+    reason = ""
+    for _ in range(2):
+        try:
+            lab.prepare()
+        except OURS:
+            raise
+        except THEIRS as error:
+            reason = str(error).strip().splitlines()[0]
+            if isinstance(error, BuildError):
+                break
+        else:
+            return None
+    return reason

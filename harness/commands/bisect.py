@@ -105,7 +105,10 @@ def _report(found: Found, examiner: Examiner) -> Iterator[str]:
 
 
 class _Memory(dict[str, Judgement]):
-    """What is known of commits, also in a file, so that an interrupted search can go on."""
+    """What is known of commits, also in a file, so that an interrupted search can go on.
+
+    What could not be tested is forgotten: next time it may.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -117,6 +120,7 @@ class _Memory(dict[str, Judgement]):
         super().__setitem__(sha, judgement)
         with cache.disk_errors(self._path.parent):
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            kept = {name: known for name, known in self.items() if known.testable}
             fresh = self._path.with_suffix(".new")
-            fresh.write_bytes(msgspec.json.encode(dict(self)))
+            fresh.write_bytes(msgspec.json.encode(kept))
             fresh.replace(self._path)
