@@ -77,6 +77,7 @@ ALLOCATE = "allocate unwritten: ext4_iomap_get_blocks"
 LOW = ("low-space switch: ext4_nonda_switch", "low-space writeback: ext4_nonda_switch")
 WRITEBACK = "allocate delayed extent: ext4_iomap_map_one_extent"
 EOF = "write zeroed EOF block: ext4_block_zero_eof"
+ZERO = "zero range: ext4_zero_range"
 FAULT = "fault: iomap_write_iter"
 IOEND = "convert: ext4_iomap_finish_ioend"
 NO_SPACE = (
@@ -285,6 +286,28 @@ INTENDED: tuple[Difference, ...] = (
         why="iomap_write_iter() returns the fault with the progress, not only without",
         source="fs/iomap/buffered-io.c of 7.3",
         signs=(Sign("events", one_round_more, WRITES, _rules(second=(FAULT,))),),
+        between="releases",
+        since=(7, 3),
+        path="iomap",
+    ),
+    Difference(
+        name="zero-range-edges-first",
+        situation="blocks are smaller than a page, and ZERO_RANGE covers a page in part",
+        first="the page is dropped from the cache, then read and zeroed in part: it is dirty as"
+        " a whole, and all of it written back",
+        second="the page is zeroed in part first: only these blocks are dirty",
+        why="ext4_zero_range() zeroes the edges before it drops the range from the cache",
+        source="fs/ext4/extents.c of 7.3",
+        signs=(
+            Sign(
+                "extents",
+                both(small_blocks, moved((W, U))),
+                (Op,),
+                _rules((ZERO,), (ZERO,)),
+                earlier=True,
+            ),
+        ),
+        follows=SPACE,
         between="releases",
         since=(7, 3),
         path="iomap",

@@ -159,6 +159,13 @@ EXAMPLES: dict[str, list[Example]] = {
             8, result("EIO"), "quota4k@nodelalloc,usrquota",
         ),
     ],
+    "zero-range-edges-first": [
+        Example(
+            "pwrite a 0 64k; fzero a 5001 12345; pread a 0 64k; fsync a",
+            3, extents((0, 5, W), (5, 11, D), (16, 48, W)), "1k@delalloc",
+            sides=(("iomap", "7.2.13"), ("iomap", "7.3.4")),
+        ),
+    ],
     "writeback-takes-the-extent": [
         Example(
             "pwrite a 1023 1; pwrite a 1k 1; pwrite a 4095 1; pwrite a 4k 1; pwrite a 16383 2;"
