@@ -7,6 +7,7 @@ from model.file_write import buffered_write
 from model.inode import Inode
 from model.map_blocks import map_blocks
 from model.source import Source
+from model.truncate import truncate_failed_write
 from model.units import HOLE, SECTOR, UNWRITTEN, WRITTEN, ceil_div
 
 __all__ = ["dio_write"]
@@ -29,14 +30,7 @@ def dio_write(inode: Inode, pos: int, data: bytes) -> int:
     hole = first_hole(inode, pos, length)
     if hole is not None:
         return _with_fallback(inode, pos, data, hole)
-    at, end = pos // sb.block_size, ceil_div(pos + length, sb.block_size)
-    old_eof = inode.size
-    unwritten: list[tuple[int, int]] = []
-    while at < end:
-        run = _map_for_dio(inode, at, end, old_eof)
-        if run[1] == UNWRITTEN:
-            unwritten.append((at, run[0]))
-        at = run[0]
+    unwritten = _mapped_for_dio(inode, pos, pos + length)
     inode.content.write(pos, data)
     for low, high in unwritten:
         inode.convert(low, high, WRITTEN)
@@ -70,6 +64,26 @@ def _with_fallback(inode: Inode, pos: int, data: bytes, hole: int) -> int:
         if not folio.dirty:
             inode.cache.drop(folio)
     return hole - pos + wrote
+
+
+def _mapped_for_dio(inode: Inode, pos: int, stop: int) -> list[tuple[int, int]]:
+    """Map all blocks of bytes `[pos, stop)`; the blocks that are unwritten, as ranges.
+
+    What a write past EOF got before it failed goes again (ext4_inode_extension_cleanup).
+    """
+    at, end = pos // inode.sb.block_size, ceil_div(stop, inode.sb.block_size)
+    unwritten: list[tuple[int, int]] = []
+    while at < end:
+        try:
+            high, state = _map_for_dio(inode, at, end, inode.size)
+        except OpError:
+            if stop > inode.size:
+                truncate_failed_write(inode)
+            raise
+        if state == UNWRITTEN:
+            unwritten.append((at, high))
+        at = high
+    return unwritten
 
 
 def _map_for_dio(inode: Inode, at: int, end: int, size: int) -> tuple[int, int]:
