@@ -21,8 +21,8 @@ from workloads.workload import Workload
 
 __all__ = [
     "VERSION", "Complaint", "ComplaintKind", "Content", "Event", "EventKind", "Extent",
-    "FileObservation", "Final", "KernelFacts", "Observation", "Placement", "Ran", "Result", "State", "Step",
-    "Subject", "Trace", "decode", "encode", "placement_of",
+    "FileObservation", "Final", "KernelFacts", "Observation", "Placement", "Ran", "Result",
+    "State", "Step", "Subject", "Trace", "decode", "encode", "placement_of",
 ]  # fmt: skip
 
 VERSION = 2
