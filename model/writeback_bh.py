@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from harness.errors import NotModelledError
 from model.errors import OpError
 from model.inode import Inode
 from model.map_blocks import map_blocks
 from model.page_cache import Folio
-from model.units import DELAYED, UNWRITTEN, WRITTEN, mask, ranges
+from model.units import DELAYED, HOLE, UNWRITTEN, WRITTEN, mask, ranges
 
 __all__ = ["cyclic_writepages", "writepages"]
 
@@ -23,7 +24,7 @@ MAX_WRITEPAGES_EXTENT_LEN = 2048
 """Blocks that are gathered into one extent at most."""
 
 
-class _Buffers(NamedTuple):
+class _Buffers(msgspec.Struct, frozen=True, gc=False):
     """Adjacent dirty buffers `[start, end)` of one folio that need mapping.
 
     `delay` tells whether they are marked delayed or unwritten; `folio_end` is one past the
@@ -66,10 +67,10 @@ def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
     needy = [buffers for folio in folios for buffers in _need_mapping(inode, folio)]
     ended, lost = _map_all(inode, needy)
     for folio in folios:
+        below = min(inode.eof_block - cache.first_block(folio), folio.count)
+        folio.delay &= ~(folio.dirty & mask(0, max(below, 0)))
         cache.clean(folio, folio.all)
         folio.marked = False
-        below = min(inode.eof_block - cache.first_block(folio), folio.count)
-        folio.delay &= ~mask(0, max(below, 0))
     reached = folios[-1].end if folios else dirty[0].start
     if len(folios) < len(dirty) and _clean_past_eof(inode, dirty[len(folios)], needy):
         reached = dirty[len(folios)].end
@@ -79,7 +80,7 @@ def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
         inode.sb.rule("convert: ext4_convert_unwritten_io_end_vec")
     for low, high in lost:
         _lose(inode, low, high)
-    needy = [b for b in needy if not any(low <= b.start < high for low, high in lost)]
+        needy = [buffers for buffers in needy if not low <= buffers.start < high]
     if needy:
         _update_disksize(inode, needy[-1].folio_end * inode.sb.block_size)
     return reached
@@ -102,20 +103,19 @@ def _clean_past_eof(inode: Inode, folio: Folio, needy: list[_Buffers]) -> bool:
 
 
 def _need_mapping(inode: Inode, folio: Folio) -> Iterator[_Buffers]:
-    """Dirty buffers below EOF that are delayed or unwritten (mpage_add_bh_to_extent).
+    """Dirty buffers below EOF that are delayed or unwritten (mpage_add_bh_to_extent), and
+    mapped: a store past EOF makes buffers dirty that never were.
 
     The buffer's own mark counts: truncating inline data takes the delayed extent away under
     a buffer that goes on being marked so, and the block is allocated all the same.
     """
     first, eof = inode.cache.first_block(folio), inode.eof_block
-    for low, high in ranges(folio.dirty):
-        at, stop = first + low, min(first + high, eof)
-        for run in inode.es.overlapping(at, stop):
-            yield from (hole for hole in _by_flag(folio, first, at, run.start) if hole.delay)
-            if run.state in (DELAYED, UNWRITTEN):
-                yield from _by_flag(folio, first, run.start, run.end)
-            at = run.end
-        yield from (hole for hole in _by_flag(folio, first, at, stop) if hole.delay)
+    for low, high in ranges(folio.dirty & folio.mapped):
+        for run in inode.es.pieces(first + low, min(first + high, eof)):
+            if run.state != WRITTEN:
+                for buffers in _by_flag(folio, first, run.start, run.end):
+                    if buffers.delay or run.state != HOLE:
+                        yield buffers
 
 
 def _by_flag(folio: Folio, first: int, start: int, end: int) -> Iterator[_Buffers]:
