@@ -23,9 +23,10 @@ from harness.errors import INTERRUPTED, Ext4diffError
 from harness.generated import EXHAUSTIVE, Batch, chosen_configs
 from harness.items import GeneratedFolder, WorkloadFile, WorkloadItem
 from harness.lab import LAB, Lab
-from harness.options import add_against, add_guest_options, choice_of
+from harness.options import add_against, add_guest_options, choice_of, pin_kernels
 from harness.pairs import make_pair
 from harness.reporter import ATTACHED, Reporter
+from harness.sides import Choice
 from workloads.files import CATALOGUE
 from workloads.generate import KINDS
 from workloads.generate.plan import CONFIGS
@@ -80,6 +81,13 @@ def _results_folder(config: pytest.Config) -> Path:
     return results_folder(config.getoption("results"))
 
 
+def _choice(config: pytest.Config) -> Choice:
+    choice = choice_of(config.option)
+    if _is_worker(config):  # the process that started the workers has refreshed the cache
+        return dataclasses.replace(choice, refresh=False)
+    return choice
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Make the sides and, where workloads will run, prepare them."""
@@ -87,15 +95,14 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if config.getoption("catalogue") and config.args_source is not config.ArgsSource.ARGS:
         config.args[:] = [] if _asks_for_generated(config) else [str(CATALOGUE)]
-    choice = choice_of(config.option)
-    if _is_worker(config):  # the process that started the workers has refreshed the cache
-        choice = dataclasses.replace(choice, refresh=False)
     folder = _results_folder(config)
     if not _is_worker(config):
         config.pluginmanager.register(Reporter(config, folder), "ext4diff-reporter")
         signal.signal(signal.SIGTERM, _interrupt)
     try:
-        pair = make_pair(config.getoption("against"), choice)
+        if _has_workers(config) and not config.option.collectonly:
+            pin_kernels(config.option)  # workers get these options
+        pair = make_pair(config.getoption("against"), _choice(config))
         lab = Lab(pair, folder, config.getoption("on"), short=config.getoption("short"))
         config.stash[BATCHES] = _batches(config)
         config.stash[LAB] = lab
