@@ -38,9 +38,7 @@ def expected_of_trace(trace: Trace) -> Expected:
 
 
 def _final(file: FileObservation) -> FinalFile:
-    blocks = file.blocks
-    if blocks is None and file.blocks_range is not None and len(set(file.blocks_range)) == 1:
-        blocks = file.blocks_range[0]
+    blocks = file.blocks_range if file.blocks is None else (file.blocks, file.blocks)
     extents: tuple[tuple[int, int, bool], ...] | None = None
     if file.extents is not None and all(
         extent.state in (State.WRITTEN, State.UNWRITTEN) for extent in file.extents

@@ -158,7 +158,7 @@ def _final(lines: list[str]) -> dict[str, FinalFile]:
     for line in lines:
         if match := re.fullmatch(r"/mnt/(\S+) size (\d+) blocks (\d+)", line):
             name = match[1]
-            found[name] = FinalFile(int(match[2]), int(match[3]), ())
+            found[name] = FinalFile(int(match[2]), (int(match[3]),) * 2, ())
         elif match := re.match(r"\s+\d+: \[(\d+)\.\.(\d+)\]:\s+\d+\.\.\d+\s+\d+\s+0x(\w+)", line):
             start, end = int(match[1]) * 512, (int(match[2]) + 1) * 512
             extent = (start, end - start, bool(int(match[3], 16) & 0x800))

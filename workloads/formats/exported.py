@@ -72,11 +72,12 @@ class After(msgspec.Struct, frozen=True):
 
 
 class FinalFile(msgspec.Struct, frozen=True):
-    """A file after the last sync: bytes; 512-byte sectors; `(start, length, unwritten)` of
-    each extent in bytes. What can't be known beforehand is None."""
+    """A file after the last sync: its size in bytes, between which numbers of 512-byte
+    sectors its st_blocks is (both included), and `(start, length, unwritten)` of each extent
+    in bytes. What can't be known beforehand is None."""
 
     size: int
-    blocks: int | None
+    blocks: tuple[int, int] | None
     extents: tuple[tuple[int, int, bool], ...] | None
 
 

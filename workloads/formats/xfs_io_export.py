@@ -63,7 +63,7 @@ for file in "$D"/*; do
 done
 """
 _START = """\
-D=${1:?give the directory where the file system is mounted}
+D=${1:?DIRECTORY}
 DEV=${2:-}"""
 
 

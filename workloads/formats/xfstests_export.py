@@ -5,8 +5,6 @@ The golden output is what is expected of the workload (`Expected`), as xfs_io pr
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from workloads.formats.exported import (
     Expected,
     Exported,
@@ -69,6 +67,18 @@ _extents()
 	END {{ if (last) print "  " start ".." stop " " last }}'
 }}
 
+# A file at the end: NAME LOW HIGH [extents]. How many blocks of the extent tree are among
+# its blocks (512 bytes each) depends on where they lie, so only their bounds are known.
+_left()
+{{
+	local file=$SCRATCH_MNT/$1
+	local blocks=$(stat -c %b $file)
+
+	echo "$1 size $(stat -c %s $file)"
+	[ $blocks -ge $2 ] && [ $blocks -le $3 ] || echo "  blocks $blocks, not $2 to $3"
+	[ -z "$4" ] || _extents $file
+}}
+
 MKFS_OPTIONS="{mkfs}"
 _scratch_mkfs_sized {size} {block} >> $seqres.full 2>&1
 _scratch_mount "-o {mount}"
@@ -76,11 +86,8 @@ _scratch_mount "-o {mount}"
 _END = """
 echo "what is left"
 _scratch_cycle_mount
-for file in $SCRATCH_MNT/*; do
-	[ -f "$file" ] || continue
-	echo "$(basename $file) $(stat -c '{format}' $file)"
-{extents}done
-
+ls $SCRATCH_MNT | grep -v lost+found
+{files}
 # success, all done
 status=0
 exit
@@ -99,26 +106,14 @@ _THROUGHPUT = "XXX Bytes, X ops; XX:XX:XX.X (XXX YYY/sec and XXX ops/sec)"
 """What _filter_xfs_io makes of the second line of a read or write."""
 
 
-class _What(NamedTuple):
-    """What of the files that are left is known beforehand, and so shown by the case."""
-
-    blocks: bool
-    extents: bool
-
-
 def write_case(program: Program, foretell: Foretell, seq: str = "999") -> Exported:
     """The test, to be called `seq`, and its `.out`, on the program's first configuration."""
     kept, expected, left_out = reduced(program, foretell, _judge)
     lines = calls(kept)
-    final = expected.final.values()
-    what = _What(
-        blocks=all(file.blocks is not None for file in final),
-        extents=all(file.extents is not None for file in final),
-    )
-    text = _test(program, lines, left_out, what)
+    text = _test(program, lines, left_out, expected)
     return Exported(
         {"": text, ".out": "\n".join([f"QA output created by {seq}", *_golden(
-            program, lines, kept, expected, what)]) + "\n"},
+            program, lines, kept, expected)]) + "\n"},
         tuple(left_out),
     )  # fmt: skip
 
@@ -144,7 +139,7 @@ def _problem(op: AnyOp, result: int | str | list[list[int]]) -> str | None:
     return None
 
 
-def _test(program: Program, lines: list[Call], left_out: list[LeftOut], what: _What) -> str:
+def _test(program: Program, lines: list[Call], left_out: list[LeftOut], expected: Expected) -> str:
     config = program.configs[0]
     words = {type(program.ops[index]).WORD for call in lines for index in call.indices}
     groups = ["auto", "quick", "rw", *sorted({_GROUPS[word] for word in words & set(_GROUPS)})]
@@ -169,8 +164,16 @@ def _test(program: Program, lines: list[Call], left_out: list[LeftOut], what: _W
             f"# {index + 1} {format_op(program.ops[index], index)}\n" for index in call.indices
         )
         text += _line(call, program) + "\n"
-    shown = "size %s blocks %b" if what.blocks else "size %s"
-    return text + _END.format(format=shown, extents="\t_extents $file\n" if what.extents else "")
+    return text + _END.format(
+        files="".join(_look(name, file) + "\n" for name, file in sorted(expected.final.items()))
+    )
+
+
+def _look(name: str, file: FinalFile) -> str:
+    """The line that looks at a file at the end: its name, and the bounds of its blocks."""
+    low, high = file.blocks or (0, 1 << 62)
+    extents = "" if file.extents is None else "extents"
+    return f"_left {name} {low} {high} {extents}".rstrip()
 
 
 def _mkfs_options(image: Image) -> str:
@@ -190,9 +193,7 @@ def _line(call: Call, program: Program) -> str:
     return text if call.shell else f"{text} 2>&1 | _filter_xfs_io"
 
 
-def _golden(
-    program: Program, lines: list[Call], kept: Kept, expected: Expected, what: _What
-) -> list[str]:
+def _golden(program: Program, lines: list[Call], kept: Kept, expected: Expected) -> list[str]:
     """The lines that the test prints. xfs_io writes into a pipe: its errors come first."""
     after = {index: step for (index, _), step in zip(kept, expected.steps, strict=True)}
     sizes: dict[int, dict[str, int]] = {}
@@ -215,18 +216,17 @@ def _golden(
             if texts and not failed and not isinstance(op, Seek):
                 told.append(_THROUGHPUT)
         golden += [*errors, *told]
-    golden.append("what is left")
+    golden += ["what is left", *sorted(expected.final)]
     for name, file in sorted(expected.final.items()):
-        golden += _left(name, file, what)
+        golden += _left(name, file)
     return golden
 
 
-def _left(name: str, file: FinalFile, what: _What) -> list[str]:
+def _left(name: str, file: FinalFile) -> list[str]:
     """The lines of a file at the end."""
-    text = f"{name} size {file.size}" + (f" blocks {file.blocks}" if what.blocks else "")
-    lines = [text]
+    lines = [f"{name} size {file.size}"]
     joined: list[tuple[int, int, bool]] = []
-    for start, length, unwritten in (file.extents or ()) if what.extents else ():
+    for start, length, unwritten in file.extents or ():
         if joined and joined[-1][2] == unwritten and joined[-1][1] == start:
             joined[-1] = (joined[-1][0], start + length, unwritten)
         else:
