@@ -2,9 +2,9 @@
 arguments and results, pairs of operations.
 
 Only the model runs. Each workload runs on both paths of a kernel that has them, and the
-model is told that every file's blocks are contiguous, so that extent trees are known. Once
-more it runs as on a kernel with all known bugs, in which the flusher thread comes first, and
-without being told of places: there are rules about these, too.
+model is told that every file's blocks are contiguous, so that extent trees are known. Then it
+runs on both paths as on a kernel with all known bugs, in which the flusher thread comes
+first, once without being told of places: there are rules about these, too.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ class Coverage:
             places = placement or contiguous(workload)
             trace = self._run(on_path(workload, path), _STRICT[path], places)
             if trace is not None:
-                self._count(trace, path == PATHS[0])
+                self._count(trace, workload.name, once=path == PATHS[0])
                 found |= novelty(trace)
-        other = PATHS[self.workloads % 2]
-        trace = self._run(on_path(workload, other), _BUGGY[other], None)
-        if trace is not None:
-            self._note_rules(trace)
+        for path, places in (("bh", placement or contiguous(workload)), ("iomap", None)):
+            trace = self._run(on_path(workload, path), _BUGGY[path], places)
+            if trace is not None:
+                self._note_rules(trace, workload.name)
         self.workloads += 1
         for name in self.probe.functions - known:
             self._first.setdefault(name, workload.name)
@@ -107,9 +107,9 @@ class Coverage:
             self.refused[str(error)] += 1
             return None
 
-    def _count(self, trace: Trace, once: bool) -> None:
+    def _count(self, trace: Trace, name: str, *, once: bool) -> None:
         """Rules on each path, operations and their arguments `once`."""
-        self._note_rules(trace)
+        self._note_rules(trace, name)
         for op, size, step in _sized(trace):
             word = op.WORD
             self.results[word, result_class(op, step.result)] += 1
@@ -122,11 +122,11 @@ class Coverage:
             words = [op.WORD for op in trace.workload.ops]
             self.pairs.update(pairwise(words))
 
-    def _note_rules(self, trace: Trace) -> None:
+    def _note_rules(self, trace: Trace, name: str) -> None:
         noted = {rule for step in trace.steps for rule in step.because}
         self.rules.update(noted)
         for rule in noted:
-            self._first.setdefault(rule, trace.workload.name)
+            self._first.setdefault(rule, name)
 
     def of_rules(self, rules: Iterable[Rule] | None = None) -> list[RuleReached]:
         """Each rule of docs/semantics.md. Raises `UsageError` if the page is not there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from harness import bench_generate
 from harness.bench import Rate, growth, measure, read
 from harness.bench_images import measure_images
 from harness.errors import AGREE, UsageError
@@ -24,6 +25,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--images", action="store_true", help="measure images too (alone without a FILE)"
     )
     parser.add_argument(
+        "--generate", type=int, default=0, metavar="N", help="measure generators on N programs each"
+    )
+    parser.add_argument(
         "--repeat", type=int, default=3, metavar="N",
         help="measure so often and show the median (%(default)s)",
     )  # fmt: skip
@@ -34,14 +38,21 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure in one process; says how many workloads did not show what was recorded."""
-    if not options.files and not options.images:
-        raise UsageError("bench: name recordings to measure, or give --images")
+    if not options.files and not options.images and options.generate < 1:
+        raise UsageError("bench: name recordings to measure, or give --images or --generate N")
     if options.files:
         _model(options)
     if options.images:
         for took in measure_images():
             words = f"{took.cpu:.1f} ms of CPU time ({took.wall:.1f} ms of the day)"
             print(f"{took.what}: {words}", flush=True)
+    for speed in bench_generate.measure(options.generate) if options.generate > 0 else ():
+        print(
+            f"{speed.kind}: {speed.per_second:,.0f} programs/s: {speed.programs} programs of"
+            f" {speed.operations} operations in {speed.cpu:.2f} s of CPU time, their text in"
+            f" {speed.text:.2f} s more",
+            flush=True,
+        )
     return AGREE
 
 

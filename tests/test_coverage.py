@@ -1,0 +1,284 @@
+"""Coverage of the model and steering by it: what is reached is counted, what is new is kept,
+and all rules of docs/semantics.md can be reached."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from documented import _geometry
+from fakes import make_workload
+from modelled import run
+
+from harness.cli import main
+from harness.coverage import Coverage, novelty
+from harness.errors import AGREE, USAGE
+from harness.partitions import classes, possible, result_class
+from harness.probe import Probe, lines_of
+from harness.specification import parse_rules, specification
+from harness.steering import Corpus, steer
+from model import truncate
+from workloads import generate, ops
+from workloads.files import catalogue
+from workloads.images import IMAGES
+from workloads.ops import BY_WORD
+from workloads.program import Program
+from workloads.syntax import parse_line, workloads
+
+UNREACHABLE_BY_CATALOGUE: frozenset[str] = frozenset()
+"""Rules that no program of the catalogue exercises wholly."""
+MANY = 10_000
+
+
+def covered(*lines: str, config: str = "4k@delalloc") -> Coverage:
+    coverage = Coverage(_geometry)
+    for line in lines:
+        coverage.add(make_workload(line, config))
+    return coverage
+
+
+# --- counting -----------------------------------------------------------------------------
+
+
+def test_rules_operations_and_pairs_are_counted():
+    coverage = covered("pwrite a 0 8k; fpunch a 0 4k; fsync a", "pwrite a 0 1; truncate a 0")
+    assert (coverage.workloads, coverage.steps) == (2, 5)
+    assert coverage.operations == {"pwrite": 2, "fpunch": 1, "fsync": 1, "truncate": 1}
+    assert coverage.pairs["pwrite", "fpunch"] == coverage.pairs["pwrite", "truncate"] == 1
+    assert coverage.rules["punch: ext4_punch_hole"] >= 1
+    reached = {rule.name: rule for rule in coverage.of_rules()}
+    assert reached["falloc.punch"].reached
+    assert reached["falloc.punch"].first == "example@4k@delalloc"
+    assert not reached["falloc.collapse"].reached
+    assert "collapse: ext4_collapse_range" in reached["falloc.collapse"].missing
+
+
+def test_what_the_model_refuses_is_counted():
+    coverage = covered("pwrite a 0 4k; remount_opts nonsense")
+    assert sum(coverage.refused.values()) == 4
+    assert "nonsense" in next(iter(coverage.refused))
+
+
+def test_only_what_is_new_is_told():
+    coverage = Coverage(_geometry)
+    first = make_workload("pwrite a 0 8k; fsync a")
+    assert coverage.add(first)
+    assert not coverage.add(first)
+    assert coverage.add(make_workload("pwrite a 0 8k; fpunch a 0 4k"))
+
+
+def test_novelty_tells_combinations_and_their_order():
+    coverage = Coverage(_geometry)
+    coverage.add(make_workload("pwrite a 0 8k; fsync a"))
+    rules = {part for found in coverage.seen for part in found}
+    assert "allocate: ext4_map_blocks" in rules
+    assert novelty.__doc__
+
+
+# --- the probe ----------------------------------------------------------------------------
+
+
+def test_the_probe_sees_lines_and_stops_watching_what_it_has_seen():
+    probe = Probe()
+    for _ in range(2):
+        with probe.watching():
+            covered("pwrite a 0 8k; truncate a 4k")
+    module = Path(truncate.__file__).stem
+    assert f"{module}.setattr_size" in probe.functions
+    ran = {line for name, line in probe.lines if name == module}
+    assert ran
+    assert ran <= lines_of()[module] | ran
+    assert len(ran & lines_of()[module]) > 10
+
+
+def test_a_debugger_is_let_go_on():
+    import sys  # noqa: PLC0415
+
+    def other(*_: object) -> None:
+        return None
+
+    before = sys.gettrace()
+    sys.settrace(other)
+    try:
+        with Probe().watching():
+            pass
+        assert sys.gettrace() is other
+    finally:
+        sys.settrace(before)
+
+
+# --- classes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "size", "expected"),
+    [
+        ("pwrite a 0 1", 0, {"off aligned to": "0", "off of EOF": "at EOF", "len": "2^0"}),
+        ("pwrite a 4k 9k", 100, {"off aligned to": "page", "off of EOF": "past EOF"}),
+        ("pwrite a 16k 9k", 99999, {"off aligned to": "cluster", "off of EOF": "below EOF"}),
+        ("falloc a -1 0", 9, {"off of EOF": "negative", "len": "0"}),
+        ("pwrite a 513 9", 600, {"off aligned to": "odd", "off of EOF": "in the EOF block"}),
+        ("pwrite_fault a 0 8k fault=4095", 0, {"fault": "at once", "len": "2^13"}),
+        ("pwrite_fault a 0 8k fault=4k", 0, {"fault": "after a page or more"}),
+        ("pwrite_fault a 0 8k fault=8k", 0, {"fault": "never"}),
+        ("pwritev a 0 4k,4k:0", 0, {"segs": "fault in a later one"}),
+        ("rlimit_write a limit=5 0 9", 0, {"limit": "inside"}),
+        ("rlimit_write a limit=5 5 9", 0, {"limit": "at or below the offset"}),
+        ("rlimit_write a limit=14 5 9", 0, {"limit": "beyond"}),
+        ("rename a b", 0, {"to": "another file"}),
+        ("remount_opts ro", 0, {"opts": "ro"}),
+        ("setflags a 0x20", 0, {"flags": "0x20"}),
+    ],
+)
+def test_classes_of_arguments(line, size, expected):
+    op = parse_line(line).ops[0]
+    found = dict(classes(op, size, IMAGES["bigalloc16k"]))
+    assert expected.items() <= found.items()
+
+
+def test_classes_of_results():
+    op = ops.Write(file="a", off=0, len=10, tag=1)
+    assert [result_class(op, r) for r in (10, 3, 0, "ENOSPC")] == [
+        "whole", "part", "nothing", "ENOSPC"
+    ]  # fmt: skip
+    assert result_class(ops.Read(file="a", off=0, len=1), "0cc175b9c0f1b6a831c399e269772661") == (
+        "done"
+    )
+    assert result_class(ops.Sync(), 0) == "done"
+
+
+def test_every_class_that_occurs_is_one_that_is_counted_as_possible():
+    coverage = Coverage(_geometry)
+    for index in range(20):
+        for workload in workloads(generate.make("random", 21, index)):
+            coverage.add(workload)
+    for word, argument, name in coverage.arguments:
+        if word in BY_WORD and argument not in ("flags", "opts"):
+            known = possible(word).arguments[argument]
+            assert name in known or name in ("more", "negative"), (word, argument, name)
+
+
+# --- rules ----------------------------------------------------------------------------------
+
+
+def test_the_page_is_read():
+    assert len(specification()) > 100
+    with pytest.raises(ValueError, match=r"its lines are model"):
+        parse_rules("\n### `a.b`\nWords.\n\n- model: `x`\n- kernel: `y`\n")
+
+
+def test_the_catalogue_exercises_every_rule():
+    coverage = Coverage(_geometry)
+    for program in catalogue():
+        for workload in workloads(program):
+            coverage.add(workload)
+    gaps = {rule.name: rule.missing for rule in coverage.of_rules() if not rule.reached}
+    assert {name: gaps[name] for name in gaps.keys() - UNREACHABLE_BY_CATALOGUE} == {}
+
+
+def reached_by_random(count: int) -> dict[str, tuple[str, ...]]:
+    """The rules that `count` random programs leave unreached, each with what is missing."""
+    coverage = Coverage(_geometry)
+    gaps: dict[str, tuple[str, ...]] = {}
+    for index in range(count):
+        for workload in workloads(generate.make("random", 1, index)):
+            coverage.add(workload)
+        if index % 250 == 249 or index == count - 1:
+            gaps = {rule.name: rule.missing for rule in coverage.of_rules() if not rule.reached}
+            if not gaps:
+                break
+    return gaps
+
+
+def test_random_programs_reach_most_rules_soon():
+    assert len(reached_by_random(60)) < 30
+
+
+@pytest.mark.slow
+def test_random_programs_reach_every_rule():
+    assert reached_by_random(MANY) == {}
+
+
+# --- steering -------------------------------------------------------------------------------
+
+
+def steered(folder: Path, count: int, seed: int = 3) -> list[Program]:
+    corpus, coverage = Corpus(folder), Coverage(_geometry)
+    for program in corpus.programs:
+        for workload in workloads(program):
+            coverage.add(workload)
+    start = corpus.following(seed)
+    return [found.program for found in steer(corpus, coverage, seed, start, start + count)]
+
+
+def test_steering_keeps_what_is_new_and_can_be_repeated(tmp_path):
+    first = steered(tmp_path / "one", 12)
+    assert steered(tmp_path / "two", 12) == first
+    files = sorted((tmp_path / "one").iterdir())
+    assert [path.stem for path in files] == [program.name for program in first]
+    text = files[0].read_text()
+    assert text.startswith("# new: ")
+    assert "show: steered program 0 of seed 3" in text
+    again = steered(tmp_path / "one", 12)
+    assert {program.name for program in again}.isdisjoint(program.name for program in first)
+    assert any("made from steered-3-" in program.shows for program in (*first, *again))
+
+
+def test_what_the_corpus_reaches_is_not_new_again(tmp_path):
+    steered(tmp_path, 12)
+    coverage = Coverage(_geometry)
+    corpus = Corpus(tmp_path)
+    for program in corpus.programs:
+        for workload in workloads(program):
+            coverage.add(workload)
+    for program in corpus.programs:
+        for workload in workloads(program):
+            assert not coverage.add(workload)
+
+
+# --- the commands ---------------------------------------------------------------------------
+
+
+def test_generate_prints_and_writes(tmp_path, capsys):
+    assert main(["generate", "random", "--seed", "7", "--index", "3"]) == AGREE
+    assert "show: random program 3 of seed 7" in capsys.readouterr().out
+    words = ["generate", "exhaustive", "--index", "5:7", "-o", str(tmp_path / "out")]
+    assert main(words) == AGREE
+    assert len(list((tmp_path / "out").iterdir())) == 10
+    assert main(["lint", str(tmp_path / "out")]) == AGREE
+    assert main(["generate", "exhaustive", "--count", "--on", "4k@delalloc"]) == AGREE
+    assert "5932 of 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["generate", "random", "--index", "x"],
+        ["generate", "random", "--index", "5:3"],
+        ["generate", "random", "--length", "0"],
+        ["generate", "random", "--seed", "-1"],
+        ["generate", "exhaustive", "--index", "999999999"],
+        ["generate", "random", "--on", "9k@delalloc"],
+        ["coverage", "--random", "x"],
+        ["coverage", "/nonexistent.ops"],
+        ["steer", "/dev/null/x"],
+    ],
+)
+def test_wrong_words_are_told_in_one_line(words, capsys):
+    assert main(words) == USAGE
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_coverage_tells_of_a_suite(tmp_path, capsys):
+    path = tmp_path / "one.ops"
+    path.write_text("on: 4k@delalloc\n\npwrite a 0 4k\nfsync a\n")
+    assert main(["coverage", str(path)]) == AGREE
+    page = capsys.readouterr().out
+    assert page.startswith("1 workloads, 2 operations")
+    assert "falloc.punch" in page
+    assert "pwrite off of EOF: never " in page
+    assert main(["coverage", "--json", str(path)]) == AGREE
+    told = json.loads(capsys.readouterr().out)
+    assert told["operations"]["pwrite"] == 1
+    assert told["classes"]["pwrite"]["len"] == {"2^12": 1}
