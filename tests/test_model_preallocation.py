@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fakes import make_workload
-from modelled import placed
+from modelled import placed, states
 
 from harness.trace import EventKind, Step
 
@@ -43,3 +43,21 @@ def test_a_piece_of_a_closed_file_goes_with_its_last_delayed_block(
 ) -> None:
     line = f"{SET_ASIDE}{write_back}; pwrite a 204k 140k; fsync a"
     assert pieces(placed(make_workload(line)).steps[-1]) == expected
+
+
+def test_clean_blocks_of_a_written_folio_stay_marked_delayed() -> None:
+    """The short copy leaves blocks that are delayed and clean; written to later they are
+    gathered with those behind them."""
+    line = (
+        "pwrite_fault a 0 64k fault=4k; pwrite_osync a 6483 1; pwrite a 253084 293162;"
+        "pwrite_osync a 1k 16k; pwrite a 20000 258156; fsync a"
+    )
+    steps = placed(make_workload(line, "1k@delalloc")).steps
+    assert [pieces(step) for step in steps] == [[], [7], [], [10], [], [515]]
+
+
+def test_buffers_that_were_never_mapped_are_not_written() -> None:
+    """The store makes all buffers of the page dirty, also those past EOF."""
+    line = "truncate a 8193; mwrite a 8k 1; dwrite a 24k 4k; falloc a 11k 5k; sync"
+    last = placed(make_workload(line, "1k@delalloc")).steps[-1]
+    assert states(last)[1] == (11 * 1024, 5 * 1024, "unwritten")
