@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from harness.errors import NotModelledError
 from harness.foretell import foretelling
 from workloads.files import catalogue
-from workloads.formats.exported import Exported, Foretell
+from workloads.formats.exported import Exported, Foretell, NotForetoldError
 from workloads.formats.fsx_export import write_ops
 from workloads.formats.paths import Paths
 from workloads.formats.registry import EXPORTS, IMPORTS
@@ -38,7 +38,7 @@ def exports(name: str, each: int) -> list[tuple[Program, Exported | None]]:
         try:
             foretell = foretelling(program.configs[0])
             found.append((program, EXPORTS[name].write(program, foretell, "999")))
-        except NotModelledError:
+        except (NotModelledError, NotForetoldError):
             found.append((program, None))
     return found
 

@@ -11,7 +11,7 @@ import msgspec
 from harness.errors import AGREE, NotModelledError, UsageError
 from harness.foretell import foretelling
 from workloads.files import load
-from workloads.formats.exported import Exported, said_of
+from workloads.formats.exported import Exported, NotForetoldError, said_of
 from workloads.formats.registry import EXPORTS, Export
 from workloads.program import Program, config_of
 from workloads.syntax import WorkloadSyntaxError
@@ -70,9 +70,9 @@ def _exported(chosen: Export, program: Program, target: Path | None) -> Exported
     stem = target.name if target is not None and not target.suffix else DEFAULT_STEM
     try:
         return chosen.write(program, foretelling(program.configs[0]), stem)
-    except NotModelledError as error:
+    except (NotModelledError, NotForetoldError) as error:
         raise UsageError(
-            f"{chosen.name} needs to know what is expected, and the model does not: {error}"
+            f"{chosen.name} needs to know what is expected, and that can't be known: {error}"
         ) from error
 
 

@@ -64,6 +64,10 @@ def said_of(left_out: Sequence[LeftOut], total: int) -> list[str]:
     ]
 
 
+class NotForetoldError(Exception):
+    """What a workload shows can't be known beforehand; the message says why."""
+
+
 class After(msgspec.Struct, frozen=True):
     """What is expected after an operation: its `result`, and each file's size in bytes."""
 

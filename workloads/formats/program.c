@@ -29,6 +29,11 @@ static void die(const char *what)
 	exit(2);
 }
 
+static const char *error_name(void)
+{
+	return errno == ENOTSUP ? "ENOTSUP" : strerrorname_np(errno);
+}
+
 static const char *path(const char *name)
 {
 	static char text[2][PATH_MAX];
@@ -69,7 +74,8 @@ static void close_file(const char *name)
 }
 
 /* A buffer of whole pages, filled with what a write with `tag` puts at `offset`. */
-static unsigned char *filled(size_t length, uint64_t tag, uint64_t offset)
+static __attribute__((unused))
+unsigned char *filled(size_t length, uint64_t tag, uint64_t offset)
 {
 	unsigned char *data = mmap(NULL, length + 1, PROT_READ | PROT_WRITE,
 				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -81,7 +87,8 @@ static unsigned char *filled(size_t length, uint64_t tag, uint64_t offset)
 	return data;
 }
 
-static long released(unsigned char *data, size_t length, long result)
+static __attribute__((unused))
+long released(unsigned char *data, size_t length, long result)
 {
 	int saved = errno;
 
@@ -117,7 +124,7 @@ static void show_extents(int fd, unsigned long request, const char *title)
 		map->fm_extent_count = MOST;
 		if (ioctl(fd, request, map) < 0) {
 			if (request == FS_IOC_FIEMAP)
-				printf(" %s %s", title, strerrorname_np(errno));
+				printf(" %s %s", title, error_name());
 			return;
 		}
 		if (!start && (map->fm_mapped_extents || request == FS_IOC_FIEMAP))
@@ -158,7 +165,7 @@ static void observe(void)
 				known = opened[k].fd;
 		fd = known < 0 ? open(path(name), O_RDONLY | O_NOATIME | O_CLOEXEC) : known;
 		if (fd < 0 || fstat(fd, &status) < 0) {
-			printf("  %s %s\n", name, strerrorname_np(errno));
+			printf("  %s %s\n", name, error_name());
 			continue;
 		}
 		printf("  %s size %llu blocks %llu", name, (unsigned long long)status.st_size,
@@ -181,7 +188,7 @@ static void begin(int number, const char *text)
 static void finish(long result)
 {
 	if (result < 0)
-		printf("%s\n", strerrorname_np(errno));
+		printf("%s\n", error_name());
 	else if (word)
 		printf("%s\n", word);
 	else

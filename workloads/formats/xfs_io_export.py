@@ -56,6 +56,9 @@ fiemap of xfs_io syncs first: what is delayed can't be seen by this script\
 """
 _SHOW = """\
 sync
+if [ -n "$DEV" ]; then
+	umount "$D" && mount -t ext4 -o noatime,@MOUNT@ "$DEV" "$D"
+fi
 for file in "$D"/*; do
 	[ -f "$file" ] || continue
 	stat -c '%n size %s blocks %b' "$file"
@@ -107,7 +110,7 @@ def write_script(program: Program) -> Exported:
         for index in call.indices:
             text += f"# {index + 1} {format_op(program.ops[index], index)}\n"
         text += call.text().replace("@MOUNT@", mount) + "\n"
-    text += f"\n{END}\n{_SHOW}"
+    text += f"\n{END}\n" + _SHOW.replace("@MOUNT@", mount)
     return Exported({SUFFIX: text}, tuple(left_out))
 
 

@@ -12,12 +12,13 @@ from workloads.formats.exported import (
     Foretell,
     Kept,
     LeftOut,
+    NotForetoldError,
     reduced,
     said_of,
 )
 from workloads.formats.heads import head_of
 from workloads.formats.xfs_io_export import Call, calls, impossible
-from workloads.formats.xfs_io_words import is_error, printed
+from workloads.formats.xfs_io_words import WRITES, is_error, printed
 from workloads.images import Image
 from workloads.ops import (
     AnyOp,
@@ -107,8 +108,19 @@ _THROUGHPUT = "XXX Bytes, X ops; XX:XX:XX.X (XXX YYY/sec and XXX ops/sec)"
 
 
 def write_case(program: Program, foretell: Foretell, seq: str = "999") -> Exported:
-    """The test, to be called `seq`, and its `.out`, on the program's first configuration."""
+    """The test, to be called `seq`, and its `.out`, on the program's first configuration.
+
+    Raises `NotForetoldError` where a file system gets full.
+    """
     kept, expected, left_out = reduced(program, foretell, _judge)
+    for (index, op), after in zip(kept, expected.steps, strict=True):
+        size = getattr(op, "len", 0) if isinstance(op, tuple(WRITES)) else 0
+        short = isinstance(after.result, int) and after.result < size
+        if short or after.result in ("ENOSPC", "EDQUOT"):
+            raise NotForetoldError(
+                f"operation {index + 1} finds no space, and what a full file system does then"
+                " depends on where its blocks lie"
+            )
     lines = calls(kept)
     text = _test(program, lines, left_out, expected)
     return Exported(
