@@ -112,8 +112,8 @@ def setattr_size(inode: Inode, size: int) -> None:
         block_zero_eof(inode, old)
         inode.sb.rule("truncate up: ext4_setattr")
     inode.size = inode.disksize = size
+    inode.cache.truncate(size)  # a failed write may have left folios past EOF
     if size < old:
-        inode.cache.truncate(size)
         inode.content.zero(size)
     if size <= old:
         inode.sb.rule("truncate down: ext4_truncate")
