@@ -1,0 +1,173 @@
+"""Exporting: what the texts say, that a C compiler takes them, and what the commands tell."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+from harness.foretell import foretelling
+from workloads.content import pattern
+from workloads.formats.c_export import write_program
+from workloads.formats.exported import NotForetoldError
+from workloads.formats.fsx_export import write_ops
+from workloads.formats.xfs_io_export import write_script
+from workloads.formats.xfstests_export import write_case
+from workloads.ops import BY_WORD
+from workloads.syntax import parse, parse_line
+
+EVERY = """\
+on: 4k@delalloc
+
+pwrite a 0 8k
+append a 100
+pwrite_fault a 8k 8k fault=4k
+pread a 0 9000
+dwrite d 0 8k
+mwrite a 10 5000
+mwrite_in a p=0.5 4k
+copy_range a 0 4k b 4k
+falloc a 64k 64k
+falloc_keep a 256k 64k
+fpunch a 5000 20
+fzero a 1000 20
+fzero_keep a 1m 4k
+fcollapse a 0 4k
+finsert a 0 4k
+truncate a 500000
+fsync a
+fdatasync a
+sync_range a 0 1m
+sync
+drop_caches
+close a
+otrunc b
+rename d e
+unlink e
+pwritev c 0 8k,4k:0
+rlimit_write c limit=10000 0 16k
+user_write c 0 4k uid=1000
+pwrite_osync c 0 4k
+pwrite_odsync c 0 4k
+seek c
+setflags c 0
+sendfile c 0 4k b 100
+splice c 0 8k b 8k
+write_zeroes c 0 4k
+mwrite_msync c 0 4k
+chown a uid=0
+quota_set uid=1000 hard=400
+remount
+remount_opts nodelalloc
+shutdown 2
+"""
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc on this host")
+def test_a_program_of_every_operation_compiles_without_a_warning(tmp_path: Path) -> None:
+    program = parse(EVERY, "every")
+    assert {op.WORD for op in program.ops} == set(BY_WORD) - {"parallel"}
+    exported = write_program(program)
+    assert exported.complete
+    source = tmp_path / "every.c"
+    source.write_text(exported.files[".c"])
+    command = ["gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", source]
+    subprocess.run(command, check=True)
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc on this host")
+def test_the_program_prints_each_step_and_each_file(tmp_path: Path) -> None:
+    """On whatever file system the tests run; extents and blocks are the guest's to check."""
+    line = "pwrite a 0 100; pread a 0 50; pread a 0 100; truncate a 10; unlink b; mwrite a 0 20"
+    source, binary = tmp_path / "w.c", tmp_path / "w"
+    text = write_program(parse_line(line, "w")).files[".c"]
+    source.write_text(text.replace("\tdrop_caches();\n", ""))  # this is somebody's machine
+    subprocess.run(["gcc", "-o", binary, source], check=True)
+    (tmp_path / "d").mkdir()
+    done = subprocess.run([binary, tmp_path / "d"], capture_output=True, text=True, check=True)
+    steps = [row for row in done.stdout.splitlines() if row.startswith("step")]
+    assert steps == [
+        "step 1 pwrite a 0 100 = 100",
+        f"step 2 pread a 0 50 = {hashlib.md5(pattern(1, 0, 50)).hexdigest()}",
+        f"step 3 pread a 0 100 = {hashlib.md5(pattern(1, 0, 100)).hexdigest()}",
+        "step 4 truncate a 10 = 0",
+        "step 5 unlink b = ENOENT",
+        "step 6 mwrite a 0 20 = SKIP",
+    ]
+
+
+def test_a_script_joins_what_one_descriptor_does() -> None:
+    program = parse_line("pwrite a 0 8k; fsync a; pwrite b 0 1; drop_caches; close b", "p")
+    text = write_script(program).files[".sh"]
+    calls = [row for row in text.splitlines() if row.startswith(("xfs_io", "echo"))]
+    assert calls == [
+        'xfs_io -f -c "pwrite -S 1 -b 8k 0 8k" -c "fsync" "$D/a"',
+        'xfs_io -f -c "pwrite -S 3 0 1" "$D/b"',
+        "echo 3 > /proc/sys/vm/drop_caches",
+        'xfs_io -c "close" "$D/b"',
+    ]
+
+
+def test_fsx_gets_what_it_would_not_change() -> None:
+    program = parse_line(
+        "pwrite a 0 8k; pwrite b 0 1; pread a 4k 8k; falloc_keep a 8k 4k; fcollapse a 0 1;"
+        " fcollapse a 0 4k; close a; drop_caches; truncate a 100k",
+        "p",
+    )
+    exported = write_ops(program, foretelling(program.configs[0]))
+    rows = [row for row in exported.files[".fsxops"].splitlines() if not row.startswith("#")]
+    assert rows == [
+        "write 0x0 0x2000 0x0",
+        "fallocate 0x2000 0x1000 0x2000 keep_size",
+        "collapse_range 0x0 0x1000 0x2000 close_open",
+        "truncate 0x0 0x19000 0x1000",
+    ]
+    assert [(item.index, item.why) for item in exported.left_out] == [
+        (1, "fsx works on one file"),
+        (2, "fsx cuts ranges of reads, punches and mappings at EOF"),
+        (4, "fsx ends at an operation that fails"),
+    ]
+
+
+def test_a_case_is_called_as_its_file_and_its_golden_output_is_foretold() -> None:
+    program = parse_line("on: 4k@delalloc; pwrite a 0 8k; fcollapse a 1 1; pread a 4k 8k", "p")
+    exported = write_case(program, foretelling(program.configs[0]), "123")
+    assert exported.files[".out"].splitlines() == [
+        "QA output created by 123",
+        "fallocate: Invalid argument",
+        "wrote 8192/8192 bytes at offset 0",
+        "XXX Bytes, X ops; XX:XX:XX.X (XXX YYY/sec and XXX ops/sec)",
+        "read 4096/8192 bytes at offset 4096",
+        "XXX Bytes, X ops; XX:XX:XX.X (XXX YYY/sec and XXX ops/sec)",
+        "what is left", "a", "a size 8192", "  0..15 data",
+    ]  # fmt: skip
+    subprocess.run(["bash", "-n"], input=exported.files[""], text=True, check=True)
+
+
+def test_a_case_that_fills_the_file_system_is_refused() -> None:
+    program = parse_line("on: 4k@delalloc; size: 8m; falloc a 0 16m", "p")
+    with pytest.raises(NotForetoldError, match="operation 1 finds no space"):
+        write_case(program, foretelling(program.configs[0]))
+
+
+def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    workload = tmp_path / "w.ops"
+    workload.write_text("on: 4k@delalloc\n\npwrite a 0 4k\npwrite_fault a 0 8k fault=4k\n")
+    assert main(["export", "xfs_io", str(workload), "-o", str(tmp_path / "w.sh")]) == 0
+    assert "left out: 1 of 2 operations: 1 xfs_io has no pwrite_fault" in capsys.readouterr().err
+    assert main(["import", str(tmp_path / "w.sh"), "-o", str(tmp_path / "back.ops")]) == 0
+    assert (
+        parse((tmp_path / "back.ops").read_text(), "w").ops == parse_line("pwrite a 0 4k", "w").ops
+    )
+    assert main(["import", "xfs", str(workload)]) == 2
+    assert main(["import", str(workload)]) == 2
+    error = capsys.readouterr().err
+    assert 'no format "xfs"; formats are fsx, strace, syzkaller, xfs_io' in error
+    assert "looks like none of the formats" in error
+    assert main(["import", "fsx", str(tmp_path / "absent")]) == 2
+    assert main(["export", "c", str(tmp_path / "absent")]) == 2
+    assert main(["export", "c", str(workload), "--config", "5k@x"]) == 2
