@@ -13,18 +13,22 @@ from __future__ import annotations
 
 from harness.intended import Difference, Rules, Sign
 from harness.shapes import (
+    anything,
     both,
     deeper_tree,
     fewer_reserves,
-    fewer_said,
     gives_back,
     gives_up,
+    in_more_pieces,
     less_done,
     less_on_disk,
     more_done,
     moved,
     one_round_more,
+    other_hard_limit_warnings,
     small_blocks,
+    smaller,
+    updates_less,
     updates_more,
     without,
 )
@@ -38,9 +42,11 @@ from workloads.ops import (
     MsyncWrite,
     Op,
     Pwritev,
+    Remount,
     RlimitWrite,
     Sendfile,
     Splice,
+    SyncRange,
     SyncWrite,
     UserWrite,
     Write,
@@ -78,6 +84,9 @@ LOW = ("low-space switch: ext4_nonda_switch", "low-space writeback: ext4_nonda_s
 WRITEBACK = "allocate delayed extent: ext4_iomap_map_one_extent"
 EOF = "write zeroed EOF block: ext4_block_zero_eof"
 ZERO = "zero range: ext4_zero_range"
+ZEROOUT = "zeroout: ext4_ext_convert_to_initialized"
+CUT = "truncate down: ext4_truncate"
+SHUT = "shut down: ext4_force_shutdown"
 FAULT = "fault: iomap_write_iter"
 IOEND = "convert: ext4_iomap_finish_ioend"
 NO_SPACE = (
@@ -178,14 +187,14 @@ INTENDED: tuple[Difference, ...] = (
         signs=(Sign("events", gives_up, WRITES, _rules(NO_SPACE, NO_SPACE)),),
     ),
     Difference(
-        name="fewer-quota-warnings",
+        name="quota-hard-limit-warnings",
         situation="a write reaches the hard limit of a quota",
         first="what was reserved or allocated for the folio that failed is given back, and the"
         " user told of it",
         second="the one reservation fails, so there is nothing to give back, and no retry",
         why="one reservation for the whole mapping",
         source="iomap series, ext4_iomap_buffered_do_write_begin; dquot_reserve_block",
-        signs=(Sign("warnings", fewer_said, modelled=False),),
+        signs=(Sign("warnings", other_hard_limit_warnings, modelled=False),),
     ),
     Difference(
         name="low-space-by-call",
@@ -236,6 +245,25 @@ INTENDED: tuple[Difference, ...] = (
         options=frozenset({"nodelalloc"}),
     ),
     Difference(
+        name="dioread-lock-ignored",
+        situation="with dioread_lock, writeback of a part of an unwritten extent",
+        first="it is converted when it is mapped, and short unwritten neighbours zeroed",
+        second="it is converted after the I/O, and only it",
+        why="blocks under I/O are always unwritten on this path",
+        source="iomap series, ext4_iomap_map_writeback_range; ext4_ext_convert_to_initialized",
+        signs=(Sign("extents", moved((W, U)), (Op,), _rules((ZEROOUT,))),),
+        follows=SPACE,
+    ),
+    Difference(
+        name="writeback-by-folio",
+        situation="writeback of a delayed extent that lies in several folios",
+        first="adjacent dirty blocks are allocated together, whatever their folios",
+        second="each folio has its dirty blocks allocated",
+        why="the mapping for writeback is asked for by folio",
+        source="iomap series, ext4_iomap_map_writeback_range",
+        signs=(Sign("events", in_more_pieces, rules=_rules(second=(WRITEBACK,))),),
+    ),
+    Difference(
         name="writeback-takes-the-extent",
         situation="writeback of a part of a delayed extent",
         first="only the blocks that are written back are allocated",
@@ -267,6 +295,41 @@ INTENDED: tuple[Difference, ...] = (
         source="iomap_set_range_dirty",
         signs=(Sign("extents", both(small_blocks, moved((U, W))), rules=_rules(second=(IOEND,))),),
         follows=SPACE,
+    ),
+    Difference(
+        name="cut-folio-is-split",
+        situation="a file is cut in the middle of a large dirty folio, then a part written back",
+        first="dirty buffers hold the folio together, so all of it is written back",
+        second="the folio is split where the file was cut, and only the part is written back",
+        why="truncate_inode_partial_folio() can split a folio without buffers",
+        source="iomap_release_folio; filemap_release_folio of a folio with dirty buffers",
+        signs=(
+            Sign("extents", moved((W, D)), (SyncRange,), _rules((CUT,), (CUT,)), earlier=True),
+            Sign("events", updates_less, (SyncRange,), _rules((CUT,), (CUT,)), earlier=True),
+        ),
+        follows=SPACE,
+    ),
+    Difference(
+        name="size-of-data-on-disk",
+        situation="the file system is shut down before all data of a file that grew is written",
+        first="the size may be on disk already",
+        second="the size is that of the data that was written",
+        why="the end of the I/O moves it, so that no size is on disk before its data",
+        source="iomap series, ext4_iomap_finish_ioend",
+        signs=(Sign("size", smaller, (Remount,), _rules((SHUT,), (SHUT,)), earlier=True),),
+        follows=DATA,
+    ),
+    Difference(
+        name="eof-zeroes-on-disk",
+        situation="the file system is shut down after the rest of EOF's block was zeroed",
+        first="the zeroes may be lost with the journal, and the old bytes be there",
+        second="the zeroes are on disk, since the block was written at once",
+        why="there is no ordered data on this path to have the zeroes on disk before the size",
+        source="iomap series, ext4_truncate and ext4_block_zero_eof",
+        signs=tuple(
+            Sign(field, anything, rules=_rules((SHUT,), (EOF,)), earlier=True)
+            for field in ("dropped", "content", "image content")
+        ),
     ),
     Difference(
         name="disksize-after-io",

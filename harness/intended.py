@@ -41,7 +41,7 @@ class Sign(msgspec.Struct, frozen=True):
         """Whether `moment` is such a place and looks like it."""
         applied = moment.history if self.earlier else moment.rules
         return (
-            moment.field == self.field
+            moment.field.split(",")[0] == self.field
             and (not self.ops or isinstance(moment.op, self.ops))
             and all(not need or need & had for need, had in zip(self.rules, applied, strict=True))
             and self.shape(moment)

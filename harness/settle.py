@@ -27,7 +27,7 @@ from harness.shapes import Moment
 from harness.trace import Content, Event, FileObservation, Observation, Step, Trace
 from harness.verdict import Intended, Mismatch, Place, Verdict
 from reports.words import value_text
-from workloads.ops import Op, Rename
+from workloads.ops import Op, Rename, Seek
 
 __all__ = ["Seen", "settle"]
 
@@ -168,13 +168,14 @@ class _Sorter:
 
     def _step(self, differences: list[Mismatch]) -> None:
         signs = {}
+        files = {other.file for other in differences}
         shown = {entry.name for entries in self.open.values() for entry in entries}
         for index, m in enumerate(differences):
             predicted = self._predicts(m)
             entry = self._sign(m, modelled=predicted)
             if entry is not None:
-                file = m.file or getattr(self._op(m.place), "file", None)
-                self.open.setdefault(file, []).append(entry)
+                for file in [m.file] if m.file is not None else files:
+                    self.open.setdefault(file, []).append(entry)
             if predicted or entry is not None:
                 signs[index] = entry
         self.fresh = {found.name for found in signs.values() if found is not None} - shown
@@ -212,6 +213,8 @@ class _Sorter:
         ]
         field = m.field.split(",")[0]
         field = IN_IMAGE.get(field, field)
+        if field == "result" and isinstance(self._op(m.place), Seek):
+            field = "extents"  # of which SEEK_DATA and SEEK_HOLE tell
         return next((row for row in reversed(rows) if self._leads_to(row, field)), None)
 
     def _leads_to(self, row: Difference, field: str) -> bool:

@@ -19,9 +19,10 @@ from workloads.ops import Op
 from workloads.workload import Config
 
 __all__ = [
-    "Moment", "Shape", "both", "deeper_tree", "fewer_reserves", "fewer_said", "gives_back",
-    "gives_up", "less_done", "less_on_disk", "more_done", "moved", "one_round_more",
-    "small_blocks", "updates_more", "without",
+    "Moment", "Shape", "anything", "both", "deeper_tree", "fewer_reserves", "gives_back",
+    "gives_up", "in_more_pieces", "less_done", "less_on_disk", "more_done", "moved",
+    "one_round_more", "other_hard_limit_warnings", "small_blocks", "smaller", "updates_less",
+    "updates_more", "without",
 ]  # fmt: skip
 
 
@@ -49,6 +50,7 @@ Shape = Callable[[Moment], bool]
 """Whether a difference looks as described."""
 
 PAGE = 4096
+HARD_LIMIT = "block hard limit"
 Blocks = State | None
 """State of a block: None is a hole."""
 
@@ -56,6 +58,11 @@ Blocks = State | None
 def both(*shapes: Shape) -> Shape:
     """All of `shapes`."""
     return lambda moment: all(shape(moment) for shape in shapes)
+
+
+def anything(_moment: Moment) -> bool:
+    """Whatever the values: the rest of the sign says enough."""
+    return True
 
 
 def small_blocks(moment: Moment) -> bool:
@@ -107,12 +114,18 @@ def fewer_reserves(moment: Moment) -> bool:
     return len(first) > len(second) and [*_batched(first)] == [*_batched(second)]
 
 
-def _batched(events: Iterable[Event]) -> Iterator[tuple[object, ...]]:
-    """The events, with each run of reserves as one of the sum."""
+def _batched(
+    events: Iterable[Event], kinds: tuple[EventKind, ...] = (EventKind.RESERVE,)
+) -> Iterator[tuple[object, ...]]:
+    """The events, with each run of one of `kinds` as one of the sum.
+
+    Reserves print the counter after, updates before.
+    """
     for kind, group in itertools.groupby(events, key=lambda event: event.kind):
         run = list(group)
-        if kind is EventKind.RESERVE:
-            yield kind, sum(event.count for event in run), run[-1].reserved
+        if kind in kinds:
+            told = run[-1] if kind is EventKind.RESERVE else run[0]
+            yield kind, sum(event.count for event in run), told.reserved
         else:
             yield from ((kind, event.count, event.reserved) for event in run)
 
@@ -146,6 +159,26 @@ def one_round_more(moment: Moment) -> bool:
     return kinds == (EventKind.RESERVE, EventKind.RELEASE) and reserve.count == release.count
 
 
+def in_more_pieces(moment: Moment) -> bool:
+    """The same is reserved and the same used up, by the second in more pieces."""
+    first, second = moment.events
+    kinds = (EventKind.RESERVE, EventKind.UPDATE)
+    same = [*_batched(first, kinds)] == [*_batched(second, kinds)]
+    return same and _updates(second) > _updates(first)
+
+
+def _updates(events: Iterable[Event]) -> int:
+    return sum(event.kind is EventKind.UPDATE for event in events)
+
+
+def updates_less(moment: Moment) -> bool:
+    """Only reservations are used up, and by the second less of them."""
+    first, second = moment.events
+    if any(event.kind is not EventKind.UPDATE for event in (*first, *second)):
+        return False
+    return sum(event.count for event in second) < sum(event.count for event in first)
+
+
 def updates_more(moment: Moment) -> bool:
     """Only reservations are used up, and by the second more of them, or in fewer pieces."""
     first, second = moment.events
@@ -174,6 +207,12 @@ def more_done(moment: Moment) -> bool:
     return first in ("ENOSPC", "EDQUOT") or (isinstance(first, int) and first < second)
 
 
+def smaller(moment: Moment) -> bool:
+    """The second's number is smaller."""
+    first, second = moment.values
+    return isinstance(first, int) and isinstance(second, int) and second < first
+
+
 def less_on_disk(moment: Moment) -> bool:
     """The second's i_disksize is behind the first's, which is not past i_size."""
     first, second = moment.values
@@ -183,13 +222,13 @@ def less_on_disk(moment: Moment) -> bool:
     return second < first and all(size is None or first <= size for size in sizes)
 
 
-def fewer_said(moment: Moment) -> bool:
-    """The second has only some of the first's lines, in the same order."""
+def other_hard_limit_warnings(moment: Moment) -> bool:
+    """The second has no other line than the first, and the same but for hard limits."""
     first, second = moment.values
     if not isinstance(first, tuple) or not isinstance(second, tuple):
         return False
-    rest = iter(first)
-    return len(second) < len(first) and all(line in rest for line in second)
+    rest = [[line for line in side if HARD_LIMIT not in line] for side in (first, second)]
+    return rest[0] == rest[1] and set(second) <= set(first)
 
 
 def deeper_tree(moment: Moment) -> bool:
