@@ -24,7 +24,8 @@ from harness.differences import INTENDED
 from harness.intended import Difference, applicable
 from harness.known import KNOWN_ISSUES
 from harness.shapes import Moment
-from harness.trace import Content, Event, FileObservation, Observation, Step, Trace
+from harness.trace import Event, FileObservation, Observation, Step, Trace
+from harness.unknowns import with_unknowns
 from harness.verdict import Intended, Mismatch, Place, Verdict
 from reports.words import value_text
 from workloads.ops import Op, Rename, Seek
@@ -61,48 +62,10 @@ class Seen(msgspec.Struct, frozen=True):
 
 def settle(expected: Seen, actual: Seen, entries: Iterable[Difference] = INTENDED) -> Verdict:
     """The direct comparison of both kernels' traces, its differences sorted."""
-    direct = compare(_with_unknowns(expected), _with_unknowns(actual))
-    return _Sorter((expected, actual), entries).sort(direct)
-
-
-# --- what a model cannot know -----------------------------------------------------------
-
-
-def _with_unknowns(seen: Seen) -> Trace:
-    """The trace, with what its model calls undefined marked so: it may differ by chance."""
-    trace, model = seen.trace, seen.model
-    if model is None:
-        return trace
-    steps = tuple(
-        msgspec.structs.replace(step, unpredicted=_result_of(expects))
-        for step, expects in zip(trace.steps, model.steps, strict=False)
+    direct = compare(
+        with_unknowns(expected.trace, expected.model), with_unknowns(actual.trace, actual.model)
     )
-    final = trace.final
-    if final is not None and model.final is not None:
-        final = msgspec.structs.replace(
-            final,
-            unpredicted={**final.unpredicted, **model.final.unpredicted},
-            dropped=_undefined(final.dropped, model.final.dropped),
-            content=_undefined(final.content, model.final.content),
-        )
-    return msgspec.structs.replace(trace, steps=steps, final=final)
-
-
-def _result_of(step: Step) -> dict[str, str]:
-    return {field: why for field, why in step.unpredicted.items() if field == "result"}
-
-
-Contents = dict[str, Content] | None
-
-
-def _undefined(seen: Contents, expected: Contents) -> Contents:
-    if seen is None or expected is None:
-        return seen
-    ranges = {name: content.undefined for name, content in expected.items()}
-    return {
-        name: msgspec.structs.replace(content, undefined=ranges.get(name, ()))
-        for name, content in seen.items()
-    }
+    return _Sorter((expected, actual), entries).sort(direct)
 
 
 # --- sorting ----------------------------------------------------------------------------

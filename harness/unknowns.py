@@ -1,0 +1,48 @@
+"""What a kernel's trace shows by chance: its model says so, and it is then not compared.
+
+Two kernels may differ there without any meaning: stale memory after a known bug, bytes of
+a copy onto itself, fields of an image that depend on what is undefined.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from harness.trace import Content, Step, Trace
+
+__all__ = ["with_unknowns"]
+
+Contents = dict[str, Content] | None
+
+
+def with_unknowns(trace: Trace, model: Trace | None) -> Trace:
+    """`trace`, with what its model's trace leaves open marked so; itself without a model."""
+    if model is None:
+        return trace
+    steps = tuple(
+        msgspec.structs.replace(step, unpredicted=_result_of(expects))
+        for step, expects in zip(trace.steps, model.steps, strict=False)
+    )
+    final = trace.final
+    if final is not None and model.final is not None:
+        final = msgspec.structs.replace(
+            final,
+            unpredicted={**final.unpredicted, **model.final.unpredicted},
+            dropped=_undefined(final.dropped, model.final.dropped),
+            content=_undefined(final.content, model.final.content),
+        )
+    return msgspec.structs.replace(trace, steps=steps, final=final)
+
+
+def _result_of(step: Step) -> dict[str, str]:
+    return {field: why for field, why in step.unpredicted.items() if field == "result"}
+
+
+def _undefined(seen: Contents, expected: Contents) -> Contents:
+    if seen is None or expected is None:
+        return seen
+    ranges = {name: content.undefined for name, content in expected.items()}
+    return {
+        name: msgspec.structs.replace(content, undefined=ranges.get(name, ()))
+        for name, content in seen.items()
+    }
