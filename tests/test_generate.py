@@ -6,13 +6,15 @@ from __future__ import annotations
 import hashlib
 import itertools
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from modelled import run
 
-from harness.errors import UsageError
+from harness.cli import main
+from harness.errors import USAGE, UsageError
 from harness.generated import Batch, chosen_configs
 from workloads import generate, ops
 from workloads.generate.alphabet import IDLE_AFTER, Letter, shapes
@@ -176,7 +178,9 @@ def listed(config: str, length: int) -> list[tuple[ops.AnyOp, ...]]:
         for letters in itertools.product(shape.letters, repeat=length):
             pairs = itertools.pairwise(letters)
             if shape.may_begin(letters[0]) and all(b.may_follow(a) for a, b in pairs):
-                found.append((*shape.made_by, *(letter.op for letter in letters)))
+                over = letters[-1].ends or letters[-1].reads
+                end = () if over else (shape.read,)
+                found.append((*shape.made_by, *(letter.op for letter in letters), *end))
     return found
 
 
@@ -256,7 +260,7 @@ def test_batches_are_read():
         (lambda: Batch.seeded("random", "7:0"), "beyond the first"),
         (lambda: Batch.seeded("random", "-1:5"), "write SEED:COUNT"),
         (lambda: Batch.exhaustive("some"), "write FIRST:END"),
-        (lambda: Batch.exhaustive("0:9999999"), "there are 384142 exhaustive programs"),
+        (lambda: Batch.exhaustive("0:9999999"), "there are 402511 exhaustive programs"),
         (lambda: chosen_configs(("5k@x",), DEFAULT_CONFIGS), "5k@x is no configuration"),
         (lambda: chosen_configs(("5k*",), DEFAULT_CONFIGS), "no configuration matches"),
     ],
@@ -276,5 +280,34 @@ GOLDEN_DICE = [988, 326, 494, 415, 843, 170]
 GOLDEN = {
     "random": "d78c9892d23b1063",
     "swarm": "c3e09eb312dce294",
-    "exhaustive": "ac37d891529ae245",
+    "exhaustive": "c014a51a8dffdb32",
 }
+
+
+def test_a_differential_run_collects_generated_programs_by_stable_names():
+    words = ["differential", "--collect-only", "-q", "--random", "7:3", "--exhaustive", "6027:6029"]
+    words += ["--on", "4k@delalloc", "--on", "1k@delalloc", "-k", "not 006028"]
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=Path(generate.__file__).parents[2],
+    )
+    items = [line for line in done.stdout.splitlines() if "::" in line]
+    assert items == [
+        *(
+            f"random/seed-7/{n:06}::{name}"
+            for n in range(3)
+            for name in ("4k@delalloc", "1k@delalloc")
+        ),
+        "exhaustive/006027::4k@delalloc",
+        "exhaustive/006027::1k@delalloc",
+    ]
+
+
+def test_a_wrong_batch_ends_a_differential_run_in_one_line(capfd):
+    done = main(["differential", "--random", "seven"])
+    assert done == USAGE
+    assert "write SEED:COUNT" in capfd.readouterr().err

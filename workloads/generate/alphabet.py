@@ -58,11 +58,13 @@ just now is clean, what was closed is closed, and after a mount nothing is cache
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """A file to begin with: what makes it, and the letters that act on it."""
+    """A file to begin with: what makes it, the letters that act on it, and how it is read
+    when they have, so that the page cache is compared as well as what is on disk."""
 
     name: str
     made_by: tuple[AnyOp, ...]
     letters: tuple[Letter, ...]
+    read: AnyOp
 
     def may_begin(self, letter: Letter) -> bool:
         """Whether a program of this shape may begin with `letter`."""
@@ -92,7 +94,7 @@ def _empty(block: int, cluster: int, unit: int) -> Shape:
         *(Letter(ops.Truncate(file=FILE, size=size)) for size in (100, unit + 1, 0)),
         *(Letter(ops.Falloc(file=FILE, off=off, len=size)) for off, size in ranges[2:]),
         Letter(ops.FallocKeep(file=FILE, off=0, len=2 * unit)),
-        *(Letter(ops.Zero(file=FILE, off=off, len=size)) for off, size in ranges[2:]),
+        *(Letter(ops.Zero(file=FILE, off=off, len=size)) for off, size in (*ranges[2:], (0, unit))),
         Letter(ops.ZeroKeep(file=FILE, off=0, len=2 * unit)),
         *(Letter(ops.Punch(file=FILE, off=off, len=size), idle=True) for off, size in ranges[1:4]),
         Letter(ops.Insert(file=FILE, off=0, len=cluster), idle=True),
@@ -101,7 +103,7 @@ def _empty(block: int, cluster: int, unit: int) -> Shape:
         Letter(ops.Rename(file=FILE, to="b"), ends=True, idle=True),
         Letter(ops.Read(file=FILE, off=0, len=2 * unit), reads=True, idle=True),
     ]
-    return Shape("empty", (), tuple(letters))
+    return Shape("empty", (), tuple(letters), ops.Read(file=FILE, off=0, len=4 * unit))
 
 
 # --- a file with every state ----------------------------------------------------------
@@ -138,7 +140,7 @@ def _mixed(block: int, cluster: int, unit: int) -> Shape:
         Letter(ops.Read(file=FILE, off=unit, len=4 * unit), reads=True),
         Letter(ops.Seek(file=FILE), reads=True),
     ]
-    return Shape("mixed", made_by, tuple(letters))
+    return Shape("mixed", made_by, tuple(letters), ops.Read(file=FILE, off=0, len=8 * unit))
 
 
 def _writes(block: int, unit: int, eof: int) -> Iterator[Letter]:
@@ -177,7 +179,8 @@ def _space(block: int, unit: int, eof: int) -> Iterator[Letter]:
         yield Letter(ops.FallocKeep(file=FILE, off=off, len=size))
     for off, size in ((1, 2), (unit - block, 2 * block), across, wide, tail, behind, (0, 7 * unit)):
         yield Letter(ops.Punch(file=FILE, off=off, len=size))
-    for off, size in ((1, 2), (unit - block, 2 * block), across, wide, tail, behind):
+    over = (4 * unit, 2 * unit)
+    for off, size in ((1, 2), (unit - block, 2 * block), across, wide, tail, over, behind):
         yield Letter(ops.Zero(file=FILE, off=off, len=size))
     for off, size in (across, behind):
         yield Letter(ops.ZeroKeep(file=FILE, off=off, len=size))

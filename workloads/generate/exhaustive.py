@@ -55,9 +55,11 @@ class Space:
         raise IndexError(index)
 
     def _built(self, index: int, shape: Shape, letters: list[Letter]) -> Program:
+        over = letters[-1].ends or letters[-1].reads
+        operations = (*shape.made_by, *(letter.op for letter in letters))
         return Program(
             f"exhaustive-{index:06}",
-            tagged((*shape.made_by, *(letter.op for letter in letters))),
+            tagged(operations if over else (*operations, shape.read)),
             shows=f"exhaustive program {index}: {len(letters)} operations on a file {shape.name}",
             on=(self.config.name,),
         )
