@@ -24,7 +24,7 @@ from workloads.formats.exported import Exported, FinalFile, NotForetoldError
 from workloads.formats.xfs_io_export import calls, write_script
 from workloads.formats.xfs_io_words import is_error, printed
 from workloads.formats.xfstests_export import write_case
-from workloads.ops import Op, Read
+from workloads.ops import Op
 from workloads.program import Program, workloads
 from workloads.syntax import format_op
 from workloads.workload import Workload
@@ -138,17 +138,15 @@ def _said(program: Program, exported: Exported, trace: Trace) -> list[str]:
         told: list[str] = []
         for index in call.indices:
             op, result = program.ops[index], after[index].result
-            texts = printed(op, result, _bytes_read(op, before[index]))
+            texts = printed(op, result, _size(op, before[index]))
             (errors if is_error(result) else told).extend(texts)
         lines += [*errors, *told]
     return lines
 
 
-def _bytes_read(op: Op, before: Observation) -> int:
-    if not isinstance(op, Read):
-        return 0
-    file = before.files.get(op.file)
-    return max(0, min(op.len, (file.size if file and file.size else 0) - op.off))
+def _size(op: Op, before: Observation) -> int:
+    file = before.files.get(getattr(op, "file", ""))
+    return file.size or 0 if file else 0
 
 
 def _final(lines: list[str]) -> dict[str, FinalFile]:

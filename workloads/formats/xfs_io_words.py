@@ -78,25 +78,24 @@ _FAILING: dict[type[Op], str] = {
 _VERBS: dict[type[Op], str] = {**dict.fromkeys(WRITES, "wrote"), Read: "read", Sendfile: "sent"}
 
 
-def printed(op: AnyOp, result: int | str | list[list[int]], read: int = 0) -> list[str]:
+def printed(op: AnyOp, result: int | str | list[list[int]], size: int = 0) -> list[str]:
     """The lines that xfs_io prints for `op` with `result`, without those on throughput.
 
-    `read` is the number of bytes that a read returns: the result itself is a digest.
+    `size` is the file's before it, in bytes: a read's result is a digest, and a seek's does
+    not tell an empty file from a hole.
     """
     if is_error(result):
         number = getattr(errno, str(result))
         return [f"{_FAILING[type(op)]}: {os.strerror(number)}"] if type(op) in _FAILING else []
     if isinstance(op, Seek) and isinstance(result, list):
-        pairs = [
-            f"{word}\t{at}"
-            for ends in result
-            for word, at in zip(("DATA", "HOLE"), ends, strict=True)
-        ]
-        return ["Whence\tResult", *pairs]
+        rows = [] if result and result[0][0] == 0 else ["HOLE\t0"]
+        for start, end in result:
+            rows += [f"DATA\t{start}", f"HOLE\t{end}"]
+        return ["Whence\tResult", *(rows if size else ["DATA\tEOF"])]
     verb = next((verb for cls, verb in _VERBS.items() if isinstance(op, cls)), None)
     if verb is None:
         return []
-    count = read if isinstance(op, Read) else result
+    count = max(0, min(op.len, size - op.off)) if isinstance(op, Read) else result
     return [f"{verb} {count}/{op.len} bytes at offset {getattr(op, 'off', 0)}"]  # type: ignore[union-attr]
 
 

@@ -219,10 +219,7 @@ def _golden(program: Program, lines: list[Call], kept: Kept, expected: Expected)
         told: list[str] = []
         for index in call.indices:
             op, result = program.ops[index], after[index].result
-            read = 0
-            if isinstance(op, Read):
-                read = max(0, min(op.len, sizes[index].get(op.file, 0) - op.off))
-            texts = printed(op, result, read)
+            texts = printed(op, result, sizes[index].get(getattr(op, "file", ""), 0))
             failed = is_error(result) and not isinstance(result, int)
             (errors if failed else told).extend(texts)
             if texts and not failed and not isinstance(op, Seek):
