@@ -11,18 +11,17 @@ import pytest
 from harness.bisect import Answer, Judgement, NotNarrowedError, bisect, repository_of
 from harness.errors import UsageError
 
-WHO = {"GIT_AUTHOR_NAME": "A U Thor", "GIT_AUTHOR_EMAIL": "author@example.com",
-       "GIT_COMMITTER_NAME": "C", "GIT_COMMITTER_EMAIL": "c@example.com",
-       "GIT_CONFIG_GLOBAL": os.devnull}  # fmt: skip
 SIZE = ("4k@delalloc", "0", "a size")
 OTHER = ("4k@delalloc", "0", "a blocks")
 
 
-def git(tree: Path, *words: str) -> str:
+def git(tree: Path, *words: str, stdin: str = "") -> str:
+    environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull}
     done = subprocess.run(
-        ["git", *words], cwd=tree, env={**os.environ, **WHO}, capture_output=True, check=True
-    )
-    return done.stdout.decode().strip()
+        ["git", *words], cwd=tree, env=environment, input=stdin, capture_output=True, check=True,
+        text=True,
+    )  # fmt: skip
+    return done.stdout.strip()
 
 
 class Toy:
@@ -33,23 +32,30 @@ class Toy:
         self.tested: list[str] = []
         self.told: list[str] = []
         git(tree, "init", "-q", "-b", "main")
-        self.shas = [self._commit(number, word) for number, word in enumerate(words.split())]
+        commits = [self._commit(number, word) for number, word in enumerate(words.split())]
+        git(tree, "fast-import", "--quiet", stdin="".join(commits))
+        git(tree, "reset", "-q", "--hard")
+        self.shas = git(tree, "rev-list", "--reverse", "main").split()
+        self.words = dict(zip(self.shas, words.split(), strict=True))
 
-    def _commit(self, number: int, word: str) -> str:
-        (self.tree / "kernel").write_text(f"{word} {number}")
-        git(self.tree, "add", "kernel")
-        git(self.tree, "commit", "-q", "-m", f"change {number}: {word}")
-        return git(self.tree, "rev-parse", "HEAD")
+    @staticmethod
+    def _commit(number: int, word: str) -> str:
+        subject, text = f"change {number}: {word}", f"{word} {number}"
+        return (
+            "commit refs/heads/main\n"
+            f"author A U Thor <author@example.com> {number} +0000\n"
+            f"committer C <c@example.com> {number} +0000\n"
+            f"data {len(subject)}\n{subject}\nM 100644 inline kernel\ndata {len(text)}\n{text}\n\n"
+        )
 
     def examine(self, sha: str) -> Judgement:
         self.tested.append(sha)
-        word = git(self.tree, "show", f"{sha}:kernel").split()[0]
         return {
             "good": Judgement(),
             "bad": Judgement(SIZE, "size of a differs"),
             "other": Judgement(OTHER, "blocks of a differ"),
             "unbuildable": Judgement(said="fs/ext4/inode.c:1: error: oops", testable=False),
-        }[word]
+        }[self.words[sha]]
 
     def bisect(self, good: int = 0, bad: int = -1, **more):
         with repository_of(self.tree) as repository:
