@@ -78,14 +78,14 @@ class Coverage:
         found: set[tuple[str, ...]] = set()
         before = len(self.probe.lines)
         known = set(self.probe.functions)
+        places = placement or contiguous(workload)
         for path in PATHS:
-            places = placement or contiguous(workload)
             trace = self._run(on_path(workload, path), _STRICT[path], places)
             if trace is not None:
                 self._count(trace, workload.name, once=path == PATHS[0])
                 found |= novelty(trace)
-        for path, places in (("bh", placement or contiguous(workload)), ("iomap", None)):
-            trace = self._run(on_path(workload, path), _BUGGY[path], places)
+        for path, told in (("bh", places), ("iomap", None)):
+            trace = self._run(on_path(workload, path), _BUGGY[path], told)
             if trace is not None:
                 self._note_rules(trace, workload.name)
         self.workloads += 1

@@ -17,11 +17,11 @@ from typing import NamedTuple
 import pytest
 from documented import DOCS, MODEL, PROGRAMS, Example, exists, known, notices, run, run_usual
 
+from harness import specification
 from harness.trace import FileObservation, Observation
 from model import QUIRKS, Behaviour
 
 TEXT = (DOCS / "semantics.md").read_text()
-FIELDS = ("kernel", "model", "workloads", "reports")
 
 
 class Rule(NamedTuple):
@@ -46,22 +46,12 @@ OTHER = {
 # --- the page -----------------------------------------------------------------------------
 
 
-def _rule(section: str) -> Rule:
-    title, _, body = section.partition("\n")
-    words, *lines = re.split(r"^- (?=\w+: )", body.partition("\n## ")[0], flags=re.MULTILINE)
-    fields = dict(line.strip().split(": ", 1) for line in lines)
-    assert list(fields) == [name for name in FIELDS if name in fields], title
-    quoted = {name: tuple(re.findall(r"`([^`]+)`", fields.get(name, ""))) for name in FIELDS}
+def _rule(rule: specification.Rule) -> Rule:
     examples = tuple(
         Example(text, iomap=mark == "iomap", placed=mark != "unplaced")
-        for text, mark in re.findall(
-            r"`([^`]+)`(?: \((iomap|unplaced)\))?", fields.get("workloads", "")
-        )
+        for text, mark in rule.workloads
     )
-    return Rule(
-        title.strip("`"), words.strip(), quoted["kernel"], quoted["model"], examples,
-        quoted["reports"],
-    )  # fmt: skip
+    return Rule(rule.name, rule.words, rule.kernel, rule.model, examples, rule.reports)
 
 
 def _helpers() -> list[str]:
@@ -70,7 +60,7 @@ def _helpers() -> list[str]:
     return [name for row in rows for name in re.findall(r"`([^`/]+)`", row)]
 
 
-RULES = [_rule(section) for section in TEXT.split("\n### ")[1:]]
+RULES = [_rule(rule) for rule in specification.specification()]
 BY_NAME = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 
 
