@@ -13,6 +13,7 @@ allocated here, and running out of journal credits is not modelled.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Self
 
 from model.extent_nodes import (
     EOB,
@@ -63,6 +64,20 @@ class ExtentTree:
         self._blocks = 0
         self.refuses: Callable[[int], bool] | None = None
         """Whether that many tree blocks more can't be had; None: they always can."""
+
+    @classmethod
+    def grown(cls, block_size: int, root: Branch | Leaf) -> Self:
+        """The tree with `root` and all below it, which belong to it from here on;
+        `block_size` is in bytes."""
+        tree = cls(block_size)
+        tree._root = root
+        level: list[Branch | Leaf] = [root]
+        while isinstance(level[0], Branch):
+            level = [index.child for node in level if isinstance(node, Branch)
+                     for index in node.slots]  # fmt: skip
+            tree._depth += 1
+            tree._blocks += len(level)
+        return tree
 
     # What the tree says
 

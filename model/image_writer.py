@@ -1,18 +1,18 @@
 """The model's image: a real ext4 file system that holds what the model says is there.
 
-It begins as the image that mke2fs made and the workload started from. Files are added as
-the model has them: size, owner, flags, extents by state, content, and the very nodes of
-the extent tree. Data lies where the kernel put it, as far as the model was told; all else
-(tree blocks, indirect blocks, data without a known place) takes the first free clusters.
+It begins as the image that the workload started from, which mke2fs made or which was
+given, less the files in that. Files are added as the model has them: size, owner, mode,
+flags, extents by state, content, and the very nodes of the extent tree. Data lies where the
+kernel put it, as far as the model was told; all else (tree blocks, indirect blocks, data
+without a known place) takes the first free clusters.
 
 An image is exact or it is refused: `NotModelledError` names what cannot be written,
-`ImageError` what contradicts itself. The journal stays empty, as mke2fs left it.
+`ImageError` what contradicts itself. The journal stays empty, as it was.
 """
 
 from __future__ import annotations
 
 import contextlib
-import stat
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from model.image.write_indirect import put_block_map
 from model.image.write_inode import IN_RECORD, NewInode, inode_seed, pack_inode, sealed
 from model.image.write_space import Space
 from model.image.write_target import Overlay, Target, copied
+from model.image_clear import cleared
 from model.image_places import NOWHERE, Place, claim_known, keeps_tree, parts_of, place_rest
 from model.image_quota import check_quota, put_quota
 from model.image_tree import extents_as_tree, put_tree, split_extents
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Written", "image_of", "write_image"]
 
-MODE = stat.S_IFREG | 0o644
-"""Of every file that a workload makes."""
 _PIECE = 1 << 20  # bytes of content written at a time
 _BLOCK_AT = 40  # of the block numbers in an inode
 _PARENT = 4  # bytes of an inline directory before its entries
@@ -67,14 +66,14 @@ class Written(msgspec.Struct, frozen=True):
 def write_image(mount: Mount, base: Path | bytes, target: Path) -> Written:
     """Write the state of `mount` to the file `target`, beginning with the image `base`.
 
-    `base` is the image that the workload started from, as mke2fs made it. `target` is
-    replaced if it exists. Nothing may be delayed: call after a sync or at the end.
+    `base` is the image that the workload started from. `target` is replaced if it exists.
+    Nothing may be delayed: call after a sync or at the end.
     Raises `NotModelledError`, `ImageError`.
     """
     source = FileSource(base) if isinstance(base, Path) else MemorySource(base)
-    with Filesystem(source) as fs:
-        _check(mount, fs)
-        with copied(source, target, fs.volume.block_size) as out:
+    with Filesystem(source) as opened:
+        fs = _start(mount, opened)
+        with copied(fs.volume.source, target, fs.volume.block_size) as out:
             return _Writer(mount, fs, out).write()
 
 
@@ -84,15 +83,15 @@ def image_of(mount: Mount, base: Path) -> Iterator[tuple[Filesystem, Written]]:
 
     Content that is not known is no reason to refuse: `Written.undefined` names the files.
     """
-    with Filesystem.open(base) as fs:
-        _check(mount, fs)
+    with Filesystem.open(base) as opened:
+        fs = _start(mount, opened)
         out = Overlay(fs.volume.source, fs.volume.block_size)
         written = _Writer(mount, fs, out, any_content=True).write()
         yield Filesystem(out), written
 
 
-def _check(mount: Mount, fs: Filesystem) -> None:
-    """Whether `fs` is what `mount` started from, and nothing stands in the way."""
+def _start(mount: Mount, fs: Filesystem) -> Filesystem:
+    """`fs` without files, if it is what `mount` started from and nothing stands in the way."""
     sb, volume = mount.sb, fs.volume
     if (sb.block_size, sb.ratio) != (volume.block_size, volume.ratio) or (
         sb.geometry.blocks,
@@ -103,10 +102,12 @@ def _check(mount: Mount, fs: Filesystem) -> None:
         raise NotModelledError("an image of a file system that is shut down: mount it again")
     if volume.ro_compat(features.QUOTA):
         check_quota(fs)
-    root = fs.inode(ROOT)
-    entries = fs.directory(root, fs.mapping(root), fs.xattrs_in(root)).entries
+    empty = fs if mount.sb.config.image.sha256 == "" else cleared(fs)
+    root = empty.inode(ROOT)
+    entries = empty.directory(root, empty.mapping(root), empty.xattrs_in(root)).entries
     if any(entry.name != b"lost+found" for entry in entries):
         raise ImageError(volume.name, "root directory", "holds files already")
+    return empty
 
 
 class _Writer:
@@ -146,7 +147,7 @@ class _Writer:
             self._put_names(numbers)
         if self.volume.ro_compat(features.QUOTA):
             number, raw = put_quota(self.mount, self.fs, self.space, self.target, self.sectors)
-            self.target.write(self._inode_at(number), raw)
+            self.target.write(self.fs.inodes.offset(number), raw)
         self._check_free()
         put_groups(self.volume, self.fs.groups, self.before, self.space, self.target)
         put_superblock(self.volume, self.space, self.target)
@@ -173,7 +174,7 @@ class _Writer:
         self._put_content(inode, places)
         new = self._inline(inode) if inode.inline else self._mapped(inode, number, places)
         self.sectors[inode.name] = new.sectors
-        self.target.write(self._inode_at(number), pack_inode(self.volume, number, new))
+        self.target.write(self.fs.inodes.offset(number), pack_inode(self.volume, number, new))
 
     def _put_content(self, inode: Inode, places: list[Place]) -> None:
         """Written blocks as the model reads them, zeros behind the end of the file."""
@@ -201,8 +202,9 @@ class _Writer:
         self._check_content(inode, 0, inode.size)
         data = inode.content.read(0, min(length, inode.size)).ljust(length, b"\0")
         return NewInode(
-            mode=MODE, uid=inode.uid, size=inode.disksize, sectors=0,
+            mode=inode.mode, uid=inode.uid, size=inode.disksize, sectors=0,
             flags=inode.flags | INLINE_DATA_FL, block=data[:IN_RECORD], inline=data[IN_RECORD:],
+            gid=inode.gid,
         )  # fmt: skip
 
     def _mapped(self, inode: Inode, number: int, places: list[Place]) -> NewInode:
@@ -219,8 +221,8 @@ class _Writer:
             reason = f"the model counts {inode.disk_sectors} sectors, the image has {sectors}"
             raise ImageError(self.volume.name, f"file {inode.name}", reason)
         return NewInode(
-            mode=MODE, uid=inode.uid, size=inode.disksize, sectors=sectors, flags=flags,
-            block=block,
+            mode=inode.mode, uid=inode.uid, size=inode.disksize, sectors=sectors, flags=flags,
+            block=block, gid=inode.gid,
         )  # fmt: skip
 
     def _new_tree_block(self, inode: Inode, trees: list[int]) -> int:
@@ -251,12 +253,6 @@ class _Writer:
         root = inode.indirect.root
         return put_block_map(self.volume, root, where.__getitem__, new_block, self.target)
 
-    def _inode_at(self, number: int) -> int:
-        """Byte of an inode's record (ext4_get_inode_loc)."""
-        group, index = divmod(number - 1, self.volume.sb.inodes_per_group)
-        table = self.fs.groups[group].inode_table * self.volume.block_size
-        return table + index * self.volume.inode_size
-
     # --- names ------------------------------------------------------------------------
 
     def _put_names(self, numbers: dict[bytes, int]) -> None:
@@ -265,7 +261,7 @@ class _Writer:
             entries = with_entries(self.volume, root.record.block[_PARENT:], numbers, None)
             at = _BLOCK_AT + _PARENT
             raw = root.raw[:at] + entries + root.raw[at + len(entries) :]
-            self.target.write(self._inode_at(ROOT), sealed(self.volume, ROOT, raw))
+            self.target.write(self.fs.inodes.offset(ROOT), sealed(self.volume, ROOT, raw))
             return
         extents = self.fs.mapping(root).extents
         if [(extent.logical, extent.length) for extent in extents] != [(0, 1)]:

@@ -15,8 +15,9 @@ blocks, and bigalloc does not allow them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 __all__ = ["DIRECT", "IndirectTree", "IndirectTreeError", "max_file_bytes"]
 
@@ -102,6 +103,29 @@ class IndirectTree:
         self._per = block_size // 4
         self._root = _Block()
         self._blocks = 0
+
+    @classmethod
+    def grown(
+        cls, block_size: int, pointers: Sequence[int], below: Callable[[int], Sequence[int]]
+    ) -> Self:
+        """The tree of an inode with the 15 `pointers`, 0 for none; `below` gives those of an
+        indirect block, `block_size` is in bytes."""
+        tree = cls(block_size)
+
+        def block(words: Sequence[int], levels: int) -> _Block:
+            tree._blocks += 1
+            children = {place: word for place, word in enumerate(words) if word}
+            if levels == 1:
+                return _Block(dict.fromkeys(children))
+            return _Block(
+                {place: block(below(word), levels - 1) for place, word in children.items()}
+            )
+
+        for place, word in enumerate(pointers):
+            if word:
+                levels = max(place - DIRECT + 1, 0)
+                tree._root.slots[place] = block(below(word), levels) if levels else None
+        return tree
 
     def blocks(self) -> int:
         """Indirect blocks of all levels, empty ones too. Costs nothing to ask."""

@@ -7,6 +7,8 @@ the extent tree and the reservation events stay in step with it (fs/ext4/extents
 
 from __future__ import annotations
 
+import stat
+
 from harness.trace import EventKind
 from model.content import Content
 from model.extent_status import ExtentStatus, Run
@@ -45,10 +47,12 @@ class Inode:
         self.writers = 0
         self.writeback_start = 0
         self.alloc_on_close = False
-        self.uid = self.flags = 0
+        self.uid = self.gid = self.flags = 0
+        self.mode = stat.S_IFREG | 0o644
         self.delalloc = sb.delalloc
         self.inline, self.may_inline = False, sb.inline
         self.inline_size = 0
+        self.inline_copy: bytes | None = None
         self.journaled: tuple[int | None, bytes] | None = None
         self.stale_disk: tuple[int | None, bytes] | None = None
 

@@ -48,8 +48,14 @@ class QuotaFile:
         self.uids.add(uid)
         tree = sum(len({known >> shift for known in self.uids}) for shift in (32, 24, 16, 8))
         entries = ceil_div(len(self.uids), (KIB - _ENTRIES_HEADER) // _ENTRY)
-        before, self.length = self.length, ceil_div((1 + tree + entries) * KIB, self.block_size)
+        needed = ceil_div((1 + tree + entries) * KIB, self.block_size)
+        before, self.length = self.length, max(needed, self.length)
         return self.length - before
+
+    def reload(self, uids: set[int], length: int) -> None:
+        """The file as it lies on disk: `length` blocks with entries for `uids`, and room for
+        those that were given up."""
+        self.uids, self.length = set(uids), length
 
 
 class Quota:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,6 +18,8 @@ from model.copy_range import copy_file_range
 from model.direct_io import dio_write
 from model.errors import OpError
 from model.file_write import buffered_write, max_size
+from model.image.filesystem import Filesystem
+from model.image_load import load_image
 from model.mmap import tagged_store
 from model.mount import Mount
 from model.observe import content_of, observe
@@ -39,13 +42,19 @@ __all__ = ["Model"]
 class Model:
     """The executable specification as a subject (harness.trace.Subject).
 
-    `geometry` tells what an image's superblock says after mke2fs.
+    `geometry` tells what an image's superblock says at the start; `start` where the file is
+    that a workload on an image with files begins with (`Image.sha256`).
     """
 
     name = "model"
 
-    def __init__(self, behaviour: Behaviour, geometry: Callable[[Image], Geometry]) -> None:
-        self.behaviour, self.geometry = behaviour, geometry
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        geometry: Callable[[Image], Geometry],
+        start: Callable[[Image], Path] | None = None,
+    ) -> None:
+        self.behaviour, self.geometry, self.start = behaviour, geometry, start
 
     def run(
         self, workload: Workload, placement: Placement | None = None, *, observed: bool = True
@@ -74,8 +83,11 @@ class Model:
         if workload.cpus > behaviour.nr_cpu:
             behaviour = msgspec.structs.replace(behaviour, nr_cpu=workload.cpus)
         mount = Mount(config, geometry, behaviour, placer)
+        if config.image.sha256:
+            self._load(mount, config.image)
         if ops.Shutdown in kinds:
             mount.durable = Durable(mount)
+            mount.durable.commit()
         start = observe(mount.sb, mount.files)[0]
         steps = []
         for index, op in enumerate(workload.ops):
@@ -88,6 +100,13 @@ class Model:
                 steps[-1], quirks=tuple(dict.fromkeys((*steps[-1].quirks, *mount.sb.quirks)))
             )
         return Trace(workload, self.name, start, tuple(steps), final), mount
+
+    def _load(self, mount: Mount, image: Image) -> None:
+        """Give `mount` the files that `image` has."""
+        if self.start is None:
+            raise NotModelledError(f"the image {image.name} is in a file that is not at hand")
+        with Filesystem.open(self.start(image)) as fs:
+            load_image(mount, fs)
 
 
 def check_covered(workload: Workload) -> set[type[ops.Op]]:

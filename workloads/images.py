@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["DEVICE_SIZE", "IMAGES", "Geometry", "Image"]
+__all__ = ["DEVICE_SIZE", "IMAGES", "KEPT", "Geometry", "Image", "kept_name"]
 
 MIB = 1024 * 1024
 DEVICE_SIZE = 64 * MIB
 """Bytes of the block device; a file system may be smaller."""
+KEPT = "from-"
+"""What names of images begin with that are in a file; the digest's first digits follow."""
 
 
 class Image(msgspec.Struct, frozen=True):
-    """A file system as mke2fs makes it.
+    """A file system as mke2fs makes it, or as an image file has it.
 
     `size` is bytes; `options` are mke2fs options beyond those that every image gets
-    (`-m 0`, fixed UUID and hash seed, no lazy initialisation, no discard).
+    (`-m 0`, fixed UUID and hash seed, no lazy initialisation, no discard). `sha256` is the
+    digest of the image file that the workload starts from (of its bytes, unpacked), empty
+    for what mke2fs makes; `options` then only describe it.
     """
 
     name: str
     size: int
     options: tuple[str, ...]
+    sha256: str = ""
 
     @property
     def block_size(self) -> int:
@@ -38,6 +43,11 @@ class Image(msgspec.Struct, frozen=True):
     def features(self) -> frozenset[str]:
         """What the image adds (`quota`) or removes (`^extents`), as given to `-O`."""
         return frozenset(self.options[self.options.index("-O") + 1].split(","))
+
+
+def kept_name(sha256: str) -> str:
+    """How configurations call the image whose file has this digest."""
+    return KEPT + sha256[:12]
 
 
 def _image(name: str, mib: int, options: str) -> Image:

@@ -130,6 +130,13 @@ class InodeTable:
         self.volume, self.groups = volume, groups
         self._blocks: dict[int, bytes] = {}
 
+    def offset(self, number: int) -> int:
+        """The byte of the image where the record of inode `number` begins
+        (ext4_get_inode_loc)."""
+        volume = self.volume
+        group, index = divmod(number - 1, volume.sb.inodes_per_group)
+        return self.groups[group].inode_table * volume.block_size + index * volume.inode_size
+
     def raw(self, number: int) -> tuple[bytes, int]:
         """The record of inode `number` and the block that holds it."""
         volume = self.volume

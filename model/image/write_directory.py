@@ -11,7 +11,7 @@ from model.image.errors import ImageError
 from model.image.layout import DIR_TAIL
 from model.image.volume import Volume
 
-__all__ = ["with_entries"]
+__all__ = ["with_entries", "without_entries"]
 
 _ENTRY = struct.Struct("<IHBB")
 _TAIL = 12
@@ -24,13 +24,43 @@ def with_entries(volume: Volume, block: bytes, names: dict[bytes, int], seed: in
     `seed` is what the checksums of the directory's blocks start from, None for a piece
     that has none (inline data). Raises `NotModelledError` if there is no room.
     """
-    checked = seed is not None and volume.ro_compat(features.METADATA_CSUM)
-    end = len(block) - _TAIL if checked else len(block)
-    room = bytearray(block[:end])
+    room = _entries_of(volume, block, seed)
     kind = _FILE if volume.incompat(features.FILETYPE) else 0
     for name, number in names.items():
         _add(volume, room, name, number, kind)
-    if not checked or seed is None:
+    return _sealed(volume, room, seed)
+
+
+def without_entries(volume: Volume, block: bytes, gone: set[int], seed: int | None) -> bytes:
+    """The linear directory `block` without the entries of the inodes `gone`; `seed` as above.
+
+    What an entry took goes to the one before it (ext4_generic_delete_entry).
+    """
+    room = _entries_of(volume, block, seed)
+    at, before = 0, -1
+    while at < len(room):
+        inode, length, used, kind = _entry_at(volume, room, at)
+        if inode in gone and before >= 0:
+            kept = _entry_at(volume, room, before)
+            _ENTRY.pack_into(room, before, kept[0], kept[1] + length, *kept[2:])
+            room[at : at + _ENTRY.size + used] = bytes(_ENTRY.size + used)
+        else:
+            if inode in gone:
+                _ENTRY.pack_into(room, at, 0, length, used, kind)
+            before = at
+        at += length
+    return _sealed(volume, room, seed)
+
+
+def _entries_of(volume: Volume, block: bytes, seed: int | None) -> bytearray:
+    """`block` without the tail that holds its checksum, if it has one."""
+    checked = seed is not None and volume.ro_compat(features.METADATA_CSUM)
+    return bytearray(block[:-_TAIL] if checked else block)
+
+
+def _sealed(volume: Volume, room: bytearray, seed: int | None) -> bytes:
+    """`room` with the tail that `_entries_of` took."""
+    if seed is None or not volume.ro_compat(features.METADATA_CSUM):
         return bytes(room)
     tail = DIR_TAIL + bytes(4)
     checksum = leaf_checksum(seed, bytes(room) + tail)
@@ -42,12 +72,18 @@ def _needed(length: int) -> int:
     return (_ENTRY.size + length + 3) // 4 * 4
 
 
+def _entry_at(volume: Volume, room: bytearray, at: int) -> tuple[int, int, int, int]:
+    """Inode, length in bytes, length of the name and type of the entry at byte `at`."""
+    inode, length, used, kind = _ENTRY.unpack_from(room, at)
+    if length < _ENTRY.size or at + length > len(room):
+        raise ImageError(volume.name, "root directory", f"entry of {length} bytes")
+    return inode, length, used, kind
+
+
 def _add(volume: Volume, room: bytearray, name: bytes, number: int, kind: int) -> None:
     at = 0
     while at < len(room):
-        inode, length, used, old_kind = _ENTRY.unpack_from(room, at)
-        if length < _ENTRY.size or at + length > len(room):
-            raise ImageError(volume.name, "root directory", f"entry of {length} bytes")
+        inode, length, used, old_kind = _entry_at(volume, room, at)
         own = _needed(used) if inode else 0
         if length - own >= _needed(len(name)):
             if own:

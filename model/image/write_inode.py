@@ -27,7 +27,8 @@ _SYSTEM, _DATA = 7, b"data"  # the name index of `system.`, the name behind it
 class NewInode(msgspec.Struct, frozen=True):
     """A file's inode: `size` bytes, `sectors` of 512 bytes, the 60 bytes of `block`.
 
-    `inline` is the value of `system.data`, None for a file without inline data.
+    `inline` is the value of `system.data`, None for a file without inline data; `uid` and
+    `gid` own the file.
     """
 
     mode: int
@@ -37,6 +38,7 @@ class NewInode(msgspec.Struct, frozen=True):
     flags: int
     block: bytes
     inline: bytes | None = None
+    gid: int = 0
 
 
 def inode_seed(volume: Volume, number: int, generation: int = 0) -> int:
@@ -50,10 +52,10 @@ def pack_inode(volume: Volume, number: int, new: NewInode) -> bytes:
     low, high, flags = _blocks(volume, new.sectors)
     record = RawInode(
         mode=new.mode, uid=new.uid & 0xFFFF, size_lo=new.size & 0xFFFFFFFF,
-        atime=made, ctime=made, mtime=made, dtime=0, gid=0, links_count=1, blocks_lo=low,
-        flags=new.flags | flags, version=1, block=new.block, generation=0, file_acl_lo=0,
-        size_high=new.size >> 32, obso_faddr=0, blocks_high=high, file_acl_high=0,
-        uid_high=new.uid >> 16, gid_high=0, checksum_lo=0, reserved=0,
+        atime=made, ctime=made, mtime=made, dtime=0, gid=new.gid & 0xFFFF, links_count=1,
+        blocks_lo=low, flags=new.flags | flags, version=1, block=new.block, generation=0,
+        file_acl_lo=0, size_high=new.size >> 32, obso_faddr=0, blocks_high=high, file_acl_high=0,
+        uid_high=new.uid >> 16, gid_high=new.gid >> 16, checksum_lo=0, reserved=0,
     )  # fmt: skip
     raw = INODE.pack(*record)
     if volume.inode_size > _OLD_SIZE:

@@ -49,6 +49,12 @@ class Space:
         self.clusters[group] |= 1 << bit
         self.owners[cluster] = owner
 
+    def release(self, start: int, count: int) -> None:
+        """Mark the clusters of `count` blocks from `start` on as free."""
+        for cluster in range(self.cluster_of(start), self.cluster_of(start + count - 1) + 1):
+            group, bit = divmod(cluster, self.volume.sb.clusters_per_group)
+            self.clusters[group] &= ~(1 << bit)
+
     def find(self, name: str, parts: list[int]) -> list[int]:
         """Take free clusters for `parts` of the file `name`, in one piece if that is possible.
 
@@ -91,6 +97,11 @@ class Space:
                 self.inodes[group] |= 1 << bit
                 return group * per_group + bit + 1
         raise self.volume.error(_ROOM, "no inode is free")
+
+    def release_inode(self, number: int) -> None:
+        """Mark inode `number` as free."""
+        group, index = divmod(number - 1, self.volume.sb.inodes_per_group)
+        self.inodes[group] &= ~(1 << index)
 
     def free_inodes(self, group: int) -> int:
         """Inodes of `group` that are free."""
