@@ -31,9 +31,11 @@ class Content:
 
     def lose(self, start: int, end: int) -> None:
         """Bytes `[start, end)` can't be known from here on."""
-        self._regain(start, end)
         if start < end:
-            self.lost.append((start, end))
+            touching = [part for part in self.lost if part[0] <= end and start <= part[1]]
+            apart = [part for part in self.lost if part not in touching]
+            ends = [edge for part in (*touching, (start, end)) for edge in part]
+            self.lost = [*apart, (min(ends), max(ends))]
 
     def _regain(self, start: int, end: int) -> None:
         """Bytes `[start, end)` are known again."""

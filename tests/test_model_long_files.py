@@ -31,3 +31,10 @@ def test_shifting_the_end_of_a_long_file_moves_its_data_only() -> None:
     trace = run("pwrite a 0 8k; pwrite a 5g 100; finsert a 4k 8k; fcollapse a 4k 4k; pread a 0 4k")
     assert results(trace)[:4] == [8192, 100, 0, 0]
     assert time.process_time() - began < 5
+
+
+def test_a_copy_byte_by_byte_within_a_file_takes_no_longer_for_each_byte() -> None:
+    began = time.process_time()
+    trace = run("pwrite a 0 20k; append a 4095; sendfile a 0 64k a 1; fsync a")
+    assert trace.final is not None
+    assert time.process_time() - began < 20
