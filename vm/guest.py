@@ -159,9 +159,8 @@ class Guest:
     ) -> Guest:
         """Boot `kernel` to its agent, with `memory` MiB and `cpus`.
 
-        `accel` is `kvm`, `tcg` or `auto`; `files` are the kernel's `boot_files`, which are made if they are not given.
-        A `bare` guest may lack what workloads need.
-        Where the host allows it and `network` is set, the guest's log also comes by
+        `accel` is `kvm`, `tcg` or `auto`; `files` are the kernel's `boot_files`, which are
+        made if they are not given. A `bare` guest may lack what workloads need. Where the host allows it and `network` is set, the guest's log also comes by
         netconsole. Raises `QemuError`, `BootTimeoutError`, `KernelError` and the like;
         nothing is left running then.
         """
