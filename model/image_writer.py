@@ -26,7 +26,7 @@ from model.image import features
 from model.image.errors import ImageError
 from model.image.filesystem import Filesystem
 from model.image.inode import EXTENTS_FL, INLINE_DATA_FL, ROOT
-from model.image.source import FileSource, MemorySource
+from model.image.source import FileSource, MemorySource, Source
 from model.image.volume import SECTOR
 from model.image.write_directory import with_entries
 from model.image.write_groups import put_groups, put_superblock
@@ -78,12 +78,13 @@ def write_image(mount: Mount, base: Path | bytes, target: Path) -> Written:
 
 
 @contextlib.contextmanager
-def image_of(mount: Mount, base: Path) -> Iterator[tuple[Filesystem, Written]]:
+def image_of(mount: Mount, base: Path | Source) -> Iterator[tuple[Filesystem, Written]]:
     """As `write_image`, but in memory and opened for reading: it costs what is in it.
 
     Content that is not known is no reason to refuse: `Written.undefined` names the files.
     """
-    with Filesystem.open(base) as opened:
+    source = FileSource(base) if isinstance(base, Path) else base
+    with Filesystem(source) as opened:
         fs = _start(mount, opened)
         out = Overlay(fs.volume.source, fs.volume.block_size)
         written = _Writer(mount, fs, out, any_content=True).write()
