@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from workloads.ops import Op, Pwritev, WriteFault, calls
+from workloads.ops import Op, Pwritev, Shutdown, WriteFault, calls
 from workloads.workload import Config, Workload
 
 __all__ = ["KNOWN_ISSUES", "KnownIssue", "applicable", "parse_release", "path_of"]
@@ -101,6 +101,20 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         " when the data left the inode: what was written or zeroed since is gone",
         reason="ext4_convert_inline_data_nolock() writes the block through the journal as"
         " metadata, and nothing makes the journal forget it when it becomes file data",
+    ),
+    KnownIssue(
+        name="inline-overwrite-not-synced",
+        quirk="inline_overwrite_not_synced",
+        since=(7, 2),
+        fixed=None,
+        path="bh",
+        triggers=(Shutdown,),
+        feature="inline_data",
+        condition="data in the inode is overwritten without growing, by fdatasync(2) or with"
+        " O_DSYNC, and the machine crashes before the journal commits",
+        observable="after the crash the old data is there",
+        reason="ext4_do_update_inode() moves i_datasync_tid on only if the size changes, but"
+        " this data lies in the inode: ext4_fsync_journal() finds nothing to commit",
     ),
     KnownIssue(
         name="inline-growth-spotted-by-the-journal",

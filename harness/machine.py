@@ -16,6 +16,7 @@ from harness.errors import MachineryError, UsageError
 from harness.expected_image import keep_image
 from harness.image.look import with_expected_image, with_image
 from harness.sides import NO_IOMAP, Choice, Side, on_path
+from harness.start import open_start
 from harness.trace import Placement, Trace, decode
 from model import Behaviour, Model
 from model.mount import Mount
@@ -28,6 +29,7 @@ from vm.kernel import Kernel, resolve_kernel
 from vm.kernels.identity import KernelIdentity
 from vm.qemu import qemu_version
 from workloads.images import Geometry, Image
+from workloads.ops import Shutdown, calls
 from workloads.workload import Workload
 
 __all__ = ["GuestSide", "ModelSide", "TraceSide"]
@@ -67,7 +69,7 @@ class ModelSide(Side):
         other = self._other or Side()
         path, iomap = other.forced_path, other.knows_iomap()
         behaviour = Behaviour.of_release(other.release(), iomap=iomap, quirks=quirks)
-        model = Model(behaviour, _geometry)
+        model = Model(behaviour, _geometry, open_start)
         chosen = on_path(workload, path)
         if self._workload != chosen:
             self._workload = chosen
@@ -200,7 +202,8 @@ class GuestSide(Side):
             guest.dead = True  # a kernel that has complained once may keep quiet the next time
         if trace.final is None:
             return trace
-        final = with_image(trace.final, Path(guest.disk.path))
+        shut_down = any(isinstance(op, Shutdown) for op in calls(workload.ops))
+        final = with_image(trace.final, Path(guest.disk.path), workload.config, shut_down)
         return msgspec.structs.replace(trace, final=final)
 
     def save_evidence(self, directory: Path) -> None:

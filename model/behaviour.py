@@ -50,6 +50,12 @@ QUIRKS: dict[str, Quirk] = {
             "nothing forgets it there, so a later checkpoint undoes file data written over it",
         ),
         Quirk(
+            "inline_overwrite_not_synced",
+            "After a crash what fdatasync or O_DSYNC had written over inline data is gone.",
+            "ext4_do_update_inode: overwriting inline data does not move i_datasync_tid on, so "
+            "ext4_fsync_journal has nothing to commit",
+        ),
+        Quirk(
             "reserved_blocks_run_out",
             "On a full file system delayed blocks are lost at writeback, and fsync says nothing.",
             "ext4_new_meta_blocks: tree blocks of delayed blocks are not claimed, so that they use "

@@ -49,7 +49,7 @@ def convert_inline_data(inode: Inode) -> None:
             inode.inline = True
             raise
         inode.journaled = (run.pblk, inode.content.read(0, inode.inline_size))
-        inode.inline_size = 0
+        inode.inline_size, inode.inline_copy = 0, None
         inode.sb.rule("inline data to a block: ext4_convert_inline_data")
     inode.may_inline = False
 
@@ -58,7 +58,7 @@ def destroy_inline_data(inode: Inode) -> None:
     """Writeback of a file whose data is inline still: the page cache has it too
     (ext4_do_writepages)."""
     if inode.inline and inode.cache.dirty_starts:
-        inode.inline, inode.inline_size = False, 0
+        inode.inline, inode.inline_size, inode.inline_copy = False, 0, None
 
 
 def inline_truncate(inode: Inode) -> None:
@@ -68,6 +68,8 @@ def inline_truncate(inode: Inode) -> None:
     if inode.size < inode.inline_size:
         if not inode.may_inline:
             inode.remove_status(0, EOF_BLOCK)
+        if inode.inline_copy is not None:
+            inode.inline_copy = inode.inline_copy[: inode.size]
         inode.inline_size = max(inode.size, MIN_INLINE_SIZE)
     inode.sb.rule("truncate inline: ext4_inline_data_truncate")
 

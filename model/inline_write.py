@@ -70,7 +70,9 @@ def _convert(inode: Inode, delayed: bool) -> None:
     if inode.inline:
         folio = _first_folio(inode)
         size = inode.inline_size
-        if not delayed:
+        if delayed:
+            inode.inline_copy = inode.content.read(0, inode.size)
+        else:
             inode.inline, inode.inline_size, inode.may_inline = False, 0, False
         try:
             block_write_begin(inode, folio, 0, size, delayed)

@@ -149,6 +149,8 @@ class Mount:
             assert self.durable is not None
             self.durable.recover()
             self.sb.shut_down = False
+        if self.durable is not None:
+            self.durable.emptied()
         for inode in self.files.values():
             clear_inode(inode)
             inode.cache.clear()
@@ -179,7 +181,7 @@ def clear_inode(inode: Inode) -> None:
     inode.prealloc.discard()
     inode.alloc_on_close = False
     inode.delalloc, inode.iomap = inode.sb.delalloc, inode.sb.iomap
-    inode.may_inline = inode.inline
+    inode.may_inline, inode.inline_copy = inode.inline, None
     if inode.size != inode.disksize:
         inode.size = inode.disksize
         inode.content.zero(inode.size)

@@ -1,7 +1,9 @@
 """EXT4_IOC_SHUTDOWN, and what is there after the next mount (`ext4_force_shutdown`).
 
-A shutdown ends the journal: what the last commit made durable comes back. The model notes
-that state at each commit, but only in workloads that shut the file system down.
+A shutdown ends the journal: what the last commit made durable comes back. Without a journal
+all metadata is written at umount, so that files are as they were at the shutdown, but for data
+that was never written. The model notes what is durable at each commit or sync, but only in
+workloads that shut the file system down.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ import copy
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from harness.errors import NotModelledError
 from model.content import Content
 from model.errors import OpError
 from model.extent_status import Run
@@ -36,7 +37,9 @@ _NO_CHANGE = (ops.Read, ops.Seek, ops.Fsync, ops.Fdatasync, ops.SyncRange, ops.C
 class _Saved(NamedTuple):
     """A file as a commit left it.
 
-    `stale` are its written blocks whose content on disk is older than `content`.
+    `stale` are its written blocks whose content on disk is older than `content`, `inline` the
+    bytes of inline data, `logged` the block that replaying the journal writes again
+    (`Inode.journaled`).
     """
 
     inode: Inode
@@ -51,6 +54,8 @@ class _Saved(NamedTuple):
     allocated: int
     content: Content
     stale: frozenset[int]
+    inline: int | None
+    logged: tuple[int | None, bytes] | None
 
 
 class Durable:
@@ -83,11 +88,21 @@ class Durable:
 
     def sync(self, inode: Inode, datasync: bool) -> None:
         """fsync(2) commits if the inode has changed, fdatasync(2) if more than times have
-        (ext4_fsync_journal)."""
+        (ext4_fsync_journal); without a journal only the file's data is written
+        (ext4_fsync_nojournal)."""
+        if not inode.sb.journal:
+            self._files[inode.name] = self._save(inode.name, inode)
+            self._flushed.discard(id(inode))
+            return
         saved = self._files.get(inode.name)
         changed = saved is None or saved.inode is not inode or _map_of(inode) != _saved_map(saved)
-        if changed or (not datasync and inode.name in self._touched):
+        if changed or (inode.name in self._touched and not self._is_spared(inode, datasync)):
             self.commit()
+
+    def _is_spared(self, inode: Inode, datasync: bool) -> bool:
+        """Whether fdatasync(2) has nothing to commit for a file of the same size and map. Inline
+        data in the inode has to be: that it is not is a known bug."""
+        return datasync and (not inode.inline or inode.sb.quirk("inline_overwrite_not_synced"))
 
     def _save(self, name: str, inode: Inode) -> _Saved:
         before = self._files.get(name)
@@ -96,7 +111,9 @@ class Durable:
             inode, inode.disksize, inode.uid, inode.flags, _map_of(inode)[1],
             copy.deepcopy(inode.tree), copy.deepcopy(inode.indirect),
             inode.tree_blocks, inode.tree_unknown, inode.allocated,
-            copy.deepcopy(inode.content), frozenset(self._stale(inode, known)),
+            _content_on_disk(inode), frozenset(self._stale(inode, known)),
+            inode.inline_size if inode.inline else None,
+            inode.journaled or (known.logged if known is not None else None),
         )  # fmt: skip
 
     def _stale(self, inode: Inode, before: _Saved | None) -> Iterable[int]:
@@ -105,11 +122,31 @@ class Durable:
         sb = inode.sb
         if sb.data_journal:
             return
-        old = _written(before.runs) if before is not None else set()
-        dirty = _dirty(inode)
-        for block in _written(inode.es) & dirty:
+        old = set(_written(before.runs)) if before is not None else set()
+        for block in _written(inode.es).keys() & _dirty(inode):
             if not sb.data_ordered or block in old:
                 yield block
+
+    def emptied(self) -> None:
+        """The journal has been emptied: nothing of it is replayed (jbd2_journal_flush)."""
+        for name, saved in self._files.items():
+            self._files[name] = saved._replace(logged=None)
+
+    def stopped(self) -> None:
+        """A file system without a journal is shut down: what was done to metadata will be
+        written all the same, with the device's own page cache (ext4_put_super)."""
+        self._files = {name: self._stop(name, file) for name, file in self.mount.files.items()}
+        self._free = self.mount.sb.free.sum()
+
+    def _stop(self, name: str, inode: Inode) -> _Saved:
+        before = next((saved for saved in self._files.values() if saved.inode is inode), None)
+        now = self._save(name, inode)
+        if before is None or id(inode) in self._flushed:
+            return now
+        old, new = _written(before.runs), _written(now.runs)
+        same = {block for block in now.stale if block in old and old[block] == new[block]}
+        stale = (now.stale - same) | before.stale
+        return now._replace(content=before.content, stale=stale)
 
     def recover(self) -> None:
         """Replay the journal and start again from it (ext4_load_journal)."""
@@ -132,19 +169,26 @@ class Durable:
         fresh.tree, fresh.indirect = saved.tree, saved.indirect
         fresh.tree_blocks, fresh.tree_unknown = saved.tree_blocks, saved.tree_unknown
         fresh.allocated = saved.allocated
-        self._restore_content(fresh, saved)
+        fresh.stale_disk = saved.logged
+        if saved.inline is not None:
+            fresh.inline, fresh.inline_size = True, saved.inline
+            fresh.content.write(0, saved.content.read(0, saved.size))
+        else:
+            self._restore_content(fresh, saved)
         return fresh
 
     def _restore_content(self, fresh: Inode, saved: _Saved) -> None:
         """Content of each written block, as far as it can be told what was on disk."""
         size, live = fresh.sb.block_size, saved.inode
         alive = self.mount.files.get(fresh.name) is live
-        dirty, unchanged = _dirty(live), _places(live) & _places(saved) if alive else set()
-        for block in sorted(_written(saved.runs)):
+        dirty, now = _dirty(live), _written(live.es) if alive else {}
+        flushed = id(live) in self._flushed
+        for block, place in _written(saved.runs).items():
             pos = block * size
-            if (block in unchanged) and block not in dirty:
+            same = block in now and now[block] == place and not (flushed and place is None)
+            if same and block not in dirty:
                 fresh.content.write(pos, live.content.read(pos, size))
-            elif block in saved.stale or id(live) in self._flushed:
+            elif block in saved.stale or flushed:
                 fresh.content.lose(pos, pos + size)
             else:
                 fresh.content.write(pos, saved.content.read(pos, size))
@@ -159,13 +203,23 @@ def _saved_map(saved: _Saved) -> tuple[int, tuple[Run, ...], int]:
     return saved.size, saved.runs, saved.tree_blocks
 
 
-def _written(runs: Iterable[Run]) -> set[int]:
-    return {b for run in runs if run.state == WRITTEN for b in range(run.start, run.end)}
+def _written(runs: Iterable[Run]) -> dict[int, int | None]:
+    """Written blocks, and where on the device they are if that is known."""
+    return {
+        block: None if run.pblk is None else run.pblk + block - run.start
+        for run in runs
+        if run.state == WRITTEN
+        for block in range(run.start, run.end)
+    }
 
 
-def _places(file: Inode | _Saved) -> set[int]:
-    """Written blocks; of an inode those that are written now."""
-    return _written(file.es if isinstance(file, Inode) else file.runs)
+def _content_on_disk(inode: Inode) -> Content:
+    """A copy of the content; of inline data that the page cache has too what is in the inode."""
+    if not inode.inline or inode.inline_copy is None:
+        return copy.deepcopy(inode.content)
+    content = Content()
+    content.write(0, inode.inline_copy)
+    return content
 
 
 def _dirty(inode: Inode) -> set[int]:
@@ -179,17 +233,22 @@ def _dirty(inode: Inode) -> set[int]:
 
 
 def shut_down(mount: Mount, flags: int) -> None:
-    """Stop the file system. Raises `OpError`, and `NotModelledError` without a journal."""
+    """Stop the file system. Raises `OpError`.
+
+    Freezing it first writes everything back and empties the journal (ext4_freeze).
+    """
     if not 0 <= flags <= NO_LOG_FLUSH:
         raise OpError("EINVAL")
     if mount.sb.shut_down:
         return
-    if not mount.sb.journal or mount.sb.inline:
-        lacking = "without a journal" if not mount.sb.journal else "with inline data"
-        raise NotModelledError(f"a shutdown {lacking} is not modelled")
+    durable = mount.durable
+    assert durable is not None, "noted from the start in workloads that shut down"
     if flags == DEFAULT:
         mount.sync()
-    elif flags == LOG_FLUSH:
+        durable.emptied()
+    elif flags == LOG_FLUSH and mount.sb.journal:
         mount.commit()
+    if not mount.sb.journal:
+        durable.stopped()
     mount.sb.rule("shut down: ext4_force_shutdown")
     mount.sb.shut_down = True

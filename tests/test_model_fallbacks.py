@@ -217,4 +217,4 @@ def test_the_catalogue_of_indirect_files_runs() -> None:
         for program in catalogue("indirect-blocks")
         for workload in workloads(program)
     ]
-    assert len(ran) == 4
+    assert len(ran) >= 4

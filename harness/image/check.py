@@ -37,7 +37,8 @@ def _state(survey: Survey) -> Iterator[Problem]:
         where = f"{function}:{sb.first_error_line}"
         yield Problem("superblock", f"{sb.error_count} errors noted, the first in {where}")
     if sb.state & _ERROR or (not sb.state & _VALID and not recover):
-        yield Problem("superblock", f"not cleanly unmounted (state {sb.state:#x})")
+        reason = f"not cleanly unmounted (state {sb.state:#x})"
+        yield Problem("superblock", reason, of_crash=not sb.state & _ERROR)
     if survey.orphans:
         numbers = ", ".join(str(number) for number in sorted(survey.orphans))
         yield Problem("superblock", f"orphans are left: inode {numbers}")

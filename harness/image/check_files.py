@@ -148,6 +148,7 @@ def _past_the_end(volume: Volume, file: File, where: str) -> Iterator[Problem]:
             where,
             f"bytes {start}-{inode.size + len(used) - 1} past the end, {inode.size} bytes,"
             " are not zero",
+            of_crash=not inode.is_inline,
         )
 
 

@@ -8,10 +8,15 @@ __all__ = ["Problem"]
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What is wrong (`reason`), and where: a path, `group 3` or `superblock`."""
+    """What is wrong (`reason`), and where: a path, `group 3` or `superblock`.
+
+    `of_crash`: where data is not ordered by a journal, a crash leaves it behind on a kernel
+    without bugs.
+    """
 
     where: str
     reason: str
+    of_crash: bool = False
 
     def __str__(self) -> str:
         return f"{self.where}: {self.reason}"

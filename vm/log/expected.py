@@ -21,7 +21,7 @@ _AFTER_SHUTDOWN = re.compile(
     r"Aborting journal|Detected aborted journal|Remounting filesystem read-only"
     r"|EXT4-fs error .*(?:[Jj]ournal has aborted|IO failure)|ext4_journal_check_start"
     r"|failed to convert unwritten|Delayed block allocation failed .*error -5"
-    r"|This should not happen|previous I/O error"
+    r"|This should not happen|previous I/O error|warning: mounting unchecked fs"
 )
 """What a shutdown that the workload itself asked for brings about."""
 

@@ -1,0 +1,87 @@
+"""What a shutdown leaves: without a journal, with inline data, and where blocks have moved."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import make_workload
+from modelled import file, geometry, results, run, states
+
+from harness.trace import Extent, State
+from model import Behaviour, Model
+from workloads.content import pattern
+
+NO_JOURNAL = "nojournal@nodelalloc"
+
+
+def inline(line: str, *quirks: str) -> bytes:
+    """What a file of inline data holds after `line`."""
+    model = Model(Behaviour(iomap=False, quirks=frozenset(quirks)), geometry)
+    mount = model.finish(make_workload(line, "inline@delalloc"))
+    inode = mount.files["a"]
+    return inode.content.read(0, inode.size)
+
+
+@pytest.mark.parametrize("flags", [1, 2])
+def test_without_a_journal_sizes_and_blocks_are_those_of_the_shutdown(flags: int) -> None:
+    trace = run(f"pwrite a 0 8k; pwrite b 0 4k; unlink b; shutdown {flags}; remount", NO_JOURNAL)
+    assert states(trace.steps[-1]) == [(0, 8192, "written")]
+    assert file(trace.steps[-1]).size == 8192
+    assert "b" not in trace.steps[-1].observation.files
+
+
+def test_without_a_journal_delayed_blocks_are_gone_and_so_is_the_size_that_waited() -> None:
+    trace = run("pwrite a 0 4k; fsync a; pwrite a 4k 4k; shutdown 2; remount", "nojournal@delalloc")
+    assert file(trace.steps[-1]).size == 4096
+    assert trace.steps[-1].observation.delalloc == 0
+
+
+def test_without_a_journal_dirty_blocks_are_as_last_synced_or_unknown() -> None:
+    line = "pwrite a 0 4k; fsync a; pwrite a 0 8k; shutdown 2; remount; pread a 0 4k; pread a 0 8k"
+    trace = run(line, NO_JOURNAL)
+    assert trace.final is not None
+    assert trace.final.content is not None
+    assert trace.final.content["a"].undefined == ((4096, 4096),)
+    same = run("pwrite a 0 4k; pread a 0 4k", NO_JOURNAL)
+    assert results(trace)[5] == results(same)[1]
+
+
+def test_freezing_first_writes_everything() -> None:
+    for config in (NO_JOURNAL, "nojournal@delalloc", "4k@delalloc"):
+        trace = run("pwrite a 0 8k; shutdown 0; remount; pread a 0 8k", config)
+        assert results(trace)[3] == results(run("pwrite a 0 8k; pread a 0 8k"))[1]
+
+
+def test_inline_data_on_its_way_to_a_block_is_still_in_the_inode() -> None:
+    line = "pwrite a 0 100; fsync a; pwrite a 100 5000; pwrite a 0 20; shutdown 1; remount"
+    assert inline(line) == pattern(1, 0, 100)
+
+
+def test_fdatasync_commits_inline_data_but_for_a_known_bug() -> None:
+    line = "pwrite a 0 100; fsync a; pwrite a 10 20; fdatasync a; shutdown 2; remount"
+    old = pattern(1, 0, 100)
+    assert inline(line) == old[:10] + pattern(3, 10, 20) + old[30:]
+    assert inline(line, "inline_overwrite_not_synced") == old
+    assert inline(line.replace("fdatasync", "fsync"), "inline_overwrite_not_synced") != old
+
+
+def test_a_journal_that_was_emptied_replays_nothing() -> None:
+    line = "pwrite a 0 100; fzero a 0 50; {}; pwrite a 0 30; fsync a; shutdown 2; remount"
+    old = bytes(50) + pattern(1, 50, 50)
+    quirk = "inline_conversion_undone"
+    assert inline(line.format("sync")) == pattern(4, 0, 30) + old[30:]
+    assert inline(line.format("sync"), quirk)[50:] == old[50:]
+    assert inline(line.format("sync"), quirk)[:30] != pattern(4, 0, 30)
+    assert inline(line.format("remount; fsync a"), quirk)[:30] == pattern(5, 0, 30)
+
+
+def test_a_block_that_was_written_again_elsewhere_is_not_taken_for_the_committed_one() -> None:
+    ops = "pwrite a 0 4k; fsync a; fpunch a 0 4k; pwrite a 0 4k; sync_range a 0 4k; shutdown 2"
+    workload = make_workload(f"{ops}; remount; pread a 0 4k", "4k@delalloc")
+    first, second = (
+        {"a": (Extent(0, 4096, State.WRITTEN, place),)} for place in (1 << 20, 1 << 21)
+    )
+    placement = (first, first, first, second, second, second, first, first)
+    trace = Model(Behaviour(iomap=False), geometry).run(workload, placement)
+    assert trace.final is not None
+    assert trace.final.content is not None
+    assert trace.final.content["a"].undefined == ((0, 4096),), "flushed before or after the punch?"
