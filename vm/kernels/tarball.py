@@ -45,19 +45,26 @@ def import_tarball(repository: Repository, tarball: Path, reference: str, messag
                     pass
             process.stdin.close()
         except BrokenPipeError:  # git says why
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
+            _close(process.stdin)
         except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
             process.kill()
+            _close(process.stdin)
             raise DownloadError(f"{tarball.name} is damaged: {error}; use --refresh") from error
         except BaseException:
             process.kill()
+            _close(process.stdin)
             raise
         said = process.stderr.read().decode("utf-8", "replace")
     if process.returncode != 0:
         if "No space left" in said:
             raise cache.full_error(cache.cache_root())
         raise DownloadError(f"git can't import {tarball.name}: {said.strip() or 'no reason given'}")
+
+
+def _close(pipe: IO[bytes]) -> None:
+    """Close `pipe` even if what is left in its buffer has no reader any more."""
+    with contextlib.suppress(BrokenPipeError):
+        pipe.close()
 
 
 def _send(archive: tarfile.TarFile, out: IO[bytes], reference: str, message: str) -> None:
