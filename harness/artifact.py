@@ -10,10 +10,12 @@ from pathlib import Path
 import msgspec
 
 from harness.errors import Ext4diffError
+from harness.expected_image import START_IMAGE
 from harness.pairs import Pair
 from harness.trace import Trace, encode
 from harness.verdict import Compared
 from reports.terminal import explain
+from vm.kept_images import pack
 from workloads.images import IMAGES
 from workloads.program import Program
 from workloads.syntax import format_program
@@ -30,7 +32,7 @@ README = """\
 {header}
 
 Files
-  workload.ops    the workload; "ext4diff run workload.ops" runs it again
+  workload.ops    the workload; "ext4diff run {again}workload.ops" runs it again
   workload.json   the same, for programs
   expected.json   the trace of {expecting}
   actual.json     the trace of {seeing}
@@ -45,11 +47,12 @@ def program_of(workload: Workload) -> Program:
     """The program that is this workload when it is parsed again."""
     image = workload.config.image
     name, size = image.name, None
-    if name not in IMAGES:
+    kept = image if image.sha256 else None
+    if name not in IMAGES and kept is None:
         name = max((known for known in IMAGES if name.startswith(f"{known}-")), key=len)
         size = image.size
     on = (f"{name}@{workload.config.mount}",)
-    return Program(workload.program, workload.ops, workload.shows, on=on, size=size)
+    return Program(workload.program, workload.ops, workload.shows, on=on, size=size, kept=kept)
 
 
 def results_folder(given: str | None) -> Path:
@@ -77,9 +80,14 @@ def keep(compared: Compared, pair: Pair, directory: Path, explanation: str) -> N
     image = ""
     if compared.expected is not None:
         image = pair.expected.save_image(directory, compared.expected)
+    start, again = verdict.workload.config.image, ""
+    if start.sha256:
+        pack(start, directory / START_IMAGE)
+        image = f"{START_IMAGE} is the image that the workload started from.\n{image}".rstrip()
+        again = f"--from {START_IMAGE} "
     text = README.format(
         explanation=explanation, header=header, expecting=expecting, seeing=seeing,
-        image=f"{image}\n" if image else "",
+        image=f"{image}\n" if image else "", again=again,
     )  # fmt: skip
     (directory / "README.txt").write_text(text, "utf-8")
     (directory / "workload.ops").write_text(format_program(program_of(verdict.workload)), "utf-8")

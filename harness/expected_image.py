@@ -10,17 +10,21 @@ from pathlib import Path
 import msgspec
 
 from harness.errors import Ext4diffError, UsageError
+from harness.start import mount_of, open_start, start_from
 from harness.trace import Placement, decode, placement_of
 from model import Behaviour, Model
 from model.image_writer import Written, write_image
 from model.mount import Mount
 from vm import mkfs
 from workloads.files import load
+from workloads.images import Image
 from workloads.program import config_of
 from workloads.syntax import WorkloadSyntaxError
-from workloads.workload import Workload
+from workloads.workload import Config, Workload
 
-__all__ = ["ACTUAL", "EXPECTED_IMAGE", "Expected", "choices", "expected_of", "keep_image"]
+__all__ = [
+    "ACTUAL", "EXPECTED_IMAGE", "START_IMAGE", "Expected", "choices", "expected_of", "keep_image",
+]  # fmt: skip
 
 ACTUAL = "actual.json"
 """The file in the folder of a mismatch that holds what the kernel did."""
@@ -28,6 +32,8 @@ ACTUAL = "actual.json"
 
 EXPECTED_IMAGE = "expected.img.gz"
 """The file beside it that holds the disk as the model has it."""
+START_IMAGE = "start.img.gz"
+"""The file beside it that holds the image that the workload started from, if given one."""
 _WHAT = "the disk as the model has it after the workload"
 
 
@@ -44,26 +50,34 @@ class Expected(msgspec.Struct, frozen=True):
         geometry = mkfs.read_geometry(base)
         iomap = "buffered_iomap" in self.workload.config.options
         behaviour = Behaviour.of_release(self.release, iomap=iomap)
-        model = Model(behaviour, lambda _image: geometry)
+        model = Model(behaviour, lambda _image: geometry, open_start)
         return write_image(model.finish(self.workload, self.placement), base, target)
 
 
-def expected_of(source: Path, on: str | None = None) -> Expected:
+def expected_of(source: Path, on: str | None = None, start: Path | None = None) -> Expected:
     """What `source` says: the folder of a mismatch, a trace (.json), or a workload file.
 
-    `on` (image@mount) chooses the configuration of a workload file, its first one without.
+    `on` (image@mount) chooses the configuration of a workload file, its first one without;
+    `start` is the image that it starts from, of which the folder of a mismatch has a copy.
     Raises `UsageError`.
     """
     if source.is_dir():
+        kept = source / START_IMAGE
+        start = kept if start is None and kept.is_file() else start
         source /= ACTUAL
+    image = start_from(start) if start is not None else None
     try:
         if source.suffix == ".json":
             trace = decode(source.read_bytes())
             if on is not None:
                 raise UsageError(f"{source} is a trace, which has a configuration: --on is in vain")
+            _check_start(source, trace.workload.config.image, image)
             return Expected(trace.workload, placement_of(trace), trace.kernel)
-        program = load(source)
-        config = program.configs[0] if on is None else config_of(on, program.size)
+        program = load(source, image)
+        if image is not None and on is not None:
+            config = Config(image, mount_of(on, image))
+        else:
+            config = program.configs[0] if on is None else config_of(on, program.size)
     except msgspec.MsgspecError as error:
         raise UsageError(f"{source} is no trace: {error}") from error
     except OSError as error:
@@ -72,7 +86,17 @@ def expected_of(source: Path, on: str | None = None) -> Expected:
         raise UsageError(str(error)) from error
     except KeyError as error:
         raise UsageError(f"no image is called {error} in --on {on}") from error
+    if image is not None:
+        config = Config(image, config.mount)
     return Expected(Workload(program.name, config, program.ops, program.shows))
+
+
+def _check_start(source: Path, wanted: Image, given: Image | None) -> None:
+    """Whether the trace `source` started from the image that is `given`."""
+    if given is None or wanted.sha256 == given.sha256:
+        return
+    name = wanted.name if wanted.sha256 else "a fresh file system"
+    raise UsageError(f"{source} started from {name}, the image given is {given.name}")
 
 
 def keep_image(mount: Mount, base: Path, directory: Path) -> str:

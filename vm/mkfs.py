@@ -16,6 +16,7 @@ from typing import BinaryIO
 from vm import cache
 from vm.errors import FileSystemToolError, ImageError
 from vm.host_tools import find_program
+from vm.kept_images import kept_file
 from workloads.images import DEVICE_SIZE, Geometry, Image
 
 __all__ = [
@@ -128,7 +129,13 @@ def _fill(file: BinaryIO) -> None:
 
 
 def image_file(image: Image) -> Path:
-    """The image file of `image`, from the cache; never to be written to."""
+    """The image file of `image`, from the cache; never to be written to.
+
+    Made if need be, unless it is a copy of one that was given: then `ImageError` says if it
+    is not there any more.
+    """
+    if image.sha256:
+        return kept_file(image)
     version = _run("mke2fs", ["-V"]).stderr
     key = cache.key_of(
         version, str(image.size), str(DEVICE_SIZE), str(POISON), *mke2fs_options(image),

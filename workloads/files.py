@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from workloads.images import Image
 from workloads.program import Program
 from workloads.syntax import SUFFIX, WorkloadSyntaxError, parse
 
@@ -14,11 +15,12 @@ CATALOGUE = Path(__file__).parent / "catalogue"
 """The folder of the catalogue: one folder a topic, one file a program."""
 
 
-def load(path: Path) -> Program:
+def load(path: Path, kept: Image | None = None) -> Program:
     """The program in a workload file, named like the file without its suffix.
 
-    Characters that a program's name can't have become `-`. Raises OSError, and
-    WorkloadSyntaxError if the file is not UTF-8 or its text is no program.
+    `kept` is the image in a file that it may run on. Characters that a program's name can't
+    have become `-`. Raises OSError, and WorkloadSyntaxError if the file is not UTF-8 or its
+    text is no program.
     """
     data = path.read_bytes()
     try:
@@ -30,7 +32,7 @@ def load(path: Path) -> Program:
             str(path), line, column, "this is no text; a workload file is UTF-8"
         ) from error
     name = re.sub(r"[^A-Za-z0-9_.-]", "-", path.name.removesuffix(SUFFIX)) or "workload"
-    return parse(text, name, str(path))
+    return parse(text, name, str(path), kept)
 
 
 def topics() -> list[str]:

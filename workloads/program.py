@@ -41,7 +41,7 @@ class Program(msgspec.Struct, frozen=True):
 
     `on` names configurations (`image@mount`) as written, `DEFAULT` among them; `rules`
     are the ids of semantic rules that it is about; `size` replaces the images' size
-    (bytes).
+    (bytes). `kept` is the image in a file that `on` may name beside those of `IMAGES`.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Program(msgspec.Struct, frozen=True):
     rules: tuple[str, ...] = ()
     size: int | None = None
     notes: tuple[Note, ...] = ()
+    kept: Image | None = None
 
     @property
     def configs(self) -> tuple[Config, ...]:
@@ -58,7 +59,7 @@ class Program(msgspec.Struct, frozen=True):
         names: dict[str, None] = {}
         for name in self.on:
             names.update(dict.fromkeys(DEFAULT_CONFIGS if name == DEFAULT else (name,)))
-        return tuple(config_of(name, self.size) for name in names)
+        return tuple(config_of(name, self.size, self.kept) for name in names)
 
 
 def resized(image: Image, size: int) -> Image:
@@ -68,9 +69,14 @@ def resized(image: Image, size: int) -> Image:
     return Image(f"{image.name}-{text}", size, image.options)
 
 
-def config_of(name: str, size: int | None = None) -> Config:
-    """The configuration called `image@mount`, `size` bytes large; KeyError if unknown."""
+def config_of(name: str, size: int | None = None, kept: Image | None = None) -> Config:
+    """The configuration called `image@mount`, `size` bytes large; KeyError if unknown.
+
+    `kept` is an image in a file, which has its size.
+    """
     image, _, mount = name.partition("@")
+    if kept is not None and image == kept.name:
+        return Config(kept, mount)
     found = IMAGES[image]
     return Config(found if size is None else resized(found, size), mount)
 

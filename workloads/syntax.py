@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, NoReturn, cast
 
 from workloads.fields import BadValue, fields_of, format_number, parse_number, usage
-from workloads.images import DEVICE_SIZE, IMAGES
+from workloads.images import DEVICE_SIZE, IMAGES, KEPT, Image
 from workloads.ops import BY_WORD, AnyOp, Call, Op, Parallel
 from workloads.program import DEFAULT, Note, Program, workloads
 from workloads.sections import AND, END, default_tag, problem
@@ -82,8 +82,9 @@ class _Piece(NamedTuple):
 class _Header:
     """The header's values while a text is read."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Image | None) -> None:
         self.given: dict[str, Any] = {}
+        self._kept = kept
 
     def take(self, piece: _Piece, key: str, value: _Piece) -> None:
         if key not in HEADERS:
@@ -109,7 +110,7 @@ class _Header:
             if token.text in (earlier.text for earlier in tokens[:number]):
                 token.fail(f'"{token.text}" is named twice; leave one out')
             if token.text != DEFAULT:
-                _check_config(token)
+                _check_config(token, self._kept)
         return tuple(token.text for token in tokens)
 
     def _rules(self, tokens: list[_Piece]) -> tuple[str, ...]:
@@ -133,17 +134,17 @@ class _Header:
         return size
 
 
-def parse(text: str, name: str, file: str | None = None) -> Program:
+def parse(text: str, name: str, file: str | None = None, kept: Image | None = None) -> Program:
     """The program that `text` holds, called `name`; `file` is how errors call the text.
 
-    Raises WorkloadSyntaxError.
+    `kept` is the image in a file that it may run on. Raises WorkloadSyntaxError.
     """
     lines = [_Piece(file or name, number, 0, line) for number, line in _lines(text)]
-    return _parse(lines, name)
+    return _parse(lines, name, kept)
 
 
-def parse_line(text: str, name: str = "line") -> Program:
-    """The program of a single line, headers and operations separated by `;`.
+def parse_line(text: str, name: str = "line", kept: Image | None = None) -> Program:
+    """The program of a single line, headers and operations separated by `;`; `kept` as above.
 
     Raises WorkloadSyntaxError.
     """
@@ -152,17 +153,17 @@ def parse_line(text: str, name: str = "line") -> Program:
         code = line.split("#", 1)[0]
         whole = _Piece(name, number, 0, line)
         pieces += [*whole.part(0, len(code)).split(";"), whole.part(len(code))]
-    return _parse(pieces, name)
+    return _parse(pieces, name, kept)
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     return enumerate(text.split("\n"), start=1)
 
 
-def _parse(lines: Iterable[_Piece], name: str) -> Program:
+def _parse(lines: Iterable[_Piece], name: str, kept: Image | None) -> Program:
     if not _NAME.fullmatch(name):
         raise ValueError(f'"{name}" is no name of a program; use letters, digits and _ . -')
-    header = _Header()
+    header = _Header(kept)
     body = _Body()
     ops = body.ops
     notes: list[Note] = []
@@ -187,7 +188,7 @@ def _parse(lines: Iterable[_Piece], name: str) -> Program:
     if not ops:
         where = piece or _Piece(name, 1, 0, "")
         where.fail("there is no operation; write one per line, as in: pwrite a 0 4k")
-    return Program(name, tuple(ops), notes=tuple(notes), **header.given)
+    return Program(name, tuple(ops), notes=tuple(notes), kept=kept, **header.given)
 
 
 class _Body:
@@ -312,15 +313,27 @@ def _values(cls: type[Op], given: dict[str, _Piece]) -> dict[str, Any]:
     return values
 
 
-def _check_config(token: _Piece) -> None:
+def _check_config(token: _Piece, kept: Image | None) -> None:
     image, at, mount = token.text.partition("@")
-    if image not in IMAGES:
+    if image.startswith(KEPT):
+        _check_kept(token, image, kept)
+    elif image not in IMAGES:
         known = f"; images are {', '.join(IMAGES)}"
         token.fail(f'unknown image "{image}"{_suggest(image, IMAGES) or known}')
     if not at or not mount:
         token.fail(f'"{token.text}" names no mount options; write {image}@delalloc')
     if not _MOUNT.fullmatch(mount):
         token.part(len(image) + 1).fail(f'"{mount}" is no list of mount options; write a,b=c')
+
+
+def _check_kept(token: _Piece, image: str, kept: Image | None) -> None:
+    if kept is None:
+        token.fail(
+            f'"{image}" is an image in a file, named by its sha256; '
+            "give the file: ext4diff run --from IMAGE"
+        )
+    if image != kept.name:
+        token.fail(f'this is to start from "{image}", but the image given is "{kept.name}"')
 
 
 def _suggest(word: str, known: Iterable[str]) -> str:

@@ -46,6 +46,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     expected.add_argument("target", type=Path, metavar="IMAGE")
     expected.add_argument("--on", metavar="CONFIG", help="image@mount for a workload file")
+    expected.add_argument(
+        "--from", dest="start", type=Path, metavar="IMAGE",
+        help="the ext4 image, raw or .gz, that the workload starts from",
+    )  # fmt: skip
     for action in (show, diff, check, expected):
         action.add_argument("--json", action="store_true", help="for programs")
 
@@ -178,7 +182,7 @@ def _short(value: Any) -> str:
 
 
 def _expected(options: argparse.Namespace) -> int:
-    expected = expected_of(options.source, options.on)
+    expected = expected_of(options.source, options.on, options.start)
     written = expected.write(options.target)
     if options.json:
         choice = {"placed": written.placed, "rebuilt": written.rebuilt}

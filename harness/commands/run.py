@@ -13,13 +13,15 @@ from harness.artifact import FOLDER, folder_name, results_folder, try_keep
 from harness.errors import UsageError
 from harness.lab import Lab
 from harness.options import add_against, add_guest_options, choice_of
-from harness.pairs import make_pair
+from harness.pairs import MODEL, make_pair
 from harness.session import exit_status
+from harness.start import mount_of, require_modelled, start_from
 from harness.verdict import Outcome
 from reports.steps import step_table
 from reports.summary import Digest, digest
 from reports.terminal import explain
 from workloads.files import load
+from workloads.images import Image
 from workloads.program import DEFAULT, Program, config_of
 from workloads.syntax import WorkloadSyntaxError, parse_line
 from workloads.workload import Config, Workload
@@ -37,6 +39,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--on", action="append", default=[], metavar="CONFIG",
         help=f"image@mount (default: the file's own; for a line, {FIRST_CONFIG})",
     )  # fmt: skip
+    parser.add_argument(
+        "--from", dest="start", type=Path, metavar="IMAGE",
+        help="an ext4 image, raw or .gz, that both sides start from instead of a fresh one; "
+        "of configurations only the mount options count (--on @nodelalloc)",
+    )  # fmt: skip
     add_guest_options(parser.add_argument)
     add_against(parser.add_argument)
     parser.add_argument(
@@ -46,13 +53,18 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run it on each configuration; the status of the worst."""
-    workloads = workloads_of(options.workload, options.on)
+    start = start_from(options.start) if options.start is not None else None
+    workloads = workloads_of(options.workload, options.on, start)
+    if start is not None and options.against == MODEL:
+        require_modelled(start)
     pair = make_pair(options.against, choice_of(options))
     lab = Lab(pair, results_folder(options.results))
     with contextlib.closing(lab):
         lab.prepare()
         for line in pair.header():
             print(line)
+        if start is not None:
+            print(f"both start from {options.start}, sha256 {start.sha256}")
         digests = [
             _run_one(lab, msgspec.structs.replace(workload, config=config))
             for workload in workloads
@@ -76,12 +88,12 @@ def _run_one(lab: Lab, workload: Workload) -> Digest:
     return digest(verdict, workload.name, 0.0, str(kept_in) if kept_in else None)
 
 
-def _program(text: str) -> Program:
+def _program(text: str, start: Image | None) -> Program:
     path = Path(text)
     try:
         if path.suffix == ".ops" or path.is_file():
-            return load(path)
-        program = parse_line(text)
+            return load(path, start)
+        program = parse_line(text, kept=start)
     except WorkloadSyntaxError as error:
         raise UsageError(str(error)) from error
     except (OSError, UnicodeDecodeError) as error:
@@ -89,13 +101,19 @@ def _program(text: str) -> Program:
     return program
 
 
-def workloads_of(text: str, on: list[str]) -> list[Workload]:
+def workloads_of(text: str, on: list[str], start: Image | None = None) -> list[Workload]:
     """The workloads of a file or a line of operations, on the configurations `on` if given.
 
-    Raises `UsageError`.
+    With an image to `start` from, configurations only say how it is mounted. Raises
+    `UsageError`.
     """
-    program = _program(text)
-    configs = [_config(name, program.size) for name in on] or _own_configs(program)
+    program = _program(text, start)
+    if start is not None:
+        mounts = [mount_of(name, start) for name in on]
+        mounts = mounts or [config.mount for config in _own_configs(program)]
+        configs = [Config(start, mount) for mount in dict.fromkeys(mounts)]
+    else:
+        configs = [_config(name, program.size) for name in on] or _own_configs(program)
     return [Workload(program.name, config, program.ops, program.shows) for config in configs]
 
 
