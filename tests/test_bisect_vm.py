@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from vm.kernels.spec import DebianSource, parse_spec
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
 
 SOURCE = "debian-source:7.3"
-RIGHT = "stat->blocks += delalloc_blocks << (inode->i_sb->s_blocksize_bits - 9);"
-WRONG = RIGHT.replace("- 9", "- 10")
+SECTORS = r"(delalloc_blocks << .*- )9"
+"""Where ext4_file_getattr() counts delayed blocks in sectors of 1 << 9 bytes."""
 LINE = "pwrite a 0 8k; fsync a; pwrite a 8k 8k"
 WHO = {"GIT_AUTHOR_NAME": "A U Thor", "GIT_AUTHOR_EMAIL": "author@example.com",
        "GIT_COMMITTER_NAME": "C", "GIT_COMMITTER_EMAIL": "c@example.com"}  # fmt: skip
@@ -47,12 +48,12 @@ class Tree:
         return self.head
 
     def change(self, subject: str, file: str, old: str, new: str) -> str:
-        """A commit that replaces `old` in `file`, or appends to it if `old` is empty."""
+        """A commit that replaces the first match of `old` in `file`, or appends to it if `old`
+        is empty."""
         text = self.git("cat-file", "-p", f"{self.head}:{file}")
-        assert old in text
-        blob = self.git(
-            "hash-object", "-w", "--stdin", stdin=text.replace(old, new, 1) if old else text + new
-        ).strip()
+        changed = re.sub(old, new, text, count=1) if old else text + new
+        assert changed != text
+        blob = self.git("hash-object", "-w", "--stdin", stdin=changed).strip()
         self.git("update-index", "--add", "--cacheinfo", f"100644,{blob},{file}")
         return self.commit(subject)
 
@@ -66,10 +67,10 @@ def tree(tmp_path) -> tuple[Tree, str, str]:
     (tmp_path / "linux").mkdir()
     made = Tree(tmp_path / "linux", source.workshop.repository.path / "objects", source.commit)
     good = made.change("ext4: a comment", IALLOC, "", "/* one */\n")
-    bug = made.change("ext4: tidy up ext4_file_getattr()", INODE, RIGHT, WRONG)
+    bug = made.change("ext4: tidy up ext4_file_getattr()", INODE, SECTORS, r"\g<1>10")
     broken = "int ext4_broken(void) { return }\n"
     made.change("ext4: add a helper", IALLOC, "", broken)
-    made.change("ext4: remove the helper", IALLOC, broken, "")
+    made.change("ext4: remove the helper", IALLOC, re.escape(broken), "")
     made.change("ext4: another comment", IALLOC, "", "/* two */\n")
     return made, good, bug
 
