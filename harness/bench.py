@@ -148,7 +148,8 @@ def _same_contents(mine: Trace, recorded: Trace) -> bool:
 
 def growth(extents: int) -> Cost:
     """What writing one block and fsync(2) cost while a file grows to `extents` extents, each
-    of one block behind a hole, and scattered on the device; without observing."""
+    of one block behind a hole, and scattered on the device; without observing, but with the
+    extent tree."""
     program: list[AnyOp] = []
     for number in range(extents):
         program += [Write(file="a", off=number * 2 * BLOCK, len=BLOCK, tag=1), Fsync(file="a")]
@@ -163,5 +164,5 @@ def growth(extents: int) -> Cost:
     )  # fmt: skip
     model = Model(Behaviour(iomap=False), _always(geometry))
     began = time.process_time()
-    model.run(workload, ({"a": places},) * (len(program) + 1), observed=False)
+    model.play(workload, ({"a": places},) * (len(program) + 1), observed=False)
     return Cost(extents, (time.process_time() - began) / extents)

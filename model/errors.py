@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["OpError"]
+__all__ = ["OpError", "TreesCount"]
 
 
 class OpError(Exception):
@@ -11,3 +11,8 @@ class OpError(Exception):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.name = name
+
+
+class TreesCount(Exception):
+    """A run that leaves the extent trees out (`Superblock.without_trees`) has come to where a
+    result may depend on them."""

@@ -85,13 +85,12 @@ def map_singly(inode: Inode, lblk: int, end: int, unwritten: bool) -> int:
     """
     sb, behind = inode.sb, lblk + 1
     first = map_blocks(inode, lblk, 1, unwritten)
-    certain = inode.extents and sb.ratio == 1 and inode.tree_unknown is None
-    if behind == end or not certain or sb.quota.binds(inode):
+    if behind == end or not inode.extents or sb.ratio > 1 or sb.quota.binds(inode):
         return behind
     if not is_plentiful(sb, end - behind + PLENTY):
         return behind
     rest, entry = _place(inode, behind, end - behind, first.state), inode.es.lookup(lblk)
-    if entry.pblk is None or rest.pblk != entry.pblk + behind - entry.start:
+    if rest.pblk != (None if entry.pblk is None else entry.pblk + behind - entry.start):
         return behind
     if rest.end - entry.start > UNWRITTEN_MAX_LEN:  # somewhere in it an extent would end
         return behind

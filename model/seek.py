@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from model.errors import OpError
+from model.errors import OpError, TreesCount
 from model.indirect import seen_runs
 from model.inode import Inode
 from model.units import HOLE, UNWRITTEN
@@ -21,6 +21,8 @@ def data_ranges(inode: Inode) -> list[list[int]]:
 
     Raises `OpError` for a file whose inline data ends before EOF: lseek(2) fails there.
     """
+    if inode.states_unknown is not None and inode.sb.without_trees:
+        raise TreesCount
     found: list[list[int]] = []
     for start, end in _data(inode):
         start, end = min(start, inode.size), min(end, inode.size)  # noqa: PLW2901

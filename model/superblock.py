@@ -77,9 +77,12 @@ class Superblock:
         self.resv = min(clusters // 50, 4096) if self.extents else 0
         self.r_blocks = geometry.reserved_blocks // self.ratio
         self.free = PerCpuCounter(geometry.free_blocks // self.ratio)
+        self.most_free = self.free.sum()
         self.dirty = PerCpuCounter(0)
         self.free_pending = 0
         self.space_unknown: str | None = None
+        self.without_trees = False
+        """Where blocks are, and so the extent trees, are left out of the run."""
         self.root = True
         self.read_only = self.shut_down = False
         self.quota: Quota

@@ -10,7 +10,7 @@ from model.extent_nodes import MAX_UNWRITTEN, MAX_WRITTEN, ROOT_ENTRIES, node_en
 from model.extent_status import ExtentStatus
 from model.units import DELAYED, UNWRITTEN, WRITTEN, ceil_div
 
-__all__ = ["tree_bounds"]
+__all__ = ["MAX_DEPTH", "tree_bounds"]
 
 MAX_DEPTH = 5
 """EXT4_MAX_EXTENT_DEPTH."""

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from modelled import run
 
-from harness.bench import Rate, growth, measure, read
+from harness.bench import Rate, _Job, growth, measure, read
 from harness.cli import main
 from harness.errors import USAGE
 from harness.trace import Observation
@@ -45,12 +45,13 @@ def test_content_counts_without_observing() -> None:
     assert measure([msgspec.structs.replace(job, recorded=other)], observed=False).wrong == 1
 
 
-def test_unobserved_runs_have_results_events_and_contents_only() -> None:
-    job = read(RANDOM, 1)[0]
+@pytest.mark.parametrize("job", read(RANDOM, 12), ids=lambda job: job.recorded.workload.name)
+def test_unobserved_runs_have_results_and_contents_only(job: _Job) -> None:
     full = job.model.run(job.recorded.workload, job.placement)
     bare = job.model.run(job.recorded.workload, job.placement, observed=False)
-    assert [(s.result, s.events) for s in bare.steps] == [(s.result, s.events) for s in full.steps]
+    assert [step.result for step in bare.steps] == [step.result for step in full.steps]
     assert all(step.observation == Observation() for step in bare.steps)
+    assert all(step.events is None for step in bare.steps)
     assert bare.final is not None
     assert full.final is not None
     assert bare.final.dropped is None
