@@ -7,7 +7,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from _pytest.mark import ParameterSet
 from allocating import played
+from fakes import make_workload
 
 from harness.image.canonical import canonical, canonical_of
 from harness.image.check import problems
@@ -120,19 +122,75 @@ def check_images(loaded: Mount, image: Filesystem, through: Mount, base: Filesys
         assert differences(canonical_of(survey), canonical(other)) == []
 
 
-def programs() -> list[tuple[Workload, int]]:
+PARTS = 3
+"""The plain tests take the catalogue's programs in such parts, one each time."""
+
+
+def programs() -> list[ParameterSet]:
     """A configuration of each program of the catalogue, and where to cut it in two: any
-    place, but the same in each run."""
+    place, but the same in each run. Two of three are for the slow tests."""
     found = []
     for program in catalogue():
         number = zlib.crc32(program.name.encode())
-        configs = program.configs
-        config = configs[number % len(configs)]
+        config = program.configs[number % len(program.configs)]
         workload = Workload(program.name, config, program.ops)
-        found.append((workload, number // 7 % (len(program.ops) + 1)))
+        at = number // 7 % (len(program.ops) + 1)
+        marks = [pytest.mark.slow] if number // 11 % PARTS else []
+        found.append(pytest.param(workload, at, id=f"{workload.name}-{at}", marks=marks))
     return found
 
 
-@pytest.mark.parametrize(("workload", "at"), programs(), ids=lambda part: getattr(part, "name", ""))
+@pytest.mark.parametrize(("workload", "at"), programs())
 def test_a_model_goes_on_from_the_image_of_the_first_half(bases, workload, at):
     check_split(workload, at, bases(workload.config.image))
+
+
+LINES = {
+    "a tree of two levels and its leaves half empty": (
+        "1k@nodelalloc",
+        "; ".join(f"pwrite a {at * 2}k 1k" for at in range(400))
+        + "; fpunch a 100k 200k; "
+        + "; ".join(f"fpunch a {at * 2}k 1k" for at in range(200, 390)),
+        "pwrite a 101k 3k; fsync a; fpunch a 300k 100k; fcollapse a 0 2k; append a 9k",
+    ),
+    "empty indirect blocks": (
+        "ext3ish@delalloc",
+        "pwrite a 0 100k; pwrite a 5m 8k; pwrite a 5000000k 4k; fsync a; fpunch a 40k 60k; "
+        "fpunch a 4m 2m; pwrite b 0 1",
+        "pwrite a 60k 4k; fsync a; fpunch a 0 48k; truncate a 40k; pwrite b 48k 1",
+    ),
+    "inline, small and at the limit": (
+        "inline@delalloc",
+        "pwrite a 0 30; pwrite b 0 150; pwrite c 0 5000; truncate a 20",
+        "append a 30; append b 11; append b 1; pwrite c 0 1; truncate a 3; fzero a 0 3",
+    ),
+    "limits of users": (
+        "quota4k@delalloc,usrquota",
+        "pwrite a 0 20k; chown a 9; quota_set 9 40; quota_set 77 8; pwrite b 0 1; chown b 70000",
+        "user_write a 40k 40k 9; fsync a; user_write a 20k 20k 9; user_write b 0 8k 77; "
+        "chown b 77; user_write b 0 12k 77; unlink a; quota_set 9 8; user_write c 0 1 9",
+    ),
+    "clusters shared by extents": (
+        "bigalloc16k@delalloc",
+        "pwrite a 0 4k; falloc_keep a 8k 8k; pwrite a 40k 4k; pwrite b 100k 50k; fpunch b 104k 8k",
+        "pwrite a 12k 4k; fpunch a 0 12k; pwrite a 36k 4k; fsync a; pwrite b 104k 2k; truncate b 1",
+    ),
+    "blocks behind the end, flags": (
+        "1k@delalloc",
+        "falloc_keep a 0 64k; pwrite a 0 3000; falloc b 0 9k; setflags b 32; pwrite c 5k 1k; "
+        "setflags c 16",
+        "append b 100; pwrite b 0 1; pwrite c 0 1; truncate a 2k; append a 10k",
+    ),
+    "what a shutdown leaves of a start": (
+        "4k@delalloc",
+        "pwrite a 0 20k; pwrite b 0 9k",
+        "pwrite a 0 8k; append b 8k; shutdown 2; remount; append a 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_each_kind_of_file_goes_on_as_it_was(bases, name):
+    config, before, after = LINES[name]
+    workload = make_workload(f"{before}; {after}", config)
+    check_split(workload, before.count(";") + 1, bases(workload.config.image))
