@@ -33,8 +33,8 @@ def check_quota(fs: Filesystem) -> None:
     sb = fs.volume.sb
     if sb.grp_quota_inum or sb.prj_quota_inum or not sb.usr_quota_inum:
         raise NotModelledError("quota files of an image other than the users' are not written")
-    if fs.volume.ratio != 1 or not fs.inode(sb.usr_quota_inum).flags & EXTENTS_FL:
-        raise NotModelledError("a quota file in clusters or without extents is not written")
+    if not fs.inode(sb.usr_quota_inum).flags & EXTENTS_FL:
+        raise NotModelledError("a quota file without extents is not written")
 
 
 def _entries(mount: Mount, fs: Filesystem, sectors: dict[str, int]) -> dict[int, QuotaEntry]:
@@ -71,9 +71,17 @@ def put_quota(
     want = max(have, mount.sb.quota.file.length)
     if ceil_div(len(data), size) > want or mapping.tree:
         raise volume.error(_OWNER, f"takes more than {want} blocks")
-    new = list(range(have, want))
+    ratio = volume.ratio
+    bases = {
+        block // ratio: slot.pblk + block - slot.first - block % ratio
+        for slot in slots
+        for block in range(slot.first, slot.end)
+    }
+    new = sorted({part // ratio for part in range(have, want)} - bases.keys())
     for part, cluster in zip(new, space.find(_OWNER, new), strict=True):
-        slots.append(Slot(part, 1, space.first_block_of(cluster), unwritten=False))
+        bases[part] = space.first_block_of(cluster)
+    for part in range(have, want):
+        slots.append(Slot(part, 1, bases[part // ratio] + part % ratio, unwritten=False))
     for slot in slots:
         piece = data[slot.first * size : slot.end * size].ljust(slot.length * size, b"\0")
         target.put(slot.pblk, piece)
@@ -83,7 +91,7 @@ def put_quota(
     block = put_tree(volume, root, slots, new_block, (target, inode.seed))
     record = inode.record._replace(
         size_lo=max(len(data), inode.size),
-        blocks_lo=(want + len(trees)) * (size // SECTOR),
+        blocks_lo=(len(bases) + len(trees)) * volume.sectors_per_cluster,
         block=block,
     )
     raw = INODE.pack(*record) + inode.raw[INODE.size :]

@@ -145,16 +145,39 @@ class Inode:
             self.sb.free.add(-freed)
             self.sb.free_pending = 1
             if self.sb.quota.tracked:
-                self.sb.quota.warnings.freed_pieces(self, self._pieces(runs, -freed))
+                self.sb.quota.warnings.freed_pieces(self, self._pieces(runs))
         self.tree_remove(start, end, bool(runs))
 
-    def _pieces(self, runs: list[Run], clusters: int) -> list[int]:
-        """How many clusters each call frees when `runs` go that have `clusters`, the last
-        first (ext4_remove_blocks)."""
-        if self.sb.ratio > 1:
-            return [clusters]
-        mapped = (run for run in reversed(runs) if run.state != DELAYED)
-        return [run.end - run.start for run in mapped]
+    def _pieces(self, runs: list[Run]) -> list[int]:
+        """How many clusters each call frees now that `runs` have gone, the last first
+        (ext4_remove_blocks)."""
+        mapped = [run for run in reversed(runs) if run.state != DELAYED]
+        if self.sb.ratio == 1:
+            return [run.end - run.start for run in mapped]
+        pieces = []
+        for run, before in zip(mapped, [*mapped[1:], None], strict=True):
+            shared = -1 if before is None else (before.end - 1) // self.sb.ratio
+            pieces += self._cluster_pieces(run, shared)
+        return pieces
+
+    def _cluster_pieces(self, run: Run, shared: int) -> list[int]:
+        """The same for one extent: a cluster that it has only in part goes by itself, and one
+        that is `shared` with the extent before it goes with that. What is reserved again
+        stays charged."""
+        ratio = self.sb.ratio
+        first, last = run.start // ratio, (run.end - 1) // ratio
+        inner_first, inner_last = -(-run.start // ratio), run.end // ratio - 1
+        groups = ([last] if last > inner_last else [], range(inner_first, inner_last + 1),
+                  [first] if first < inner_first and first != last else [])  # fmt: skip
+        counts = (
+            sum(
+                self.es.clusters(at * ratio, at * ratio + ratio) == (0, 0)
+                for at in group
+                if at != shared
+            )
+            for group in groups
+        )
+        return [count for count in counts if count]
 
     # --- the tree ------------------------------------------------------------------------
 

@@ -34,23 +34,23 @@ _ENTRIES_HEADER, _ENTRY = 16, 72
 class QuotaFile:
     """The file with the limits: a tree of 1 KiB blocks by the four bytes of the uid, and
     entries of 72 bytes (fs/quota/quota_tree.c). Entries that are given up leave it as long
-    as it is.
+    as it is. `length` is in blocks, of which `ratio` make a cluster.
     """
 
-    def __init__(self, block_size: int) -> None:
-        self.block_size = block_size
+    def __init__(self, block_size: int, ratio: int) -> None:
+        self.block_size, self.ratio = block_size, ratio
         self.uids: set[int] = set()
         self.length = 0
         self.enter(0)
 
     def enter(self, uid: int) -> int:
-        """Make an entry for `uid`; returns how many file system blocks the file grows by."""
+        """Make an entry for `uid`; returns how many clusters the file grows by."""
         self.uids.add(uid)
         tree = sum(len({known >> shift for known in self.uids}) for shift in (32, 24, 16, 8))
         entries = ceil_div(len(self.uids), (KIB - _ENTRIES_HEADER) // _ENTRY)
         needed = ceil_div((1 + tree + entries) * KIB, self.block_size)
         before, self.length = self.length, max(needed, self.length)
-        return self.length - before
+        return ceil_div(self.length, self.ratio) - ceil_div(before, self.ratio)
 
     def reload(self, uids: set[int], length: int) -> None:
         """The file as it lies on disk: `length` blocks with entries for `uids`, and room for
@@ -65,7 +65,7 @@ class Quota:
         self.sb, self.files = sb, files
         self.tracked = "quota" in sb.config.image.features
         self.limits: dict[int, int] = {}
-        self.file = QuotaFile(sb.block_size)
+        self.file = QuotaFile(sb.block_size, sb.ratio)
         self.warnings = QuotaWarnings(self)
 
     @property
@@ -86,7 +86,7 @@ class Quota:
         self.enter(uid)
 
     def enter(self, uid: int) -> None:
-        """`uid` gets an entry in the quota file, which may need a block (dquot_acquire)."""
+        """`uid` gets an entry in the quota file, which may need a cluster (dquot_acquire)."""
         if self.tracked:
             self.sb.free.add(-self.file.enter(uid))
 
@@ -94,8 +94,8 @@ class Quota:
         """Bytes that the files of `uid` have, reserved ones included."""
         used = sum(inode.sectors for inode in self.files.values() if inode.uid == uid) * SECTOR
         if uid == 0:
-            size = self.sb.block_size
-            used += size + min(LOST_FOUND, DIRECT_BLOCKS * size)
+            size, cluster = self.sb.block_size, self.sb.block_size * self.sb.ratio
+            used += cluster + ceil_div(min(LOST_FOUND, DIRECT_BLOCKS * size), cluster) * cluster
         return used
 
     def binds(self, inode: Inode) -> bool:

@@ -35,7 +35,7 @@ PROGRAMS = {program.name: program for program in catalogue()}
 FREE = {
     "4k": 14327, "1k": 41950, "2k": 21999, "bigalloc16k": 15084, "bigalloc64k": 15216,
     "1kbigalloc8k": 43472, "nocsum4k": 14327, "nojournal": 15351, "ext3ish": 14326,
-    "inline": 14328, "small4k": 2807, "quota4k": 14325,
+    "inline": 14328, "small4k": 2807, "quota4k": 14325, "quotabig16k": 15080,
 }  # fmt: skip
 """f_bfree of each image after mke2fs."""
 

@@ -61,3 +61,14 @@ def test_without_a_limit_nothing_is_awaited() -> None:
 def test_the_guest_says_it_in_the_same_words() -> None:
     said = (REACHED, BELOW, NOTHING, NO_FILE)
     assert {text.removeprefix("uid 1000: ") for text in said} <= set(WARNINGS.values())
+
+
+def test_pieces_of_clusters_are_told_one_by_one() -> None:
+    """An extent that ends inside a cluster: that cluster goes first, then the others."""
+    line = (
+        "pwrite a 0 1; chown a uid=1000; quota_set uid=1000 hard=48; user_write a 0 33k uid=1000;"
+        "fsync a; user_write a 48k 1 uid=1000; truncate a 0"
+    )
+    final = placed(make_workload(line, "quotabig16k@delalloc,usrquota")).final
+    assert final is not None
+    assert final.warnings == (REACHED, BELOW, NOTHING)

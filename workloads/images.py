@@ -69,6 +69,11 @@ IMAGES: dict[str, Image] = {
         _image("inline", 64, "-b 4096 -O inline_data,^resize_inode"),
         _image("nojournal", 64, "-b 4096 -O ^has_journal,^resize_inode"),
         _image("quota4k", 64, "-b 4096 -O quota,^resize_inode -E quotatype=usrquota"),
+        _image(
+            "quotabig16k",
+            64,
+            "-b 4096 -O bigalloc,quota,^resize_inode -C 16384 -E quotatype=usrquota",
+        ),
     )
 }
 
