@@ -26,6 +26,7 @@ from workloads.workload import Workload
 
 __all__ = ["Against"]
 
+
 class Against:
     """Compares `actual`, the kernel under test, with `expected`, another one.
 

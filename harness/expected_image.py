@@ -10,16 +10,14 @@ from pathlib import Path
 import msgspec
 
 from harness.errors import Ext4diffError, UsageError
+from harness.programs import config_named, read_program
 from harness.start import mount_of, open_start, start_from
 from harness.trace import Placement, decode, placement_of
 from model import Behaviour, Model
 from model.image_writer import Written, write_image
 from model.mount import Mount
 from vm import mkfs
-from workloads.files import load
 from workloads.images import Image
-from workloads.program import config_of
-from workloads.syntax import WorkloadSyntaxError
 from workloads.workload import Config, Workload
 
 __all__ = [
@@ -73,19 +71,15 @@ def expected_of(source: Path, on: str | None = None, start: Path | None = None) 
                 raise UsageError(f"{source} is a trace, which has a configuration: --on is in vain")
             _check_start(source, trace.workload.config.image, image)
             return Expected(trace.workload, placement_of(trace), trace.kernel)
-        program = load(source, image)
+        program = read_program(source, image)
         if image is not None and on is not None:
             config = Config(image, mount_of(on, image))
         else:
-            config = program.configs[0] if on is None else config_of(on, program.size)
+            config = program.configs[0] if on is None else config_named(on, program.size)
     except msgspec.MsgspecError as error:
         raise UsageError(f"{source} is no trace: {error}") from error
     except OSError as error:
-        raise UsageError(f"{source} cannot be read: {error.strerror}") from error
-    except WorkloadSyntaxError as error:
-        raise UsageError(str(error)) from error
-    except KeyError as error:
-        raise UsageError(f"no image is called {error} in --on {on}") from error
+        raise UsageError(f"cannot read {source}: {error.strerror}") from error
     if image is not None:
         config = Config(image, config.mount)
     return Expected(Workload(program.name, config, program.ops, program.shows))

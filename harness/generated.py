@@ -14,12 +14,12 @@ from typing import Self
 import msgspec
 
 from harness.errors import UsageError
+from harness.programs import config_named
 from workloads import generate
 from workloads.generate.exhaustive import Space
-from workloads.images import IMAGES
-from workloads.program import DEFAULT_CONFIGS, Program, config_of
+from workloads.program import DEFAULT_CONFIGS, Program
 
-__all__ = ["EXHAUSTIVE", "Batch", "chosen_configs", "config_named", "space"]
+__all__ = ["EXHAUSTIVE", "Batch", "chosen_configs", "space"]
 
 EXHAUSTIVE = "exhaustive"
 _RANGE = re.compile(r"(\d+)(?::(\d+))?")
@@ -103,23 +103,12 @@ def _checked(text: str, start: int | None, stop: int | None) -> tuple[int, int]:
 @functools.cache
 def space(name: str) -> Space:
     """The exhaustive programs of the configuration `name`. Raises `UsageError`."""
-    return Space(config_of(config_named(name)))
+    return Space(config_named(name))
 
 
 def two_letters() -> int:
     """How many exhaustive programs of one and of two operations each configuration has."""
     return sum(space(DEFAULT_CONFIGS[0]).counts[:2])
-
-
-def config_named(name: str) -> str:
-    """`name` if it is `IMAGE@MOUNT` with an image that exists. Raises `UsageError`."""
-    image, _, mount = name.partition("@")
-    if image not in IMAGES or not mount:
-        raise UsageError(
-            f"{name} is no configuration; write IMAGE@MOUNT, as in 4k@delalloc; images are "
-            f"{', '.join(IMAGES)}"
-        )
-    return name
 
 
 def chosen_configs(only: Sequence[str], usual: Sequence[str]) -> tuple[str, ...]:
@@ -130,7 +119,7 @@ def chosen_configs(only: Sequence[str], usual: Sequence[str]) -> tuple[str, ...]
         for pattern in only
         for name in (
             [name for name in usual if fnmatch.fnmatchcase(name, pattern)]
-            or ([] if any(sign in pattern for sign in "*?[") else [config_named(pattern)])
+            or ([] if any(sign in pattern for sign in "*?[") else [config_named(pattern).name])
         )
     ]
     if only and not names:

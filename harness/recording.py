@@ -208,9 +208,7 @@ def _trace(raw: dict[str, Any], workload: Workload, subject: str, release: str |
         subject=subject,
         start=_observation(raw["start"]),
         steps=tuple(steps),
-        final=Final(
-            observation=_observation(final), content=content, unpredicted={FORM: NO_IMAGE}
-        ),
+        final=Final(observation=_observation(final), content=content, unpredicted={FORM: NO_IMAGE}),
         kernel=release,
     )
 

@@ -129,7 +129,7 @@ def test_what_could_not_be_tested_is_tried_again(search, capsys, monkeypatch, tm
 
 def test_a_workload_that_cannot_be_read_is_status_2(search, capsys):
     assert search("good bad", "--on", "9k@delalloc") == 2
-    assert "no image is called" in capsys.readouterr().err
+    assert "is no configuration" in capsys.readouterr().err
 
 
 def test_judgements_of_another_workload_are_not_taken_for_this_one(search, tmp_path):

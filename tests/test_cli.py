@@ -112,8 +112,9 @@ def test_a_file_runs_on_its_own_configurations_or_on_those_asked_for(pair, tmp_p
     ("words", "said"),
     [
         (["pwrit a 0 4k"], 'unknown operation "pwrit"'),
-        (["missing.ops"], "cannot read missing.ops"),
-        ([LINE, "--on", "9k@delalloc"], "no image is called '9k'"),
+        (["missing.ops"], "cannot read missing.ops: No such file or directory\n"),
+        (["/dev/null"], "/dev/null:1:1: there is no operation"),
+        ([LINE, "--on", "9k@delalloc"], "9k@delalloc is no configuration"),
         ([LINE, "--against", "path:both"], "the paths are path:buffer_head and path:iomap"),
     ],
 )
@@ -123,6 +124,18 @@ def test_bad_input_is_status_2_in_one_line(pair, capsys, words, said):
     assert said in captured.err
     assert captured.err.count("\n") == 1
     assert not pair.actual.runs
+
+
+def test_a_line_may_be_longer_than_a_file_name(pair):
+    assert main(["run", "; ".join([LINE] * 40)]) == 0
+    assert len(pair.actual.runs[0][0].ops) == 40 * (LINE.count(";") + 1)
+
+
+@pytest.mark.parametrize("words", [["run"], ["export", "c"], ["import", "fsx"]])
+def test_a_file_without_end_is_refused_before_it_fills_memory(pair, monkeypatch, capsys, words):
+    monkeypatch.setattr("workloads.files.LARGEST", 1 << 20)
+    assert main([*words, "/dev/zero"]) == 2
+    assert capsys.readouterr().err == ("ext4diff: cannot read /dev/zero: it is larger than 1 MiB\n")
 
 
 @pytest.mark.parametrize(

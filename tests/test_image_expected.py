@@ -144,10 +144,10 @@ def test_what_is_not_covered_is_named(tmp_path, out, capsys):
 @pytest.mark.parametrize(
     ("name", "text", "on", "why"),
     [
-        ("no.ops", None, None, "cannot be read"),
+        ("no.ops", None, None, "cannot read"),
         ("bad.ops", "show: x\n\nfly a\n", None, "fly"),
         ("bad.json", "{}", None, "is no trace"),
-        ("good.ops", "show: x\n\npwrite a 0 1\n", "5k@delalloc", "no image is called"),
+        ("good.ops", "show: x\n\npwrite a 0 1\n", "5k@delalloc", "5k@delalloc is no configuration"),
     ],
 )
 def test_bad_sources_are_usage_errors(tmp_path, out, capsys, name, text, on, why):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
@@ -9,10 +10,29 @@ from workloads.images import Image
 from workloads.program import Program
 from workloads.syntax import SUFFIX, WorkloadSyntaxError, parse
 
-__all__ = ["CATALOGUE", "catalogue", "load", "topics"]
+__all__ = ["CATALOGUE", "catalogue", "load", "read_text", "topics"]
 
 CATALOGUE = Path(__file__).parent / "catalogue"
 """The folder of the catalogue: one folder a topic, one file a program."""
+LARGEST = 256 * 1024 * 1024
+"""Bytes of the largest text that is read: /dev/zero, say, has no end."""
+
+
+def read_text(path: Path, hint: str) -> str:
+    """The text in the file `path`, which must be UTF-8; `hint` says what it should have been.
+
+    Raises OSError, also if the file is too large, and WorkloadSyntaxError if it is no text.
+    """
+    with path.open("rb") as file:
+        data = file.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise OSError(errno.EFBIG, f"it is larger than {LARGEST >> 20} MiB", str(path))
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        raise WorkloadSyntaxError(str(path), line, column, f"this is no text; {hint}") from error
 
 
 def load(path: Path, kept: Image | None = None) -> Program:
@@ -22,15 +42,7 @@ def load(path: Path, kept: Image | None = None) -> Program:
     have become `-`. Raises OSError, and WorkloadSyntaxError if the file is not UTF-8 or its
     text is no program.
     """
-    data = path.read_bytes()
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - data.rfind(b"\n", 0, error.start)
-        raise WorkloadSyntaxError(
-            str(path), line, column, "this is no text; a workload file is UTF-8"
-        ) from error
+    text = read_text(path, "a workload file is UTF-8")
     name = re.sub(r"[^A-Za-z0-9_.-]", "-", path.name.removesuffix(SUFFIX)) or "workload"
     return parse(text, name, str(path), kept)
 

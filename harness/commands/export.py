@@ -10,11 +10,10 @@ import msgspec
 
 from harness.errors import AGREE, NotModelledError, UsageError
 from harness.foretell import foretelling
-from workloads.files import load
+from harness.programs import config_named, read_program
 from workloads.formats.exported import Exported, NotForetoldError, said_of
 from workloads.formats.registry import EXPORTS, Export
-from workloads.program import Program, config_of
-from workloads.syntax import WorkloadSyntaxError
+from workloads.program import Program
 
 __all__ = ["add", "run"]
 
@@ -52,18 +51,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _program(path: Path, config: str | None) -> Program:
-    try:
-        program = load(path)
-    except (WorkloadSyntaxError, OSError) as error:
-        where = "" if isinstance(error, WorkloadSyntaxError) else f"{path}: "
-        raise UsageError(f"{where}{error}") from error
-    if config is not None:
-        try:
-            config_of(config)
-        except KeyError:
-            raise UsageError(f'unknown configuration "{config}"; write 4k@delalloc') from None
-        program = msgspec.structs.replace(program, on=(config,))
-    return program
+    program = read_program(path)
+    if config is None:
+        return program
+    return msgspec.structs.replace(program, on=(config_named(config).name,))
 
 
 def _exported(chosen: Export, program: Program, target: Path | None) -> Exported:

@@ -10,10 +10,11 @@ from pathlib import Path
 import msgspec
 
 from harness.errors import AGREE, UsageError
+from harness.programs import config_named
+from workloads.files import read_text
 from workloads.formats.imported import Imported
 from workloads.formats.paths import Paths
 from workloads.formats.registry import IMPORTS, Import, detect
-from workloads.program import config_of
 from workloads.syntax import WorkloadSyntaxError, format_program
 
 __all__ = ["add", "run"]
@@ -42,30 +43,22 @@ def run(options: argparse.Namespace) -> int:
     if len(options.words) > 2:
         raise UsageError("import takes a format and one file")
     path = Path(options.words[-1])
-    text = _text(path)
-    chosen = _format(options.words, text)
     try:
+        text = read_text(path, "give a log or a script")
+        chosen = _format(options.words, text)
         where = Paths(options.root, options.cwd)
         imported = chosen.read(text, _name(path), str(path), where)
     except WorkloadSyntaxError as error:
         raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
     program = imported.program
     if options.config:
-        program = msgspec.structs.replace(program, on=_configs(options.config))
+        names = dict.fromkeys(config_named(name).name for name in options.config)
+        program = msgspec.structs.replace(program, on=tuple(names))
     _write(format_program(program), options.o)
     _tell(imported, chosen, path)
     return AGREE
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no text (byte {error.start}); give a log or a script") from (
-            error
-        )
 
 
 def _format(words: list[str], text: str) -> Import:
@@ -85,15 +78,6 @@ def _format(words: list[str], text: str) -> Import:
 
 def _name(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", path.stem) or "imported"
-
-
-def _configs(names: list[str]) -> tuple[str, ...]:
-    for name in names:
-        try:
-            config_of(name)
-        except KeyError:
-            raise UsageError(f'unknown configuration "{name}"; write 4k@delalloc') from None
-    return tuple(dict.fromkeys(names))
 
 
 def _write(text: str, target: Path | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os.path
 import sys
 from pathlib import Path
 
@@ -14,16 +15,16 @@ from harness.errors import UsageError
 from harness.lab import Lab
 from harness.options import add_against, add_guest_options, choice_of
 from harness.pairs import MODEL, make_pair
+from harness.programs import config_named, read_program
 from harness.session import exit_status
 from harness.start import mount_of, require_modelled, start_from
 from harness.verdict import Outcome
 from reports.steps import step_table
 from reports.summary import Digest, digest
 from reports.terminal import explain
-from workloads.files import load
 from workloads.images import Image
 from workloads.program import DEFAULT, Program, config_of
-from workloads.syntax import WorkloadSyntaxError, parse_line
+from workloads.syntax import SUFFIX, WorkloadSyntaxError, parse_line
 from workloads.workload import Config, Workload
 
 __all__ = ["add", "run", "workloads_of"]
@@ -90,15 +91,13 @@ def _run_one(lab: Lab, workload: Workload) -> Digest:
 
 def _program(text: str, start: Image | None) -> Program:
     path = Path(text)
+    # Unlike Path.is_file, this takes a line that is too long for a file name.
+    if path.suffix == SUFFIX or path.is_absolute() or os.path.isfile(text):  # noqa: PTH113
+        return read_program(path, start)
     try:
-        if path.suffix == ".ops" or path.is_file():
-            return load(path, start)
-        program = parse_line(text, kept=start)
+        return parse_line(text, kept=start)
     except WorkloadSyntaxError as error:
         raise UsageError(str(error)) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {text}: {error}") from error
-    return program
 
 
 def workloads_of(text: str, on: list[str], start: Image | None = None) -> list[Workload]:
@@ -113,7 +112,8 @@ def workloads_of(text: str, on: list[str], start: Image | None = None) -> list[W
         mounts = mounts or [config.mount for config in _own_configs(program)]
         configs = [Config(start, mount) for mount in dict.fromkeys(mounts)]
     else:
-        configs = [_config(name, program.size) for name in on] or _own_configs(program)
+        names = [name if "@" in name else f"{name}@delalloc" for name in on]
+        configs = [config_named(name, program.size) for name in names] or _own_configs(program)
     return [Workload(program.name, config, program.ops, program.shows) for config in configs]
 
 
@@ -122,11 +122,3 @@ def _own_configs(program: Program) -> list[Config]:
     if program.on == (DEFAULT,) and program.name == "line":
         return [config_of(FIRST_CONFIG, program.size)]
     return list(program.configs)
-
-
-def _config(name: str, size: int | None) -> Config:
-    image, at, mount = name.partition("@")
-    try:
-        return config_of(f"{image}@{mount}" if at else f"{image}@delalloc", size)
-    except KeyError:
-        raise UsageError(f"--on {name}: no image is called {image!r}") from None
