@@ -9,40 +9,30 @@ is held against a subject whatever the other one says.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from harness.image.difference import WHOLE, differences
-from harness.image.form import FORM, Canonical
+from harness.compare_content import compare_contents
+from harness.compare_image import compare_forms
+from harness.extent import Run, runs
+from harness.findings import Findings
 from harness.trace import (
-    Content,
     Event,
-    Extent,
     FileObservation,
     Final,
     Observation,
     Result,
-    State,
     Step,
     Trace,
 )
-from harness.verdict import Mismatch, Outcome, Place, Verdict, Where
+from harness.verdict import Mismatch, Verdict
 from workloads.syntax import format_op
 
-__all__ = ["Mismatch", "Outcome", "Run", "Verdict", "compare", "complaints", "runs"]
-
-PIECE = 4096
-"""Bytes that one checksum of `Content.blocks` covers."""
-
-Run = tuple[int, int, State]
-"""Start, length (bytes) and state of a range that no neighbour of the same state touches."""
+__all__ = ["compare", "complaints"]
 
 _FILE_FIELDS = ("size", "blocks", "disk_blocks", "disksize", "reserved")
 _RANGED = ("blocks", "disk_blocks")
 """Fields of which a subject that does not see them may know bounds (`*_range`)."""
 _FS_FIELDS = ("delalloc", "bfree", "bavail")
-IMAGE = "image "
-"""What the fields of images in canonical form begin with."""
 _COMPLAINTS = ("fsck", "image", "log")
 """Fields of the end that count against a subject whatever the other one says."""
 
@@ -96,68 +86,8 @@ def complaints(trace: Trace) -> tuple[Mismatch, ...]:
     return tuple(found.mismatches)
 
 
-def runs(extents: Iterable[Extent]) -> tuple[Run, ...]:
-    """`extents` as maximal runs of one state, in the order of the file."""
-    merged: list[Run] = []
-    for extent in sorted(extents, key=lambda e: e.start):
-        if merged:
-            start, length, state = merged[-1]
-            if state == extent.state and start + length == extent.start:
-                merged[-1] = (start, length + extent.length, state)
-                continue
-        merged.append((extent.start, extent.length, extent.state))
-    return tuple(merged)
-
-
-class _Comparison:
-    """Collects what differs and what is not compared; `at` says where it stands."""
-
-    def __init__(self, subjects: tuple[str, str]) -> None:
-        self.subjects = subjects
-        self.mismatches: list[Mismatch] = []
-        self.not_compared: Counter[Where] = Counter()
-        self.compared = 0
-        self._place: Place = "start"
-        self._op = ""
-        self._because: tuple[str, ...] = ()
-        self._reasons: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
-
-    def at(
-        self,
-        place: Place,
-        op: str,
-        because: tuple[str, ...],
-        expected_reasons: Mapping[str, str],
-        actual_reasons: Mapping[str, str],
-    ) -> None:
-        """Move to `place`; the reasons say why a subject leaves a field None there."""
-        self._place, self._op, self._because = place, op, because
-        self._reasons = (expected_reasons, actual_reasons)
-
-    def differ(self, file: str | None, field: str, expected: object, actual: object) -> None:
-        """Note a mismatch."""
-        self.mismatches.append(
-            Mismatch(self._place, self._op, file, field, expected, actual, self._because)
-        )
-
-    def equal(self, file: str | None, field: str, expected: object, actual: object) -> None:
-        """Compare one field, unless a subject does not see it."""
-        if expected is None or actual is None:
-            self.skip(file, field, expected is None, actual is None)
-            return
-        self.compared += 1
-        if expected != actual:
-            self.differ(file, field, expected, actual)
-
-    def skip(self, file: str | None, field: str, no_expected: bool, no_actual: bool) -> None:
-        """Count a field that is not compared, with the reason of the subject that lacks it."""
-        for lacking, subject, reasons in zip(
-            (no_expected, no_actual), self.subjects, self._reasons, strict=True
-        ):
-            if lacking:
-                reason = reasons.get(f"{file}.{field}") or reasons.get(field)
-                self.not_compared[field, reason or f"not seen by {subject}"] += 1
-                return
+class _Comparison(Findings):
+    """Two traces field by field: `step` for each, then `final`."""
 
     # --- a step -----------------------------------------------------------------------
 
@@ -174,7 +104,7 @@ class _Comparison:
             self._events(file, want.get(file, ()), seen.get(file, ()))
 
     def _result(self, expected: Result, actual: Result) -> None:
-        unknown = tuple("result" in reasons for reasons in self._reasons)
+        unknown = tuple("result" in reasons for reasons in self.reasons)
         if any(unknown):  # a result is never None, so that the reason alone says it
             self.skip(None, "result", *unknown)
         else:
@@ -186,7 +116,7 @@ class _Comparison:
         if counts[0] != counts[1]:
             self.differ(None, "calls by thread", *counts)
             return
-        reasons = self._reasons[0]
+        reasons = self.reasons[0]
         for number, (mine, theirs) in enumerate(zip(expected.threads, actual.threads, strict=True)):
             for place, (want, seen) in enumerate(zip(mine, theirs, strict=True)):
                 unknown = reasons.get(f"result.{number}.{place}")
@@ -219,16 +149,8 @@ class _Comparison:
             return
         for field in _FS_FIELDS:
             self.equal(None, field, getattr(expected, field), getattr(actual, field))
-        for file in self._in_both("exists", expected.files, actual.files):
+        for file in self.in_both("exists", expected.files, actual.files):
             self._file(file, expected.files[file], actual.files[file])
-
-    def _in_both(
-        self, field: str, expected: Mapping[str, object], actual: Mapping[str, object]
-    ) -> list[str]:
-        """The files of both sides; one that only a single side has is a mismatch."""
-        for file in sorted(expected.keys() ^ actual.keys()):
-            self.differ(file, field, file in expected, file in actual)
-        return sorted(expected.keys() & actual.keys())
 
     def _file(self, file: str, expected: FileObservation, actual: FileObservation) -> None:
         for field in _FILE_FIELDS:
@@ -266,10 +188,10 @@ class _Comparison:
         self.observation(expected.observation, actual.observation)
         if expected.warnings is not None or actual.warnings is not None:  # else none was awaited
             self.equal(None, "warnings", expected.warnings, actual.warnings)
-        self._contents("dropped", expected.dropped, actual.dropped)
-        self._contents("content", expected.content, actual.content)
+        compare_contents(self, "dropped", expected.dropped, actual.dropped)
+        compare_contents(self, "content", expected.content, actual.content)
         self._disk_blocks(expected.disk_blocks, actual.disk_blocks)
-        self._form(expected.form, actual.form)
+        compare_forms(self, expected.form, actual.form)
 
     def complaints(self, subject: str, side: Final | None) -> None:
         """What e2fsck, the check of the image and the kernel's log say against `subject`."""
@@ -290,18 +212,6 @@ class _Comparison:
             else:
                 self.compared += 1
 
-    def _contents(
-        self,
-        field: str,
-        expected: dict[str, Content] | None,
-        actual: dict[str, Content] | None,
-    ) -> None:
-        if expected is None or actual is None:
-            self.skip(None, field, expected is None, actual is None)
-            return
-        for file in self._in_both(f"{field} exists", expected, actual):
-            self._content(file, field, expected[file], actual[file])
-
     def _disk_blocks(self, expected: dict[str, int] | None, actual: dict[str, int] | None) -> None:
         field = "disk_blocks on disk"
         if expected is None or actual is None:
@@ -310,58 +220,9 @@ class _Comparison:
         for file in sorted(expected.keys() | actual.keys()):
             self.equal(file, field, expected.get(file), actual.get(file))
 
-    def _form(self, expected: Canonical | None, actual: Canonical | None) -> None:
-        """The images in canonical form: every field of each path, and of the whole."""
-        if expected is None or actual is None:
-            # Without the kernel's there was nothing to compare the other one with.
-            self.skip(None, FORM, expected is None and actual is not None, actual is None)
-            return
-        reasons = {**self._reasons[1], **self._reasons[0]}
-        left_open = {
-            key: why
-            for key, why in reasons.items()
-            if key != FORM and f".{IMAGE}" in f".{key}"  # `image FIELD`, `PATH.image FIELD`
-        }
-        for key, why in left_open.items():
-            self.not_compared[key[key.index(IMAGE) :], why] += 1
-        self.compared += expected.fields - len(left_open)
-        for found in differences(expected, actual):
-            file = None if found.path == WHOLE else found.path
-            field = f"{IMAGE}{found.field}"
-            if (field if file is None else f"{file}.{field}") not in left_open:
-                self.differ(file, field, _form_value(found.first), _form_value(found.second))
-
-    def _content(self, file: str, field: str, expected: Content, actual: Content) -> None:
-        self.equal(file, f"{field} size", expected.size, actual.size)
-        undefined = _pieces(expected.undefined) | _pieces(actual.undefined)
-        if undefined:
-            self.not_compared[f"{field} block", "its bytes are undefined"] += len(undefined)
-        if expected.blocks is not None and actual.blocks is not None:
-            self.compared += 1
-            piece = _first_difference(expected.blocks, actual.blocks, undefined)
-            if piece is not None:
-                self.differ(
-                    file,
-                    f"{field}, 4096-byte block {piece} (byte {piece * PIECE})",
-                    _checksum(expected.blocks.get(piece)),
-                    _checksum(actual.blocks.get(piece)),
-                )
-                return
-        elif undefined:
-            self.not_compared[field, "undefined in part, and no checksums of its blocks"] += 1
-        if not undefined:
-            self.equal(file, f"{field} sha256", expected.sha256, actual.sha256)
-
 
 def _maybe_runs(file: FileObservation) -> tuple[Run, ...] | None:
     return None if file.extents is None else runs(file.extents)
-
-
-def _form_value(value: object) -> object:
-    """A field of a canonical form as reports show it."""
-    if isinstance(value, tuple) and any(isinstance(item, Extent) for item in value):
-        return runs(value)
-    return "nothing" if value is None else value
 
 
 def _by_file(events: Iterable[Event]) -> dict[str, tuple[Event, ...]]:
@@ -379,27 +240,3 @@ def _plain(events: Iterable[Event], no_claims: bool) -> tuple[str, ...]:
         + ")"
         for event in events
     )
-
-
-def _pieces(ranges: Iterable[tuple[int, int]]) -> set[int]:
-    """Indexes of the 4096-byte pieces that the byte ranges touch."""
-    return {
-        piece
-        for start, length in ranges
-        if length
-        for piece in range(start // PIECE, (start + length - 1) // PIECE + 1)
-    }
-
-
-def _first_difference(
-    expected: Mapping[int, int], actual: Mapping[int, int], undefined: set[int]
-) -> int | None:
-    """The first piece whose checksums differ; a piece without one is all zero."""
-    for piece in sorted(expected.keys() | actual.keys()):
-        if piece not in undefined and expected.get(piece) != actual.get(piece):
-            return piece
-    return None
-
-
-def _checksum(value: int | None) -> str:
-    return "all zero" if value is None else f"crc32 {value:08x}"

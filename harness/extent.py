@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 
 import msgspec
 
-__all__ = ["Extent", "State"]
+__all__ = ["Extent", "Run", "State", "runs"]
 
 
 class State(enum.StrEnum):
@@ -25,3 +26,20 @@ class Extent(msgspec.Struct, frozen=True):
     length: int
     state: State
     physical: int | None = None
+
+
+Run = tuple[int, int, State]
+"""Start, length (bytes) and state of a range that no neighbour of the same state touches."""
+
+
+def runs(extents: Iterable[Extent]) -> tuple[Run, ...]:
+    """`extents` as maximal runs of one state, in the order of the file."""
+    merged: list[Run] = []
+    for extent in sorted(extents, key=lambda e: e.start):
+        if merged:
+            start, length, state = merged[-1]
+            if state == extent.state and start + length == extent.start:
+                merged[-1] = (start, length + extent.length, state)
+                continue
+        merged.append((extent.start, extent.length, extent.state))
+    return tuple(merged)

@@ -12,7 +12,7 @@ from typing import TypeGuard
 
 import msgspec
 
-from harness.compare import Run, runs
+from harness.extent import Run, runs
 from harness.trace import Event, EventKind, FileObservation, State
 from harness.verdict import Place
 from workloads.ops import Op

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.compare import Run, runs
+from harness.extent import Run, runs
 from harness.trace import Complaint, Extent
 from harness.verdict import Place
 from workloads.fields import format_number

@@ -16,14 +16,15 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "model": ("model", "workloads", *SHARED),
     "vm": ("vm", "workloads", *SHARED),
     "reports": (
-        "reports", "workloads", "harness.verdict", "harness.compare", "harness.known",
+        "reports", "workloads", "harness.extent", "harness.verdict", "harness.known",
         "harness.intended", "harness.differences", *SHARED,
     ),
     "harness": PACKAGES,
 }  # fmt: skip
 JUDGES = (
     "harness.trace", "harness.extent", "harness.image.form", "harness.image.difference",
-    "harness.errors", "harness.verdict", "harness.compare", "harness.known", "harness.shapes",
+    "harness.errors", "harness.verdict", "harness.findings", "harness.compare",
+    "harness.compare_content", "harness.compare_image", "harness.known", "harness.shapes",
     "harness.intended", "harness.differences",
 )  # fmt: skip
 """What others import of harness; it may import nothing but workloads and itself."""

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 from fakes import make_trace, make_workload, seen, with_mount
 
-from harness.compare import Mismatch, Outcome, Verdict, compare, runs
+from harness.compare import compare
+from harness.extent import runs
 from harness.trace import (
     Complaint,
     ComplaintKind,
@@ -18,6 +19,7 @@ from harness.trace import (
     State,
     Step,
 )
+from harness.verdict import Mismatch, Outcome, Verdict
 
 D, U, W = State.DELAYED, State.UNWRITTEN, State.WRITTEN
 WARN = Complaint(ComplaintKind.WARNING, "WARNING in ext4_foo")
