@@ -23,7 +23,7 @@ from model.placement import Placer
 from workloads.images import Geometry
 from workloads.workload import Workload
 
-__all__ = ["played"]
+__all__ = ["model_of", "played"]
 
 _LONGEST = 24
 """Clusters that the allocator gives in one piece, so that trees get many extents."""
@@ -84,15 +84,19 @@ def _allocating(fs: Filesystem) -> Iterator[None]:
         yield
 
 
-def played(
-    workload: Workload, fs: Filesystem, behaviour: Behaviour | None = None
-) -> tuple[Trace, Mount]:
-    """The model on `workload`, which begins with the image `fs`."""
+def model_of(fs: Filesystem, behaviour: Behaviour | None = None) -> Model:
+    """A model that knows of `fs` what it starts from, and no places."""
     volume = fs.volume
     geometry = Geometry(
         volume.blocks_count, volume.free_blocks, volume.reserved_blocks,
         volume.block_size, volume.cluster_size, volume.inode_size,
     )  # fmt: skip
-    model = Model(behaviour or Behaviour(iomap=False), lambda _: geometry, lambda _: fs)
+    return Model(behaviour or Behaviour(iomap=False), lambda _: geometry, lambda _: fs)
+
+
+def played(
+    workload: Workload, fs: Filesystem, behaviour: Behaviour | None = None
+) -> tuple[Trace, Mount]:
+    """The model on `workload`, which begins with the image `fs`, with the allocator's places."""
     with _allocating(fs):
-        return model.play(workload)
+        return model_of(fs, behaviour).play(workload)
