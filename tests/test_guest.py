@@ -18,6 +18,7 @@ from fakes import make_workload
 from harness.trace import EventKind, State
 from vm import mkfs
 from vm.accel import Accelerator
+from vm.boot import Deadlines
 from vm.channel import Channel
 from vm.console import Console
 from vm.disk import Disk
@@ -33,7 +34,7 @@ from vm.errors import (
     MountRefusedError,
     QemuError,
 )
-from vm.guest import Deadlines, Guest
+from vm.guest import Guest
 from vm.link import Link
 from vm.network import Network
 

@@ -18,9 +18,10 @@ from fakes import make_workload
 
 from harness.trace import State, Trace
 from vm.accel import probe
+from vm.boot import Deadlines, make_machine
 from vm.disk import Disk
 from vm.errors import GuestHangError, KernelPanicError, MountRefusedError
-from vm.guest import Deadlines, Guest, make_machine
+from vm.guest import Guest
 from vm.initramfs import boot_files
 from vm.kernel import Kernel, resolve_kernel
 from vm.qemu import Qemu

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 from vm.console import Console
+from vm.errors import KernelError
+from vm.kernel import Kernel
 from vm.log.lines import read_lines
 
-__all__ = ["boot_failure", "remedy"]
+__all__ = ["boot_failure", "lacking_error", "remedy"]
 
 _LAST_LINES = 6
 _REST = (
@@ -62,3 +64,9 @@ def boot_failure(reason: str, console: Console) -> str:
     if said:
         lines += ["its console ends with:", *(f"  {line}" for line in said[-_LAST_LINES:])]
     return "\n".join(lines)
+
+
+def lacking_error(kernel: Kernel, what: str) -> KernelError:
+    """The error for a `kernel` that has booted and lacks `what` every workload needs."""
+    reason = f"no workload can run on {kernel.image}: the kernel lacks {what}"
+    return KernelError(f"{reason}\nwhat to do: {remedy(what)}")

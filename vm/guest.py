@@ -15,17 +15,22 @@ import msgspec
 from harness.trace import Complaint, Placement, Trace
 from vm import mkfs
 from vm.accel import Accelerator, choose_accelerator
-from vm.boot_failure import boot_failure, remedy
-from vm.channel import PROTOCOL, Channel, Row
-from vm.console import Console
+from vm.boot import (
+    MEMORY,
+    TCG_FACTOR,
+    Deadlines,
+    first_words,
+    make_link,
+    make_machine,
+    start_netconsole,
+)
+from vm.boot_failure import lacking_error
+from vm.channel import Row
 from vm.disk import Disk
 from vm.errors import (
     AgentDiedError,
-    BootTimeoutError,
     ChannelError,
     FileSystemToolError,
-    GuestHangError,
-    KernelError,
     KernelPanicError,
     MachineryError,
     MountLostError,
@@ -38,36 +43,15 @@ from vm.kernel import Kernel
 from vm.kernels.identity import KernelIdentity
 from vm.link import Link
 from vm.log.lines import read_lines
-from vm.netlog import NetLog
 from vm.network import Network, try_network
-from vm.qemu import Machine, Qemu, qemu_version
+from vm.qemu import Qemu, qemu_version
 from vm.symbols import Symbols
 from vm.transcript import Transcript
 from workloads.images import Image
 from workloads.ops import QuotaSet
 from workloads.workload import Config, Workload
 
-__all__ = ["Deadlines", "Executed", "Guest", "Identity", "lacking_error", "make_machine"]
-
-
-@dataclass(frozen=True)
-class Deadlines:
-    """Seconds that the guest gets: to boot, for one operation, for one part of the end."""
-
-    boot: float = 30.0
-    step: float = 60.0
-    end: float = 60.0
-
-    def scaled(self, factor: float) -> Deadlines:
-        """All of them times `factor`."""
-        return Deadlines(self.boot * factor, self.step * factor, self.end * factor)
-
-
-MEMORY = 384
-"""MiB of a guest: three times what the largest image needs. Filling it costs boot time."""
-
-TCG_FACTOR = 3.0
-"""How much more time an emulated guest gets, on a machine that has other work too."""
+__all__ = ["Executed", "Guest", "Identity"]
 
 
 @dataclass(frozen=True)
@@ -95,23 +79,6 @@ class Executed(msgspec.Struct, frozen=True):
 
 def _uses_quota(config: Config) -> bool:
     return "quota" in config.image.features or "quota" in config.mount
-
-
-def make_machine(files: BootFiles, disk: Disk, memory: int = MEMORY, cpus: int = 1) -> Machine:
-    """What QEMU runs: `files` with `disk`, `memory` MiB and `cpus`."""
-    return Machine(files.kernel, files.initramfs, disk.path, memory=memory, cpus=cpus)
-
-
-def make_link(qemu: Qemu, network: Network | None = None) -> Link:
-    """The connections to the guest in `qemu`, with netconsole's if it has a `network`."""
-    log = NetLog(network.socket) if network is not None else None
-    return Link(Channel(qemu.agent), Console(qemu.console, qemu.log), qemu, log)
-
-
-def lacking_error(kernel: Kernel, what: str) -> KernelError:
-    """The error for a `kernel` that has booted and lacks `what` every workload needs."""
-    reason = f"no workload can run on {kernel.image}: the kernel lacks {what}"
-    return KernelError(f"{reason}\nwhat to do: {remedy(what)}")
 
 
 class Guest:
@@ -160,9 +127,10 @@ class Guest:
         """Boot `kernel` to its agent, with `memory` MiB and `cpus`.
 
         `accel` is `kvm`, `tcg` or `auto`; `files` are the kernel's `boot_files`, which are
-        made if they are not given. A `bare` guest may lack what workloads need. Where the host allows it and `network` is set, the guest's log also comes by
-        netconsole. Raises `QemuError`, `BootTimeoutError`, `KernelError` and the like;
-        nothing is left running then.
+        made if they are not given. A `bare` guest may lack what workloads need. Where the
+        host allows it and `network` is set, the guest's log also comes by netconsole. Raises
+        `QemuError`, `BootTimeoutError`, `KernelError` and the like; nothing is left running
+        then.
         """
         with contextlib.ExitStack() as stack:
             disk = stack.enter_context(contextlib.closing(Disk()))
@@ -189,44 +157,23 @@ class Guest:
         return guest
 
     def boot(self) -> None:
-        """Wait for the agent's first words, then fill free memory with 0xAA."""
-        try:
-            self.hello = self.link.wait(None, self.deadlines.boot, "boot")
-        except GuestHangError as error:
-            reason = f"the guest did not boot: {error}"
-            raise BootTimeoutError(boot_failure(reason, self.link.console)) from error
-        except QemuError as error:
-            reason = f"the guest did not boot: {error}"
-            raise QemuError(boot_failure(reason, self.link.console)) from error
-        except (KernelPanicError, AgentDiedError) as error:
-            reason = f"the kernel does not boot here: {error}"
-            raise KernelError(boot_failure(reason, self.link.console)) from error
-        if self.hello.get("hello") != PROTOCOL:
-            raise ChannelError(f"the agent speaks another protocol: {self.hello}")
+        """Wait for the agent's first words, then fill free memory with 0xAA.
+
+        Raises what `first_words` does.
+        """
+        self.hello = first_words(self.link, self.deadlines.boot)
         self.ask({"cmd": "poison"}, self.deadlines.boot, "filling memory")
 
     def set_up_netconsole(self, network: Network | None, reason: str) -> None:
-        """Make the guest send its log by UDP; without `network`, keep the `reason`.
-
-        Whether it does is what the kernel's log says, not that nothing failed: it may have
-        netconsole as a module, built in, or not at all.
-        """
+        """Make the guest send its log by UDP; without `network`, keep the `reason`."""
         self.netconsole = reason
         if network is None:
             return
-        what, seconds = "setting up netconsole", self.deadlines.boot
-        parameters = {"netconsole": network.netconsole}
-        request = {"cmd": "modules", "group": "net", "parameters": parameters}
         try:
-            self.ask(request, seconds, what)
+            self.netconsole = start_netconsole(self.ask, network, self.deadlines.boot)
         except AgentDiedError as error:  # a kernel without netconsole still runs workloads
             self.dead = False
             self.netconsole = f"no netconsole: {error}"
-            return
-        log = self.ask({"cmd": "log"}, seconds, what)["done"]
-        lines = [line.text for line in read_lines(log) if "netconsole" in line.text]
-        if not any("network logging started" in line for line in lines):
-            self.netconsole = f"no netconsole: {lines[-1] if lines else 'the kernel has none'}"
 
     @property
     def release(self) -> str:

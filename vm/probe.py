@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from harness.trace import Complaint
 from vm import mkfs
-from vm.boot_failure import remedy
+from vm.boot_failure import lacking_error, remedy
 from vm.channel import Row
 from vm.errors import AgentDiedError, KernelError, KernelPanicError
-from vm.guest import Guest, lacking_error
+from vm.guest import Guest
 from vm.kernel import Kernel
 from vm.kernels.identity import KernelIdentity
 from vm.log.parser import complaints_in
