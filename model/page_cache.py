@@ -123,14 +123,18 @@ class PageCache:
     def add_read(self, first: int, end: int, mark: int) -> None:
         """A folio that has just been read for each of the pages `[first, end)` that is not
         cached; that of page `mark` is marked."""
-        missing = [page for page in range(first, end) if page not in self._by_page]
-        for page in missing:
-            self._by_page[page] = folio = self._folio(page, 1)
-            folio.uptodate = folio.all
-            folio.state = self.iomap and folio.count > 1
-            folio.marked = page == mark
+        count, every = self.per_page, (1 << self.per_page) - 1
+        state = self.iomap and count > 1
+        missing = {
+            page: Folio(page, 1, page * PAGE, (page + 1) * PAGE, count, every, every, state=state)
+            for page in range(first, end)
+            if page not in self._by_page
+        }
+        if mark in missing:
+            missing[mark].marked = True
+        self._by_page |= missing
         low, high = bisect_left(self._starts, first), bisect_left(self._starts, end)
-        self._starts[low:high] = sorted(self._starts[low:high] + missing)
+        self._starts[low:high] = sorted([*self._starts[low:high], *missing])
 
     def _folio(self, index: int, pages: int) -> Folio:
         count = pages * self.per_page

@@ -192,7 +192,7 @@ def _submit(inode: Inode, start: int) -> None:
     largest = (cache.max_folio // PAGE).bit_length() - 1
     ahead.order = min(ahead.order, largest, ahead.size.bit_length() - 1)
     index = start
-    while largest and index <= limit:
+    while ahead.order and index <= limit:
         order = ahead.order
         if index & ((1 << order) - 1):
             order = (index & -index).bit_length() - 1

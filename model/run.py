@@ -67,10 +67,22 @@ class Model:
         """
         if not observed and can_leave_out_trees(workload):
             try:
-                return self.play(workload, None, observed=False, without_trees=True)[0]
+                return self._trace(workload, None, observed=False, without_trees=True)
             except TreesCount:
                 pass
-        return self.play(workload, placement, observed=observed)[0]
+        return self._trace(workload, placement, observed=observed)
+
+    def _trace(
+        self, workload: Workload, placement: Placement | None, *,
+        observed: bool, without_trees: bool = False,
+    ) -> Trace:  # fmt: skip
+        """The trace alone; the files go at once, as a mount refers to itself and would keep
+        them until the garbage collector comes."""
+        trace, mount = self.play(
+            workload, placement, observed=observed, without_trees=without_trees
+        )
+        mount.files.clear()
+        return trace
 
     def finish(self, workload: Workload, placement: Placement | None = None) -> Mount:
         """The file system that `workload` leaves, mounted once more as at the end of `run`."""
@@ -137,7 +149,7 @@ def can_leave_out_trees(workload: Workload) -> bool:
     not what is charged to users or lost in a shutdown, and no block that is written twice."""
     if {"quota", "inline_data"} & set(workload.config.image.features):
         return False
-    return not any(isinstance(op, ops.Shutdown | ops.Parallel) for op in workload.ops)
+    return {ops.Shutdown, ops.Parallel}.isdisjoint(map(type, workload.ops))
 
 
 def _step(mount: Mount, op: ops.AnyOp, observed: bool) -> Step:
@@ -156,7 +168,7 @@ def _step(mount: Mount, op: ops.AnyOp, observed: bool) -> Step:
     if sb.doubtful:
         settle_doubts(sb)
     observation, unpredicted = observe(sb, mount.files) if observed else (UNSEEN, {})
-    if isinstance(op, ops.Read | ops.Seek) and (reason := _undefined(mount, op)):
+    if isinstance(op, (ops.Read, ops.Seek)) and (reason := _undefined(mount, op)):
         unpredicted = {**unpredicted, "result": reason}
     if sb.shut_down:
         observation, unpredicted = Observation(error="EIO"), {}

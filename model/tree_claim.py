@@ -47,6 +47,8 @@ def claim_tree_blocks(inode: Inode, run: Run, taken: int, use_reserved: bool) ->
     Where it depends on the place of a block that nobody saw they can; `settle_doubts` must
     then find that the block is gone again.
     """
+    if inode.sb.without_trees:
+        return
     room, error = room_for_tree(inode, taken, use_reserved)
     if room == PLENTY or run.pblk is None or inode.tree_unknown:
         return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import islice
 
 import msgspec
 
@@ -192,7 +193,7 @@ def _gather(
         return None
     first = needy[index]
     low, high = max(first.start, at), first.end
-    for following in needy[index + 1 :]:
+    for following in islice(needy, index + 1, None):
         if following.start != high or following.delay != first.delay:
             break
         if within is not None and following.start >= within:
