@@ -27,14 +27,15 @@ from harness.trace import (
 from harness.verdict import Mismatch, Verdict
 from workloads.syntax import format_op
 
-__all__ = ["compare", "complaints"]
+__all__ = ["COMPLAINTS", "compare", "complaints"]
 
 _FILE_FIELDS = ("size", "blocks", "disk_blocks", "disksize", "reserved")
 _RANGED = ("blocks", "disk_blocks")
 """Fields of which a subject that does not see them may know bounds (`*_range`)."""
 _FS_FIELDS = ("delalloc", "bfree", "bavail")
-_COMPLAINTS = ("fsck", "image", "log")
-"""Fields of the end that count against a subject whatever the other one says."""
+COMPLAINTS = ("fsck", "image", "log")
+"""Fields of the end that count against a subject whatever the other one says; only a known
+issue excuses them."""
 
 
 def compare(expected: Trace, actual: Trace) -> Verdict:
@@ -79,7 +80,7 @@ def _build_id(trace: Trace) -> str | None:
 
 
 def complaints(trace: Trace) -> tuple[Mismatch, ...]:
-    """What `_COMPLAINTS` hold against `trace`, without any other trace."""
+    """What `COMPLAINTS` hold against `trace`, without any other trace."""
     found = _Comparison((trace.subject, trace.subject))
     found.at("final", "", (), {}, {})
     found.complaints(trace.subject, trace.final)
@@ -206,7 +207,7 @@ class _Comparison(Findings):
             self.differ(None, "log", *sides)
 
     def _unlooked(self, expected: Final | None, actual: Final | None) -> None:
-        for field in _COMPLAINTS:
+        for field in COMPLAINTS:
             if all(side is None or getattr(side, field) is None for side in (expected, actual)):
                 self.skip(None, field, no_expected=False, no_actual=True)
             else:

@@ -92,6 +92,11 @@ class Reporter:
         nothing = exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED
         if exitstatus == pytest.ExitCode.INTERNAL_ERROR:
             self.results.trouble.append("ext4diff itself failed; see above")
+        only = self.config.stash[LAB].only
+        if nothing and only:
+            self.results.trouble.append(
+                f"no workload is for --on {' '.join(only)}; write 4k@delalloc or 'bigalloc*'"
+            )
         status = exit_status(
             self.results.digests,
             interrupted=self.interrupted,

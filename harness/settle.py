@@ -19,7 +19,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from harness.compare import compare, complaints
+from harness.compare import COMPLAINTS, compare, complaints
 from harness.differences import INTENDED
 from harness.intended import Difference, applicable
 from harness.known import KNOWN_ISSUES
@@ -31,9 +31,6 @@ from reports.words import value_text
 from workloads.ops import Op, Rename, Seek
 
 __all__ = ["Seen", "settle"]
-
-COMPLAINTS = ("fsck", "image", "log")
-"""Fields that count against a side by themselves; only a known issue excuses them."""
 
 IN_IMAGE = {
     "image free_blocks": "bfree",

@@ -254,7 +254,7 @@ def test_paths_are_chosen_by_mount_options(workload):
 
 def test_the_model_stands_for_the_kernel_that_it_meets(monkeypatch, workload):
     class Spy:
-        def __init__(self, behaviour, geometry):
+        def __init__(self, behaviour, _geometry, _open_start):
             self.behaviour = behaviour
 
         def play(self, workload, _placement=None):

@@ -346,7 +346,9 @@ def test_a_short_run_takes_one_configuration_of_each_program(bench):
 
 def test_nothing_selected_is_status_2(bench):
     bench.write("fine")
-    assert bench.run("--on", "nothing@*").status == 2
+    nothing = bench.run("--on", "nothing@*")
+    assert nothing.status == 2
+    assert nothing.says("trouble: no workload is for --on nothing@[*];*")
 
 
 @pytest.mark.parametrize("against", ["", "path:", "path:bh", "path:both"])
