@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime
 import json
+import os.path
 import re
 from pathlib import Path
 
 import msgspec
 
-from harness.errors import Ext4diffError
+from harness.errors import Ext4diffError, UsageError
 from harness.expected_image import START_IMAGE
 from harness.pairs import Pair
 from harness.trace import Trace, encode
@@ -56,9 +57,16 @@ def program_of(workload: Workload) -> Program:
 
 
 def results_folder(given: str | None) -> Path:
-    """Where this run's results go: `given`, or a folder named by the time."""
+    """Where this run's results go: `given`, or a folder named by the time.
+
+    Raises `UsageError` if something else than a directory is in the way.
+    """
     if given:
-        return Path(given).absolute()
+        path = Path(given).absolute()
+        there = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
+        if not there.is_dir():
+            raise UsageError(f"--results {given}: {there} is no directory")
+        return path
     moment = datetime.datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
     return Path(FOLDER).absolute() / moment
 

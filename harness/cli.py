@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from harness.errors import INTERRUPTED, MACHINERY, Ext4diffError
+from harness.interrupt import interrupt_on_termination
 
 __all__ = ["main"]
 
@@ -64,6 +65,7 @@ def _dispatch(words: list[str]) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    interrupt_on_termination()
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
     except Ext4diffError as error:

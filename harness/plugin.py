@@ -8,10 +8,8 @@ there is one guest per worker.
 from __future__ import annotations
 
 import dataclasses
-import signal
 from collections.abc import Generator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import msgspec
@@ -21,6 +19,7 @@ from _pytest.outcomes import Exit  # pytest.exit.Exception, with its type
 from harness.artifact import FOLDER, results_folder
 from harness.errors import INTERRUPTED, Ext4diffError
 from harness.generated import EXHAUSTIVE, Batch, chosen_configs
+from harness.interrupt import interrupt_on_termination
 from harness.items import GeneratedFolder, WorkloadFile, WorkloadItem
 from harness.lab import LAB, Lab
 from harness.options import add_against, add_guest_options, choice_of, pin_kernels
@@ -95,11 +94,11 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if config.getoption("catalogue") and config.args_source is not config.ArgsSource.ARGS:
         config.args[:] = [] if _asks_for_generated(config) else [str(CATALOGUE)]
-    folder = _results_folder(config)
-    if not _is_worker(config):
-        config.pluginmanager.register(Reporter(config, folder), "ext4diff-reporter")
-        signal.signal(signal.SIGTERM, _interrupt)
     try:
+        folder = _results_folder(config)
+        if not _is_worker(config):
+            config.pluginmanager.register(Reporter(config, folder), "ext4diff-reporter")
+            interrupt_on_termination()
         if _has_workers(config) and not config.option.collectonly:
             pin_kernels(config.option)  # workers get these options
         pair = make_pair(config.getoption("against"), _choice(config))
@@ -123,11 +122,6 @@ class _Ended(Exit):
 
 
 _Ended.__name__ = "ext4diff"
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """A termination signal ends a run as Ctrl-C does: with the results so far."""
-    raise KeyboardInterrupt
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

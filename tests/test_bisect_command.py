@@ -127,6 +127,22 @@ def test_what_could_not_be_tested_is_tried_again(search, capsys, monkeypatch, tm
     assert "change 2: bad" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--against", "/nowhere"], "cannot read the kernel /nowhere"),
+        (["--against", "path:both"], "the paths are"),
+        (["--config", "/nowhere"], "cannot read the configuration /nowhere"),
+        (["--results", "/dev/null/x"], "/dev/null is no directory"),
+    ],
+)
+def test_what_is_wrong_whatever_the_commit_is_no_fault_of_a_commit(search, capsys, words, said):
+    assert search("good bad", *words) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert "can't be tested" not in err
+
+
 def test_a_workload_that_cannot_be_read_is_status_2(search, capsys):
     assert search("good bad", "--on", "9k@delalloc") == 2
     assert "is no configuration" in capsys.readouterr().err

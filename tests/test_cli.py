@@ -90,10 +90,11 @@ def test_a_mismatch_of_run_is_kept_as_the_main_job_keeps_it(pair, capsys, tmp_pa
     assert (tmp_path / "again/workload@4k@delalloc/actual.json").exists()
 
 
-def test_a_mismatch_that_cannot_be_kept_is_still_told(pair, capsys, tmp_path):
-    (tmp_path / "file").touch()
+def test_a_mismatch_that_cannot_be_kept_is_still_told(pair, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ext4diff-results").touch()
     pair.answer(lambda workload: make_trace(workload, "guest", None, {1: WRONG}))
-    assert main(["run", LINE, "--results", str(tmp_path / "file/x")]) == 1
+    assert main(["run", LINE]) == 1
     out = capsys.readouterr().out
     assert "What differs: step 2 of 3" in out
     assert "Not everything could be kept in" in out
@@ -115,6 +116,7 @@ def test_a_file_runs_on_its_own_configurations_or_on_those_asked_for(pair, tmp_p
         (["missing.ops"], "cannot read missing.ops: No such file or directory\n"),
         (["/dev/null"], "/dev/null:1:1: there is no operation"),
         ([LINE, "--on", "9k@delalloc"], "9k@delalloc is no configuration"),
+        ([LINE, "--results", "/dev/null/x"], "--results /dev/null/x: /dev/null is no directory"),
         ([LINE, "--against", "path:both"], "the paths are path:buffer_head and path:iomap"),
     ],
 )

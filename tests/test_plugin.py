@@ -442,7 +442,8 @@ def test_an_interrupt_before_the_first_workload_is_told_in_one_line(tmp_path):
 
 
 def test_a_full_disk_does_not_lose_the_verdict(bench):
-    bench.results.write_text("a file where the folder should be")
+    (bench.results / "results.jsonl").mkdir(parents=True)  # neither can be written to
+    (bench.results / "topic-wrong@4k@delalloc").touch()
     bench.write("wrong")
     run = bench.run()
     assert run.status == 1

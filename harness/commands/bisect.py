@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import signal
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 import msgspec
 
@@ -17,7 +15,10 @@ from harness.commands.run import workloads_of
 from harness.errors import AGREE, INTERRUPTED, UsageError
 from harness.examine import Examiner
 from harness.options import add_against
+from harness.pairs import MODEL
 from vm import cache
+from vm.kernel import pinned, resolve_kernel
+from vm.kernels.config import config_key
 from vm.kernels.git import Git
 from vm.kernels.spec import Flavour
 
@@ -48,18 +49,15 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Bisect; 0 if one commit was found."""
-    signal.signal(signal.SIGTERM, _interrupt)
     tree = options.tree.expanduser().absolute()
     good, bad = (_commit(tree, name, getattr(options, name)) for name in ("good", "bad"))
     config = options.config.expanduser().absolute() if options.config else None
-    examiner = Examiner(
-        tree=tree,
-        flavour=Flavour(options.debug, config=config),
-        against=options.against,
-        accel=options.accel,
-        workloads=workloads_of(options.workload, options.on),
-        results=results_folder(options.results),
-    )
+    flavour = Flavour(options.debug, config=config)
+    config_key(flavour)  # a file that is no configuration is no fault of a commit
+    workloads = workloads_of(options.workload, options.on)
+    results = results_folder(options.results)
+    against = _base(options.against)
+    examiner = Examiner(tree, flavour, against, options.accel, workloads, results)
     known = _Memory(cache.cache_root() / KIND / f"{examiner.key(tree)}.json")
     try:
         with repository_of(tree) as repository:
@@ -76,9 +74,13 @@ def run(options: argparse.Namespace) -> int:
     return AGREE
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """A termination signal ends it as Ctrl-C does."""
-    raise KeyboardInterrupt
+def _base(against: str) -> str:
+    """What `--against` names; a kernel is looked at, or built, once and not with each commit."""
+    if against in ("", MODEL) or against.startswith("path:"):
+        return against
+    kernel = pinned(against) or against
+    resolve_kernel(kernel)
+    return kernel
 
 
 def _tell(line: str) -> None:
