@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.errors import UsageError
+from harness.errors import NotModelledError, UsageError
 from harness.image.check import problems
 from harness.image.survey import Survey
 from model import Behaviour
@@ -57,12 +57,16 @@ def mount_of(name: str, start: Image) -> str:
     return mount
 
 
-def require_modelled(image: Image) -> None:
-    """Raise `NotModelledError` if the model can't start from `image`, naming what it lacks."""
+def require_modelled(image: Image, name: str) -> None:
+    """Raise `NotModelledError` if the model can't start from `image`, naming what it lacks;
+    `name` is how the user calls the image."""
     geometry = mkfs.read_geometry(mkfs.image_file(image))
     placer = Placer(None, geometry.block_size)
     with open_start(image) as fs:
-        load_image(Mount(Config(image), geometry, Behaviour(), placer), fs)
+        try:
+            load_image(Mount(Config(image), geometry, Behaviour(), placer), fs)
+        except NotModelledError as error:
+            raise NotModelledError(f"{name}: {error}") from error
 
 
 def _opened(copy: Path, name: str) -> Filesystem:

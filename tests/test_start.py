@@ -121,7 +121,7 @@ def test_its_description_says_what_that_of_a_fresh_image_says(name):
     asked = {"^has_journal", "^extents", "^metadata_csum", "^64bit", "^resize_inode", "quota",
              "inline_data", "bigalloc"}  # fmt: skip
     assert image.features & asked == made.features & asked
-    require_modelled(image)
+    require_modelled(image, name)
 
 
 def test_the_trace_says_what_it_started_from(started):
@@ -312,8 +312,8 @@ def test_what_is_not_modelled_is_refused_by_name(copy, capsys, commands, why):
     command = [find_program("e2fsck"), "-fy", str(copy)]
     assert subprocess.run(command, capture_output=True, check=False).returncode in (0, 1)
     image = start_from(copy)
-    with pytest.raises(NotModelledError, match=f"an image with {why}"):
-        require_modelled(image)
+    with pytest.raises(NotModelledError, match=f"x.img: an image with {why}"):
+        require_modelled(image, "x.img")
     assert main(["run", "--from", str(copy), "append a 1"]) == MACHINERY
     said = capsys.readouterr()
     assert "is not modelled as a start" in said.err

@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     start = start_from(options.start) if options.start is not None else None
     workloads = workloads_of(options.workload, options.on, start)
     if start is not None and options.against == MODEL:
-        require_modelled(start)
+        require_modelled(start, str(options.start))
     pair = make_pair(options.against, choice_of(options))
     lab = Lab(pair, results_folder(options.results))
     with contextlib.closing(lab):
