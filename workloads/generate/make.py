@@ -12,7 +12,7 @@ from typing import cast
 
 from workloads import ops
 from workloads.generate.dice import Table
-from workloads.generate.hand import USER
+from workloads.generate.hand import FILES, USER
 from workloads.generate.make_data import Data
 from workloads.generate.make_names import Names
 from workloads.generate.make_space import Space
@@ -24,6 +24,8 @@ from workloads.sections import ALLOWED, default_tag, problem
 __all__ = ["Maker"]
 
 FILL = "fill"
+MORE = 6
+"""Operations that follow a set-up, however long it is."""
 LAST = 4
 """Operations that may come after a shutdown: enough to see that they fail."""
 
@@ -32,14 +34,19 @@ class Maker(Data, Space, Names):
     """Makes the operations of one program by its plan."""
 
     def program(self) -> tuple[AnyOp, ...]:
-        """The set-up of the plan's setting, then as many operations as the plan says."""
+        """The set-up of the plan's setting, then others up to the length that the plan says,
+        and some in any case."""
         made: list[AnyOp] = []
         if self.plan.setting == "full":
             made += self._fill()
         if self.image.name.startswith("quota") and self.random() < 0.8:
             made += self._limited()
+        elif self.plan.setting == "crowd":
+            made += self._crowd()
+        elif self.image.name == "inline" and self.random() < 0.7:
+            made += self._small()
         random, at = self.random, self.plan.operations.at
-        for number in range(len(made) + 1, self.plan.length + 1):
+        for number in range(len(made) + 1, max(self.plan.length, len(made) + MORE) + 1):
             self.tag = number
             word = at(random())
             if word == "shutdown" and number < self.plan.length - LAST:
@@ -77,6 +84,35 @@ class Maker(Data, Space, Names):
         ]
         if self.random() < 0.5:
             made.append(ops.Fsync(file="a"))
+        return made
+
+    def _crowd(self) -> list[AnyOp]:
+        """Files of five delayed extents each, as many as the plan says, then a full disk."""
+        made: list[AnyOp] = []
+        for name in FILES[: self.plan.files]:
+            sketch = self.sketches[name] = Sketch()
+            for at in range(5):
+                off = 2 * at * self.block
+                self._written(sketch, off, self.block)
+                made.append(ops.Write(file=name, off=off, len=self.block, tag=len(made) + 1))
+        made.append(ops.Falloc(file=FILL, off=0, len=self.plan.size or self.image.size))
+        return [*made, *(ops.Fsync(file=name) for name in FILES[: self.plan.files])]
+
+    def _small(self) -> list[AnyOp]:
+        """A file whose data fits into its inode, and often something done to that."""
+        length = (1, 20, 59, 60, 61, 100, 127, 128)[int(self.random() * 8)]
+        self.sketches["a"] = sketch = Sketch()
+        self._written(sketch, 0, length)
+        made: list[AnyOp] = [ops.Write(file="a", off=0, len=length, tag=1)]
+        share = self.random()
+        if share < 0.25:
+            size = int(self.random() * 2 * length)
+            sketch.size = size
+            made.append(ops.Truncate(file="a", size=size))
+        elif share < 0.5:
+            made.append(ops.Falloc(file="a", off=0, len=length))
+        elif share < 0.6:
+            made.append(ops.Remount())
         return made
 
     # --- threads --------------------------------------------------------------------------

@@ -55,15 +55,16 @@ FEATURES: dict[str, dict[str, float]] = {
 """Operations by feature, each with its weight. `swarm` leaves features out, never single
 operations; `user` is for file systems with quota, the others for all."""
 
-SETTINGS: dict[str, float] = {"plain": 76, "full": 12, "low": 7, "many": 5}
+SETTINGS: dict[str, float] = {"plain": 75, "full": 12, "low": 7, "many": 5, "crowd": 1}
 """How often each setting is chosen where the configuration allows it.
 
 `plain` files on an empty disk; `full` all but a few clusters taken; `low` a small disk and
 large writes, so that delayed blocks become a large part of what is free; `many` extents,
-small and apart."""
+small and apart; `crowd` many files of a few extents each, before the disk fills up: their
+trees want blocks that are not there (on the largest clusters, where that takes fewest)."""
 
+CROWDED = "bigalloc64k@delalloc"
 _NO_SPACE_GAMES = ("ext3ish", "nojournal")
-_NOT_SHUT_DOWN = ("inline", "nojournal")
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -84,8 +85,6 @@ def _weights(image: str) -> dict[str, dict[str, float]]:
     left = dict(FEATURES)
     if not image.startswith("quota"):
         del left["user"]
-    if image in _NOT_SHUT_DOWN:  # what a shutdown leaves there is not specified
-        del left["end"]
     return left
 
 
@@ -108,15 +107,17 @@ def _settings() -> Table[str]:
 _config = functools.cache(config_of)
 
 SMALL = 16 * 1024 * 1024
-"""Bytes of the disk in the settings `full` and `low`."""
+"""Bytes of the disk in all settings but `plain` and `many`."""
 
 
 def _where(dice: Dice, name: str | None) -> tuple[Config, int | None, str]:
     """Configuration, the disk's size where it is not the usual one, and setting."""
     config = _config(name or dice.choose(_configs()))
     setting = dice.choose(_settings())
-    if setting in ("full", "low"):
-        if config.image.name in _NO_SPACE_GAMES:
+    if setting == "crowd" and (name is None or name == CROWDED):
+        return _config(CROWDED), SMALL, setting
+    if setting in ("full", "low", "crowd"):
+        if config.image.name in _NO_SPACE_GAMES or setting == "crowd":
             return config, None, "plain"
         if config.image.size > SMALL:
             return config, SMALL, setting
@@ -126,8 +127,7 @@ def _where(dice: Dice, name: str | None) -> tuple[Config, int | None, str]:
 def plan_random(dice: Dice, config: str | None, length: int) -> Plan:
     """Every operation that the configuration has, by its weight."""
     chosen, size, setting = _where(dice, config)
-    files = 1 + (dice.random() < 0.35)
-    return Plan(chosen, size, setting, _usual(chosen.image.name), files, length)
+    return Plan(chosen, size, setting, _usual(chosen.image.name), _files(dice, setting), length)
 
 
 def plan_swarm(dice: Dice, config: str | None, length: int) -> Plan:
@@ -140,4 +140,8 @@ def plan_swarm(dice: Dice, config: str | None, length: int) -> Plan:
     for name in dict.fromkeys(kept):
         factor = 0.25 + 2 * dice.random()
         weights.update({word: weight * factor for word, weight in features[name].items()})
-    return Plan(chosen, size, setting, Table(weights), 1 + (dice.random() < 0.35), length)
+    return Plan(chosen, size, setting, Table(weights), _files(dice, setting), length)
+
+
+def _files(dice: Dice, setting: str) -> int:
+    return 5 + dice.below(3) if setting == "crowd" else 1 + (dice.random() < 0.35)
