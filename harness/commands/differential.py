@@ -21,8 +21,9 @@ usage: ext4diff differential [OPTION ...] [PATH ...]
 Run workload files (default: the whole catalogue) on two subjects, and compare what they
 saw after every operation.
 
-  --kernel PATH           bzImage or vmlinux with its modules beside it (default: the
-                          distribution's newest, fetched once into the cache)
+  --kernel SPEC           a bzImage, vmlinux or built tree; debian:SUITE, tree:DIR[@REV] and
+                          others, see docs/kernels.md (default: the distribution's newest,
+                          fetched once into the cache)
   --accel auto|kvm|tcg    how QEMU runs the guest (default: KVM if a probe boot succeeds)
   --mirror URL            Debian mirror for kernel and user space (default: the value of
                           EXT4DIFF_DEBIAN_MIRROR, else apt's)
@@ -32,7 +33,8 @@ saw after every operation.
                           another kernel, as --kernel
   --on CONFIG             only this configuration, as in 4k@delalloc or 'bigalloc*'
   --short                 each program on its first configuration only
-  --random SEED:COUNT     generated programs instead (also SEED:FIRST:END); --swarm as well
+  --random SEED:COUNT     generated programs, without PATHs instead of the catalogue (also
+                          SEED:FIRST:END); --swarm SEED:COUNT likewise
   --exhaustive FIRST:END  exhaustive programs, on each default configuration (all: those of
                           one and two operations)
   --results DIR           where to keep results (default: ext4diff-results/TIME)
