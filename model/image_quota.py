@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from harness.errors import NotModelledError
-from model.extent_nodes import Slot, node_entries
+from model.extent_nodes import Slot, mergeable, node_entries
 from model.image.filesystem import Filesystem
 from model.image.inode import EXTENTS_FL, ROOT
 from model.image.layout import INODE
@@ -82,6 +82,7 @@ def put_quota(
         bases[part] = space.first_block_of(cluster)
     for part in range(have, want):
         slots.append(Slot(part, 1, bases[part // ratio] + part % ratio, unwritten=False))
+    slots = _joined(slots)
     for slot in slots:
         piece = data[slot.first * size : slot.end * size].ljust(slot.length * size, b"\0")
         target.put(slot.pblk, piece)
@@ -96,6 +97,17 @@ def put_quota(
     )
     raw = INODE.pack(*record) + inode.raw[INODE.size :]
     return number, sealed(volume, number, raw)
+
+
+def _joined(slots: list[Slot]) -> list[Slot]:
+    """`slots` with as few extents as a kernel needs that allocates one behind the other."""
+    found: list[Slot] = []
+    for slot in slots:
+        if found and mergeable(found[-1], slot):
+            found[-1].length += slot.length
+        else:
+            found.append(slot)
+    return found
 
 
 def _tree_block(space: Space, trees: list[int]) -> int:

@@ -179,6 +179,13 @@ LINES = {
         "user_write a 40k 40k 9; fsync a; user_write a 20k 20k 9; user_write b 0 8k 77; "
         "chown b 77; user_write b 0 12k 77; unlink a; quota_set 9 8; user_write c 0 1 9",
     ),
+    "limits of users, in clusters": (
+        "quotabig16k@delalloc,usrquota",
+        "pwrite a 0 20k; chown a 9; quota_set 9 40; quota_set 77 8; pwrite b 0 1; chown b 70000; "
+        + "; ".join(f"pwrite f{at} 0 1; chown f{at} {at * 65537}" for at in range(1, 16)),
+        "user_write a 40k 40k 9; fsync a; user_write a 20k 20k 9; user_write b 0 8k 77; "
+        "chown b 77; user_write b 0 12k 77; unlink a; chown f1 99999; quota_set 123456 1",
+    ),
     "clusters shared by extents": (
         "bigalloc16k@delalloc",
         "pwrite a 0 4k; falloc_keep a 8k 8k; pwrite a 40k 4k; pwrite b 100k 50k; fpunch b 104k 8k",
