@@ -18,7 +18,9 @@ from workloads.formats.sizes import change_sizes
 from workloads.ops import Close, Op, Otrunc
 from workloads.syntax import WorkloadSyntaxError
 
-__all__ = ["AT_FDCWD", "Call", "Description", "Fd", "Process", "Table", "Unusable"]
+__all__ = [
+    "AT_FDCWD", "Call", "Description", "Fd", "Handler", "Process", "Table", "Unusable", "signed",
+]  # fmt: skip
 
 AT_FDCWD = -100
 O_ACCMODE, O_CREAT, O_TRUNC, O_APPEND = 3, 0o100, 0o1000, 0o2000
@@ -80,6 +82,12 @@ class Process(msgspec.Struct, eq=False):
         return Process(dict(self.open), set(self.closing))
 
 
+def signed(value: Any) -> int:
+    """A 64-bit number as the kernel takes offsets and lengths."""
+    number: int = int(value) & (1 << 64) - 1
+    return number - (1 << 64) if number >> 63 else number
+
+
 class Table:
     """What the calls so far have opened, and the operations that they became."""
 
@@ -98,7 +106,7 @@ class Table:
 
     def take(
         self,
-        handlers: Mapping[str, Callable[[Table, Process, Call], None]],
+        handlers: Mapping[str, Handler],
         process: Process,
         call: Call,
     ) -> None:
@@ -130,6 +138,13 @@ class Table:
             raise Unusable("a buffer beyond 128 MiB does not fit into a guest")
         self.builder.add(call.line, cls, **values)
         change_sizes(self.sizes, self.builder.ops[-1])
+
+    def length(self, call: Call, value: Any) -> int:
+        """A length or size. Refuses the text if it is negative."""
+        length = signed(value)
+        if length < 0:
+            self.builder.fail(call.line, f"{call.name}: the length {length} is negative")
+        return length
 
     # --- descriptors --------------------------------------------------------------------
 
@@ -260,3 +275,7 @@ class Table:
             for found in process.open.values():
                 if found.file == file:
                     found.file = to
+
+
+Handler = Callable[[Table, Process, Call], None]
+"""Adds what a call of a process did to the table. Raises `Unusable`, `Elsewhere` or `BadValue`."""
