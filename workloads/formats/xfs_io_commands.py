@@ -6,6 +6,7 @@ import difflib
 import getopt
 import re
 from collections.abc import Callable
+from typing import NoReturn
 
 import msgspec
 
@@ -61,8 +62,8 @@ class Place(msgspec.Struct, frozen=True):
     text: str
     name_of: Callable[[str], str]
 
-    def fail(self, problem: str) -> None:
-        """Refuse the script."""
+    def fail(self, problem: str) -> NoReturn:
+        """Refuse the script. Raises `WorkloadSyntaxError`."""
         self.builder.fail(self.line, problem, self.column)
 
     def add(self, cls: type[Op], **values: object) -> None:
@@ -87,7 +88,6 @@ def _number(place: Place, text: str) -> int:
     match = _NUMBER.fullmatch(text)
     if match is None:
         place.fail(f'"{text}" is no number; write 4096, 4k, 0x1000 or 8b')
-    assert match is not None
     sign, digits, unit = match.groups()
     if sign:
         place.fail(f"{text} is negative; xfs_io takes no negative numbers")
@@ -96,7 +96,6 @@ def _number(place: Place, text: str) -> int:
         value = int(digits, 8 if octal else 0)
     except ValueError:
         place.fail(f'"{text}" begins with 0 and is no octal number')
-        raise
     return value * _SUFFIXES.get(unit.lower(), 1)
 
 
@@ -111,7 +110,6 @@ def _parsed(
         pairs, rest = getopt.getopt(words[1:], letters)
     except getopt.GetoptError as error:
         place.fail(f"{words[0]}: {error.msg}; xfs_io's `help {words[0]}` lists its options")
-        raise
     if not (numbers if least is None else least) <= len(rest) <= numbers:
         place.fail(f"{words[0]} takes {numbers} arguments, here are {len(rest)}; is it cut?")
     return {letter[1:]: value for letter, value in pairs}, rest
@@ -240,7 +238,6 @@ def _mapped(place: Place, handle: Handle, words: list[str], rest: list[str]) -> 
     """The range that a command works on: its own or the whole mapping."""
     if handle.mapping is None:
         place.fail(f"{words[0]} needs a mapping; put mmap OFF LEN before it")
-    assert handle.mapping is not None
     if not rest:
         return handle.mapping
     off, length = (_number(place, text) for text in rest)
@@ -372,5 +369,4 @@ def run_command(place: Place, handle: Handle, words: list[str]) -> None:
         close = difflib.get_close_matches(words[0], COMMANDS, 1)
         hint = f'did you mean "{close[0]}"?' if close else "xfs_io's `help` lists its commands"
         place.fail(f'unknown xfs_io command "{words[0]}"; {hint}')
-        return
     run(place, handle, words)

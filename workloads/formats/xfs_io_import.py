@@ -16,20 +16,18 @@ from workloads.formats.heads import program_of
 from workloads.formats.imported import Builder, Imported
 from workloads.formats.paths import Elsewhere, Paths
 from workloads.formats.shell import Statement, statements
-from workloads.formats.xfs_io_commands import COMMANDS, ONESHOT, Handle, Place, run_command
+from workloads.formats.xfs_io_session import XfsIo
 from workloads.formats.xfs_io_words import CONTENT, END
 from workloads.ops import (
     Chown,
     Close,
     DropCaches,
-    Otrunc,
     Remount,
     Rename,
     Sync,
     Truncate,
     Unlink,
 )
-from workloads.program import Program
 
 __all__ = ["read_script"]
 
@@ -58,30 +56,32 @@ def read_script(text: str, name: str, file: str, paths: Paths | None = None) -> 
     Raises `WorkloadSyntaxError` at commands that xfs_io does not know or would refuse, at
     files outside of the root, and at loops and conditions around what changes files.
     """
-    reader = _Reader(Builder(name, file), paths or Paths())
     lines = text.splitlines()
-    reader.ours = program_of(lines)
-    if reader.ours is not None:
+    ours = program_of(lines)
+    if ours is not None:
         text = text.partition(f"\n{END}\n")[0]
+    reader = _Reader(Builder(name, file), paths or Paths(), closes=ours is None)
     if "xfs_io" in text or "XFS_IO" in text:
         for statement in statements(text, file):
             reader.statement(statement)
     else:
-        reader.session(1, lines, [])
-    return reader.builder.build(reader.ours, max(len(lines), 1), CONTENT)
+        reader.session(lines)
+    return reader.builder.build(ours, max(len(lines), 1), CONTENT)
 
 
 class _Reader:
-    """Follows a script; `ours` is set if we exported it."""
+    """Follows a script; xfs_io `closes` its files when it ends, unless we exported it."""
 
-    def __init__(self, builder: Builder, paths: Paths) -> None:
+    def __init__(self, builder: Builder, paths: Paths, *, closes: bool) -> None:
         self.builder, self._paths = builder, paths
-        self.ours: Program | None = None
+        self._xfs_io = XfsIo(builder, self._expand, self._name, closes=closes)
         self._values: dict[str, str | None] = {"XFS_IO_PROG": "xfs_io", "seq": "seq"}
         self._functions: set[str] = set()
         self._unmounted = False
 
-    # --- the shell ----------------------------------------------------------------------
+    def session(self, lines: list[str]) -> None:
+        """What xfs_io reads from stdin, without a script around it."""
+        self._xfs_io.session(1, lines, [])
 
     def statement(self, statement: Statement) -> None:
         """Follow one statement."""
@@ -137,7 +137,7 @@ class _Reader:
 
     def _command(self, statement: Statement, words: list[str]) -> None:
         if _XFS_IO.fullmatch(words[0]):
-            self._xfs_io(statement, words)
+            self._xfs_io.call(statement, words)
         elif words[0] in self._functions:
             self.builder.fail(
                 statement.line, f"the function {words[0]} is not followed; write its commands out"
@@ -218,105 +218,6 @@ class _Reader:
 
     def _cycle(self, statement: Statement, _words: list[str]) -> None:
         self.builder.add(statement.line, Remount)
-
-    # --- xfs_io -------------------------------------------------------------------------
-
-    def _xfs_io(self, statement: Statement, words: list[str]) -> None:
-        try:
-            pairs, paths = getopt.getopt(words[1:], "ac:C:dFfiLm:p:PnrRstTVx")
-        except getopt.GetoptError as error:
-            self.builder.fail(statement.line, f"xfs_io: {error.msg}; see xfs_io(8)")
-            raise
-        flags = "".join(letter[1:] for letter, _ in pairs if letter not in ("-c", "-C", "-m", "-p"))
-        handles = [self._open(statement, path, flags) for path in paths]
-        commands = [(letter == "-C", value) for letter, value in pairs if letter in ("-c", "-C")]
-        if not commands:
-            self.session(statement.line + 1, list(statement.lines), handles)
-            return
-        open_files: list[Handle] = [handle for handle in handles if handle is not None]
-        for once, command in commands:
-            column = statement.column(command)
-            text = self._expand_command(statement, command, column)
-            if not text.strip():
-                continue
-            alone = once or text.split(None, 1)[0] in ONESHOT
-            on: list[Handle | None] = [*(open_files[-1:] if alone else open_files)]
-            for handle in on or [None]:
-                self._run(statement.line, column, text, handle, open_files)
-        self._end(statement.line, open_files)
-
-    def session(self, first: int, lines: list[str], handles: list[Handle]) -> None:
-        """What xfs_io reads from stdin: a command a line, on the file opened last."""
-        open_files = list(handles)
-        for number, line in enumerate(lines, first):
-            if line.strip() and not line.startswith("#"):
-                handle = open_files[-1] if open_files else None
-                text = self._expand_command(Statement(number, line, ()), line, 1)
-                self._run(number, 1, text, handle, open_files)
-        self._end(first + len(lines) - 1, open_files)
-
-    def _expand_command(self, statement: Statement, command: str, column: int) -> str:
-        try:
-            return self._expand(command)
-        except BadValue as error:
-            self.builder.fail(statement.line, str(error), column)
-
-    def _end(self, line: int, open_files: list[Handle]) -> None:
-        """xfs_io ends, which closes its files; in our own scripts that means nothing."""
-        if self.ours is None:
-            for name in dict.fromkeys(handle.file for handle in open_files):
-                self.builder.add(line, Close, file=name)
-
-    def _open(self, statement: Statement, path: str, flags: str) -> Handle:
-        try:
-            handle = Handle(self._name(self._expand(path)), flags)
-        except BadValue as error:
-            self.builder.fail(statement.line, str(error), statement.column(path))
-        except Elsewhere as error:
-            problem = f"{error} is outside of the mounted file system; workloads stay inside"
-            self.builder.fail(statement.line, problem, statement.column(path))
-        if "t" in flags:
-            self.builder.add(statement.line, Otrunc, file=handle.file)
-        if set(flags) & set("TPR"):
-            problem = "files without a name, paths and realtime files are not followed"
-            self.builder.fail(statement.line, problem, statement.column(path))
-        return handle
-
-    def _run(
-        self, line: int, column: int, text: str, handle: Handle | None, open_files: list[Handle]
-    ) -> None:
-        words = text.split()
-        if not words or words[0] in ("quit", "q"):
-            return
-        statement = Statement(line, text, tuple(words))
-        place = Place(self.builder, line, column, text, self._name)
-        if words[0] in ("open", "o"):
-            self._open_command(statement, words, open_files)
-        elif words[0] not in COMMANDS and words[0] not in ("close", "c"):
-            run_command(place, Handle(""), words)  # says that there is no such command
-        elif handle is None:
-            self.builder.fail(line, f"{words[0]} needs an open file; name one or open it", column)
-        elif words[0] in ("close", "c"):
-            open_files.remove(handle)
-            self.builder.add(line, Close, file=handle.file)
-        elif words[0] in ("file", "f") and len(words) > 1:
-            self.builder.fail(line, "file N is not followed; open the file by its name", column)
-        else:
-            try:
-                run_command(place, handle, words)
-            except (BadValue, Elsewhere) as error:
-                self.builder.fail(line, str(error), column)
-
-    def _open_command(
-        self, statement: Statement, words: list[str], open_files: list[Handle]
-    ) -> None:
-        try:
-            pairs, paths = getopt.getopt(words[1:], "acdfFLm:nPrRstTx")
-        except getopt.GetoptError as error:
-            self.builder.fail(statement.line, f"open: {error.msg}; see xfs_io(8)")
-            raise
-        flags = "".join(letter[1:] for letter, _ in pairs if letter != "-m")
-        open_files += [self._open(statement, path, flags) for path in paths]
 
 
 _FILE_COMMANDS: dict[str, Callable[[_Reader, Statement, list[str]], None]] = {
