@@ -5,6 +5,9 @@ Counts are clusters. Where blocks go is the kernel's freedom: `model.placement` 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from harness.errors import NotModelledError
 from model.errors import OpError, TreesCount
 from model.superblock import BATCH, Superblock
 from model.tree_bounds import MAX_DEPTH, tree_bounds
@@ -29,15 +32,20 @@ def has_free_clusters(sb: Superblock, count: int, use_reserved: bool = False) ->
     if sb.without_trees:
         need_plenty(sb, count)
         return True
-    free, dirty = sb.free.approx(), sb.dirty.approx()
-    kept = sb.r_blocks + sb.resv
-    if free - (count + kept + dirty) < watermark(sb):
-        free, dirty = sb.free.sum(), sb.dirty.sum()
-    if free >= count + kept + dirty:
-        return True
-    if sb.root and free >= count + dirty + sb.resv:
-        return True
-    return use_reserved and free >= count + dirty
+
+    def has(more: int) -> bool:
+        free, dirty = sb.free.approx(), sb.dirty.approx()
+        kept = sb.r_blocks + sb.resv
+        if free - (count + kept + dirty) < watermark(sb):
+            free, dirty = sb.free.sum(), sb.dirty.sum()
+        free += more
+        if free >= count + kept + dirty:
+            return True
+        if sb.root and free >= count + dirty + sb.resv:
+            return True
+        return use_reserved and free >= count + dirty
+
+    return has(0) if sb.space_unknown is None else _certain(sb, has)
 
 
 def is_plentiful(sb: Superblock, count: int) -> bool:
@@ -47,7 +55,36 @@ def is_plentiful(sb: Superblock, count: int) -> bool:
     if sb.without_trees:
         need_plenty(sb, count)
         return True
-    return sb.free.sum() - sb.dirty.sum() >= count + sb.r_blocks + sb.resv + 2 * BATCH
+    free = sb.free.sum() - (0 if sb.space_unknown is None else _tree_doubt(sb)[1])
+    return free - sb.dirty.sum() >= count + sb.r_blocks + sb.resv + 2 * BATCH
+
+
+def _certain(sb: Superblock, question: Callable[[int], bool]) -> bool:
+    """The answer to `question`, which is given how many clusters more are free than counted;
+    what is unknown are tree blocks. Raises `NotModelledError` if it depends on them."""
+    answer = question(0)
+    slack = MAX_DEPTH * (sb.most_free - sb.free.sum()) * sb.ratio
+    if question(slack) == question(-slack):
+        return answer
+    fewer, more = _tree_doubt(sb)
+    if question(fewer) != question(-more):
+        raise NotModelledError(
+            "little space is left, and whether it is enough depends on extent tree blocks: where "
+            "the kernel put the blocks of files is not known"
+        )
+    return answer
+
+
+def _tree_doubt(sb: Superblock) -> tuple[int, int]:
+    """Tree blocks that there may be less and more than are counted, in clusters."""
+    fewer = more = 0
+    for file in sb.quota.files.values():
+        if file.tree_unknown is not None:
+            by_state = file.states_unknown is None
+            low, high = tree_bounds(file.es, sb.block_size, file.most_mapped, by_state)
+            fewer += max(file.tree_blocks - low, 0)
+            more += max(high - file.tree_blocks, 0)
+    return fewer, more
 
 
 def need_plenty(sb: Superblock, count: int) -> None:
@@ -93,11 +130,21 @@ def nonda_switch(sb: Superblock) -> bool:
     if sb.without_trees:
         need_plenty(sb, 0)
         return False
-    free, dirty = sb.free.approx(), sb.dirty.approx()
-    if dirty and free < 2 * dirty:
+    dirty = sb.dirty.approx()
+    kick = dirty > 0 and _is_low(sb, lambda free: free < 2 * dirty)
+    nonda = _is_low(sb, lambda free: 2 * free < 3 * dirty or free < dirty + watermark(sb))
+    if kick:
         sb.rule("low-space writeback: ext4_nonda_switch")
         sb.writeback_all()
-    nonda = 2 * free < 3 * dirty or free < dirty + watermark(sb)
     if nonda:
         sb.rule("low-space switch: ext4_nonda_switch")
     return nonda
+
+
+def _is_low(sb: Superblock, is_low: Callable[[int], bool]) -> bool:
+    """`is_low` of what a cheap read of the free clusters sees. Tree blocks of unknown number
+    also shift when the parts of that counter are added up."""
+    free = sb.free.approx()
+    if sb.space_unknown is None:
+        return is_low(free)
+    return _certain(sb, lambda more: is_low(free + more + (more > 0) * BATCH - (more < 0) * BATCH))

@@ -24,6 +24,10 @@ from model.units import (
 
 __all__ = ["da_reserve_blocks", "da_reserve_singly", "map_blocks", "map_singly"]
 
+UNKNOWN_PIECES = (
+    "on a file system that is more than half full an allocation may come in pieces, and where "
+    "the kernel put them is not known"
+)
 UNKNOWN_ZEROOUT = "the extents are not known, so neither is how much of them was zeroed"
 
 
@@ -146,8 +150,11 @@ def _place(inode: Inode, lblk: int, length: int, state: int) -> Run:
     guess = None
     if before is not None and before.pblk is not None:
         guess = before.pblk + lblk - before.start
-    found = inode.sb.placer.lookup(inode.name, lblk, guess)
+    sb = inode.sb
+    found = sb.placer.lookup(inode.name, lblk, guess)
     if found is None:
+        if length > 1 and sb.free.sum() < sb.most_free // 2:
+            sb.pieces_unknown = UNKNOWN_PIECES
         return Run(lblk, lblk + length, state)
     pblk, contiguous = found
     return Run(lblk, lblk + min(length, contiguous), state, pblk)

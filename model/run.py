@@ -167,6 +167,9 @@ def _step(mount: Mount, op: ops.AnyOp, observed: bool) -> Step:
         result = error.name
     if sb.doubtful:
         settle_doubts(sb)
+    if sb.pieces_unknown is not None:
+        overlapping = {**overlapping, "events": sb.pieces_unknown}
+        sb.pieces_unknown = None
     observation, unpredicted = observe(sb, mount.files) if observed else (UNSEEN, {})
     if isinstance(op, (ops.Read, ops.Seek)) and (reason := _undefined(mount, op)):
         unpredicted = {**unpredicted, "result": reason}

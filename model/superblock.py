@@ -81,6 +81,7 @@ class Superblock:
         self.dirty = PerCpuCounter(0)
         self.free_pending = 0
         self.space_unknown: str | None = None
+        self.pieces_unknown: str | None = None
         self.without_trees = False
         """Where blocks are, and so the extent trees, are left out of the run."""
         self.root = True

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from harness.errors import NotModelledError
 from model.balloc import has_free_clusters
 from model.errors import OpError
+from model.extent_nodes import ROOT_ENTRIES
 from model.extent_tree import TreeBlockRefused
 from model.units import UNWRITTEN
 
@@ -26,6 +27,10 @@ __all__ = ["claim_tree_blocks", "limited_tree", "room_for_tree", "settle_doubts"
 
 PLENTY = 5
 """No operation adds more tree blocks (EXT4_MAX_EXTENT_DEPTH)."""
+UNKNOWN_CLAIM = (
+    "little space or quota is left, and a block may need a tree block that is refused: where the "
+    "kernel put it is not known"
+)
 
 
 def room_for_tree(inode: Inode, taken: int, use_reserved: bool) -> tuple[int, str]:
@@ -50,7 +55,11 @@ def claim_tree_blocks(inode: Inode, run: Run, taken: int, use_reserved: bool) ->
     if inode.sb.without_trees:
         return
     room, error = room_for_tree(inode, taken, use_reserved)
-    if room == PLENTY or run.pblk is None or inode.tree_unknown:
+    if room == PLENTY:
+        return
+    if run.pblk is None or inode.tree_unknown:
+        if inode.extents and (inode.allocated + taken) * inode.sb.ratio > ROOT_ENTRIES:
+            raise NotModelledError(UNKNOWN_CLAIM)
         return
     places = _places(inode, run.start, run.pblk)
     refused = {_tree_growth(inode, run, pblk) > room for pblk in places}
@@ -83,6 +92,8 @@ def take_reserved(inode: Inode, run: Run, taken: int) -> Run:
     growth = 0
     if run.pblk is not None and inode.tree_unknown is None:
         growth = _tree_growth(inode, run, run.pblk)
+    elif "reserved_blocks_run_out" in sb.behaviour.quirks:
+        raise NotModelledError(UNKNOWN_CLAIM)
     if taken + growth <= free or not sb.quirk("reserved_blocks_run_out"):
         return run
     if taken > max(free, 0):

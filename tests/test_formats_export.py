@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
+from harness.errors import NotModelledError
 from harness.foretell import foretelling
 from workloads.content import pattern
 from workloads.formats.c_export import write_program
-from workloads.formats.exported import NotForetoldError
 from workloads.formats.fsx_export import write_ops
 from workloads.formats.xfs_io_export import write_script
 from workloads.formats.xfstests_export import write_case
@@ -150,7 +150,7 @@ def test_a_case_is_called_as_its_file_and_its_golden_output_is_foretold() -> Non
 
 def test_a_case_that_fills_the_file_system_is_refused() -> None:
     program = parse_line("on: 4k@delalloc; size: 8m; falloc a 0 16m", "p")
-    with pytest.raises(NotForetoldError, match="operation 1 finds no space"):
+    with pytest.raises(NotModelledError, match="little space is left"):
         write_case(program, foretelling(program.configs[0]))
 
 

@@ -7,9 +7,10 @@ import pytest
 from modelled import chosen, file, geometry_of, run
 
 from harness.compare import compare
+from harness.errors import NotModelledError
 from harness.recording import recorded_by
-from harness.trace import Trace
-from model import Model
+from harness.trace import Trace, placement_of
+from model import Behaviour, Model
 from model.extent_status import ExtentStatus, Run
 from model.extent_tree import ExtentTree
 from model.tree_bounds import tree_bounds
@@ -98,10 +99,14 @@ def test_a_number_outside_the_bounds_is_a_mismatch() -> None:
 @pytest.mark.parametrize("name", ["bh-rand", "iomap-rand", "bh73-focus"])
 def test_real_kernels_stay_within_the_bounds(name: str) -> None:
     behaviour = recorded_by(name).behaviour(frozenset({"efault_beyond_eof_moves_size"}))
-    found, ranged = [], 0
+    found, ranged, refused = [], 0, 0
     for trace in chosen(name, "")[::5]:
         geometry = geometry_of(trace)
-        mine = Model(behaviour, lambda _, known=geometry: known).run(trace.workload)
+        try:
+            mine = Model(behaviour, lambda _, known=geometry: known).run(trace.workload)
+        except NotModelledError:
+            refused += 1
+            continue
         ranged += sum(
             one.blocks_range is not None
             for step in mine.steps
@@ -110,3 +115,22 @@ def test_real_kernels_stay_within_the_bounds(name: str) -> None:
         found += [m for m in compare(mine, trace).mismatches if m.field == "blocks"]
     assert found == []
     assert ranged > 100
+    assert refused < len(chosen(name, "")) // 10, "on a file system that is nearly full"
+
+
+def test_without_placement_little_space_is_no_silent_guess() -> None:
+    """What the last blocks do depends on tree blocks: the model refuses, and does not guess."""
+    behaviour = Behaviour.of_release(recorded_by("bh-hand").release, iomap=False)
+    for trace in chosen("bh-hand", "enospc-sparse@small4k@nodelalloc"):
+        geometry = geometry_of(trace)
+        model = Model(behaviour, lambda _, known=geometry: known)
+        with pytest.raises(NotModelledError, match="depends on extent tree blocks"):
+            model.run(trace.workload)
+        assert model.run(trace.workload, placement_of(trace)).final is not None
+
+
+def test_without_placement_pieces_on_a_full_disk_are_open() -> None:
+    trace = run("pwrite b 0 1m; falloc a 0 29m; fsync b", "4k@delalloc")
+    assert trace.steps[0].events, "reserved block by block, wherever they will be"
+    assert trace.steps[2].events is None
+    assert "more than half full" in trace.steps[2].unpredicted["events"]

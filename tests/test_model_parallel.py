@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 from fakes import make_workload
-from modelled import file, geometry, results
+from modelled import file, geometry, placed, results
 
 from harness.errors import NotModelledError
 from harness.trace import Ran, Trace
@@ -70,10 +70,9 @@ def test_two_cpus_move_the_low_space_watermark() -> None:
     """EXT4_FREECLUSTERS_WATERMARK grows with the possible CPUs: 4 * 32 * 2 = 256 clusters."""
     one = "pwrite a 0 4k; "
     fill = f"falloc b 0 {(14000 - 220) * 4}k; "
-    model = Model(Behaviour(iomap=False), geometry)
     section = "parallel; fsync a; and; fsync b; end"
     alone, beside = (
-        model.run(make_workload(line, "small4k@delalloc"))
+        placed(make_workload(line, "small4k@delalloc"))
         for line in (fill + one, fill + one + section)
     )
     assert file(alone.steps[1]).reserved == 1

@@ -322,9 +322,3 @@ def test_dirty_overwrites_are_unknown_after_a_shutdown() -> None:
     assert dirty.final is not None and dirty.final.content is not None
     assert dirty.final.content["a"].undefined == ((0, 4096),)
     assert dirty.final.content["a"].sha256 is None
-
-
-@pytest.mark.parametrize("image", ["nojournal", "inline"])
-def test_a_shutdown_is_refused_by_name_where_it_is_not_modelled(image: str) -> None:
-    with pytest.raises(NotModelledError, match="shutdown"):
-        run("shutdown 2", f"{image}@delalloc")
