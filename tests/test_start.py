@@ -314,10 +314,11 @@ def test_what_is_not_modelled_is_refused_by_name(copy, capsys, commands, why):
     image = start_from(copy)
     with pytest.raises(NotModelledError, match=f"x.img: an image with {why}"):
         require_modelled(image, "x.img")
-    assert main(["run", "--from", str(copy), "append a 1"]) == MACHINERY
-    said = capsys.readouterr()
-    assert "is not modelled as a start" in said.err
-    assert said.out == ""
+    for more in ([], ["--against", "path:iomap"]):
+        assert main(["run", "--from", str(copy), "append a 1", *more]) == MACHINERY
+        said = capsys.readouterr()
+        assert said.err.startswith(f"ext4diff: {copy}: an image with ")
+        assert said.out == ""
 
 
 def test_owners_and_permissions_are_taken_over(copy, tmp_path):
