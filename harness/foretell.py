@@ -7,7 +7,6 @@ from harness.trace import FileObservation, Trace
 from model import Behaviour, Model
 from vm import mkfs
 from workloads.formats.exported import After, Expected, FinalFile, Foretell
-from workloads.images import Geometry, Image
 from workloads.workload import Config, Workload
 
 __all__ = ["expected_of_trace", "foretelling"]
@@ -19,12 +18,8 @@ def foretelling(config: Config) -> Foretell:
     What is returned raises `NotModelledError` for what the model does not cover.
     """
     behaviour = Behaviour(iomap="buffered_iomap" in config.options)
-    model = Model(behaviour, _geometry)
+    model = Model(behaviour, mkfs.geometry_of)
     return lambda ops: expected_of_trace(model.run(Workload("export", config, ops)))
-
-
-def _geometry(image: Image) -> Geometry:
-    return mkfs.read_geometry(mkfs.image_file(image))
 
 
 def expected_of_trace(trace: Trace) -> Expected:

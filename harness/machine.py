@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import gzip
 import os
 import shutil
@@ -28,7 +27,6 @@ from vm.initramfs import BootFiles, boot_files
 from vm.kernel import Kernel, resolve_kernel
 from vm.kernels.identity import KernelIdentity
 from vm.qemu import qemu_version
-from workloads.images import Geometry, Image
 from workloads.ops import Shutdown, calls
 from workloads.workload import Workload
 
@@ -37,11 +35,6 @@ __all__ = ["GuestSide", "ModelSide", "TraceSide"]
 
 _REASON = 110
 """Characters of the header that the reason for the accelerator may take."""
-
-
-@functools.cache
-def _geometry(image: Image) -> Geometry:
-    return mkfs.read_geometry(mkfs.image_file(image))
 
 
 class ModelSide(Side):
@@ -69,7 +62,7 @@ class ModelSide(Side):
         other = self._other or Side()
         path, iomap = other.forced_path, other.knows_iomap()
         behaviour = Behaviour.of_release(other.release(), iomap=iomap, quirks=quirks)
-        model = Model(behaviour, _geometry, open_start)
+        model = Model(behaviour, mkfs.geometry_of, open_start)
         chosen = on_path(workload, path)
         if self._workload != chosen:
             self._workload = chosen
@@ -145,7 +138,8 @@ class GuestSide(Side):
     def _facts_path(self, kernel: Kernel) -> Path:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         user = str(os.geteuid())
-        key = cache.key_of(kernel.identity, qemu_version(), self._choice.accel, boot, user)
+        words = (kernel.identity, kernel.source, qemu_version(), self._choice.accel, boot, user)
+        key = cache.key_of(*words)
         return cache.cache_root() / "facts" / f"{key}.json"
 
     def _alive(self, cpus: int = 1) -> Guest:
@@ -259,7 +253,7 @@ class GuestSide(Side):
 
 def _build(kernel: KernelIdentity) -> str:
     """The part of the header that tells kernels of one release apart."""
-    patches = f", {len(kernel.series)} patches" if kernel.series else ""
+    patches = f", a series of {len(kernel.series)}" if kernel.series else ""
     return f", build id {kernel.build_id[:12]}{patches}" if kernel.build_id else patches
 
 

@@ -6,8 +6,6 @@ difference that nobody has named: then it is named here first, or found to be an
 
 from __future__ import annotations
 
-from functools import cache
-
 import msgspec
 import pytest
 from test_differences import seen
@@ -19,7 +17,6 @@ from harness.trace import Extent, State, Trace
 from model import Behaviour, Model
 from vm import mkfs
 from workloads.files import CATALOGUE, load
-from workloads.images import Geometry, Image
 from workloads.ops import Parallel
 from workloads.program import workloads
 from workloads.workload import Workload
@@ -30,11 +27,6 @@ WORKLOADS = [
     for workload in workloads(load(path))
     if not any(isinstance(op, Parallel) for op in workload.ops)
 ]
-
-
-@cache
-def geometry(image: Image) -> Geometry:
-    return mkfs.read_geometry(mkfs.image_file(image))
 
 
 def trace(workload: Workload, path: str) -> Trace:
@@ -51,7 +43,7 @@ def trace(workload: Workload, path: str) -> Trace:
         name: (Extent(0, 1 << 44, State.WRITTEN, number << 46),)
         for number, name in enumerate(names, start=1)
     }
-    model = Model(Behaviour.of_release("7.3.4", iomap=True), geometry)
+    model = Model(Behaviour.of_release("7.3.4", iomap=True), mkfs.geometry_of)
     found = model.run(on_path(workload, path), (placed,) * (len(workload.ops) + 1))
     return msgspec.structs.replace(found, subject=path, kernel="7.3.4")
 

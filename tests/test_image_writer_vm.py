@@ -60,7 +60,7 @@ def form(path: Path) -> Canonical:
 def test_the_models_image_equals_the_kernels(guest, out, line, config):
     workload = make_workload(LINES[line], config)
     trace = guest.run(workload)
-    model = Model(Behaviour.of_release(guest.release, iomap=False), _geometry)
+    model = Model(Behaviour.of_release(guest.release, iomap=False), mkfs.geometry_of)
     mount = model.finish(workload, placement_of(trace))
     write_image(mount, mkfs.image_file(workload.config.image), out)
     actual = out.with_name("actual.img")
@@ -73,14 +73,10 @@ def test_the_models_image_equals_the_kernels(guest, out, line, config):
     assert mine.shapes == kernels.shapes
 
 
-def _geometry(image):
-    return mkfs.read_geometry(mkfs.image_file(image))
-
-
 @pytest.mark.parametrize("config", CONFIGS)
 def test_a_kernel_goes_on_from_the_models_image(guest, out, config, monkeypatch):
     before = make_workload(LINES["tree"], config)
-    model = Model(Behaviour.of_release(guest.release, iomap=False), _geometry)
+    model = Model(Behaviour.of_release(guest.release, iomap=False), mkfs.geometry_of)
     mount = model.finish(before)
     write_image(mount, mkfs.image_file(before.config.image), out)
     size = mount.files["a"].size
@@ -112,7 +108,7 @@ def test_the_next_workload_sees_the_same_from_either_image(
     trace = guest.run(before)
     actual = tmp_path / "actual.img"
     guest.disk.copy_to(actual)
-    model = Model(Behaviour.of_release(guest.release, iomap=False), _geometry)
+    model = Model(Behaviour.of_release(guest.release, iomap=False), mkfs.geometry_of)
     mount = model.finish(before, placement_of(trace))
     write_image(mount, mkfs.image_file(before.config.image), out)
     after = make_workload(

@@ -5,6 +5,7 @@ The kernel under test never judges itself: e2fsck and debugfs are other programs
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import struct
@@ -20,7 +21,8 @@ from vm.kept_images import kept_file
 from workloads.images import DEVICE_SIZE, Geometry, Image
 
 __all__ = [
-    "POISON", "disk_blocks", "fsck", "image_file", "make_image", "mke2fs_options", "read_geometry",
+    "POISON", "disk_blocks", "fsck", "geometry_of", "image_file", "make_image", "mke2fs_options",
+    "read_geometry",
 ]  # fmt: skip
 
 POISON = 0xA5
@@ -144,6 +146,12 @@ def image_file(image: Image) -> Path:
     path = cache.entry("images", key, lambda into: make_image(image, into / "image"))
     cache.prune("images", keep=3, days=1)
     return path / "image"
+
+
+@functools.cache
+def geometry_of(image: Image) -> Geometry:
+    """What the superblock of `image` says. Raises what `image_file` does."""
+    return read_geometry(image_file(image))
 
 
 def read_geometry(path: Path) -> Geometry:
