@@ -148,7 +148,8 @@ class Archive:
     def download(self, packages: Sequence[Package], into: Path) -> list[Path]:
         """Download the .deb files of `packages` into the empty directory `into`."""
         megabytes = sum(package.size for package in packages) / 1e6
-        progress(f"fetching {len(packages)} packages of {self.name} ({megabytes:.0f} MB)")
+        what = "1 package" if len(packages) == 1 else f"{len(packages)} packages"
+        progress(f"fetching {what} of {self.name} ({megabytes:.0f} MB)")
         specs = [package.spec for package in packages]
         done = self._run("apt-get", ["-q", "download", *specs], self._root, _DOWNLOAD_SECONDS, into)
         files = sorted(into.glob("*.deb"))
