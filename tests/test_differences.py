@@ -149,6 +149,10 @@ EXAMPLES: dict[str, list[Example]] = {
         Example(
             "falloc a 0 64k; pwrite a 0 8k", 1, extents((0, 60, U)), "4k@nodelalloc"
         ),
+        Example(
+            "falloc a 0 64k; fsync a; pwrite a 0 8k; shutdown 2; remount", 4,
+            extents((0, 4, U), (8, 56, U)), "nojournal@nodelalloc",
+        ),
     ],
     "split-after-io": [
         Example(
