@@ -217,7 +217,8 @@ def _read(path: Path) -> str:
     try:
         return lzma.decompress(path.read_bytes()).decode()
     except (OSError, lzma.LZMAError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a readable recording: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{path}: not a readable recording: {reason}") from error
 
 
 def recorded_by(name: str) -> Recorded:
