@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from harness.compare import compare
+from harness.errors import NotModelledError
 from harness.known import KNOWN_ISSUES
-from harness.recheck import check_trace, places, unsteady_steps
+from harness.recheck import check_trace, places, trace_at, unsteady_steps
 from harness.recording import (
     SUFFIX,
     geometry_of,
     raw_lines,
     recorded_by,
-    trace_of,
     workloads_of,
 )
 from harness.trace import Extent, Placement, State, Trace, placement_of
@@ -32,19 +31,20 @@ from workloads.images import IMAGES, Geometry, Image
 from workloads.ops import AnyOp, Fsync, Write
 from workloads.workload import Config, Workload
 
-__all__ = ["Cost", "Rate", "growth", "measure", "read"]
+__all__ = ["Cost", "Job", "Rate", "growth", "measure", "read"]
 
 BLOCK = 4096
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """`steps` in `cpu` seconds of this process's CPU time and `wall` seconds of the day;
-    `wrong` of the workloads did not show what was recorded."""
+    """`steps` in `cpu` seconds of CPU time and `wall` seconds of the day; `wrong` of the
+    workloads did not show what was recorded, `refused` are not modelled and not in `steps`."""
 
     steps: int
     cpu: float
     wall: float
     wrong: int
+    refused: int = 0
 
     @property
     def per_second(self) -> float:
@@ -60,7 +60,16 @@ class Cost(msgspec.Struct, frozen=True):
     seconds: float
 
 
-class _Job(msgspec.Struct, frozen=True):
+class _Always(msgspec.Struct, frozen=True):
+    """The same geometry, whatever the image."""
+
+    geometry: Geometry
+
+    def __call__(self, _image: Image) -> Geometry:
+        return self.geometry
+
+
+class Job(msgspec.Struct, frozen=True):
     """A recorded workload, its placement, and the model of the kernel behind it.
 
     From step `unsteady` on two recordings of the workload differ; one past the end if none do.
@@ -72,7 +81,7 @@ class _Job(msgspec.Struct, frozen=True):
     unsteady: int
 
 
-def read(results: Path, limit: int | None = None) -> list[_Job]:
+def read(results: Path, limit: int | None = None) -> list[Job]:
     """The first `limit` workloads of a result file, decoded. Raises `UsageError`.
 
     Which known issues the model follows in each is settled here as `check-recording` does
@@ -80,49 +89,51 @@ def read(results: Path, limit: int | None = None) -> list[_Job]:
     """
     name, listed = results.name.removesuffix(SUFFIX), workloads_of(results)
     kernel, unsteady = recorded_by(name), unsteady_steps(results, listed)
-    jobs: list[_Job] = []
-    for _, line, workload in raw_lines(results, listed):
+    jobs: list[Job] = []
+    for number, line, workload in raw_lines(results, listed):
         if limit is not None and len(jobs) == limit:
             break
-        trace = trace_of(line, workload, name, kernel.release)
+        trace = trace_at(number, line, workload, name, kernel)
         from_step = unsteady.get(workload["name"])
         shown = check_trace(trace, kernel, from_step).known
         quirks = frozenset(i.quirk for i in KNOWN_ISSUES if i.quirk and i.name in shown)
-        model = Model(kernel.behaviour(quirks), _always(geometry_of(trace)))
+        model = Model(kernel.behaviour(quirks), _Always(geometry_of(trace)))
         end = len(trace.steps) if from_step is None else from_step
-        jobs.append(_Job(trace, placement_of(trace), model, end))
+        jobs.append(Job(trace, placement_of(trace), model, end))
     return jobs
 
 
-def _always(geometry: Geometry) -> Callable[[Image], Geometry]:
-    return lambda _image: geometry
-
-
-def measure(jobs: list[_Job], *, observed: bool) -> Rate:
+def measure(jobs: list[Job], *, observed: bool) -> Rate:
     """Run and compare each workload: with every observation, or results and contents only.
 
     What was read stays out of the garbage collector's sight meanwhile: it is no garbage, and
     looking through it is no work of the model.
     """
     judge = _all_agrees if observed else _results_agree
+    steps = wrong = refused = 0
     gc.collect()
     gc.freeze()
     try:
         wall, cpu = time.perf_counter(), time.process_time()
-        wrong = sum(not judge(job) for job in jobs)
+        for job in jobs:
+            try:
+                wrong += not judge(job)
+                steps += len(job.recorded.steps)
+            except NotModelledError:
+                refused += 1
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     finally:
         gc.unfreeze()
-    return Rate(sum(len(job.recorded.steps) for job in jobs), cpu, wall, wrong)
+    return Rate(steps, cpu, wall, wrong, refused)
 
 
-def _all_agrees(job: _Job) -> bool:
+def _all_agrees(job: Job) -> bool:
     mine = job.model.run(job.recorded.workload, job.placement)
     differ = places(compare(mine, job.recorded), len(job.recorded.steps))
     return all(step >= job.unsteady for step in differ)
 
 
-def _results_agree(job: _Job) -> bool:
+def _results_agree(job: Job) -> bool:
     mine = job.model.run(job.recorded.workload, job.placement, observed=False)
     steady = job.recorded.steps[: job.unsteady]
     same = all(
@@ -162,7 +173,7 @@ def growth(extents: int) -> Cost:
         blocks=5 * extents + 100_000, free_blocks=4 * extents + 50_000, reserved_blocks=0,
         block_size=BLOCK, cluster_size=BLOCK,
     )  # fmt: skip
-    model = Model(Behaviour(iomap=False), _always(geometry))
+    model = Model(Behaviour(iomap=False), _Always(geometry))
     began = time.process_time()
     model.play(workload, ({"a": places},) * (len(program) + 1), observed=False)
     return Cost(extents, (time.process_time() - began) / extents)

@@ -36,7 +36,7 @@ from harness.verdict import Mismatch, Verdict, Where
 from model import Model
 from workloads.workload import Workload
 
-__all__ = ["Checked", "Tally", "check_file", "check_trace", "places", "unsteady_steps"]
+__all__ = ["Checked", "Tally", "check_file", "check_trace", "places", "trace_at", "unsteady_steps"]
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -154,11 +154,17 @@ _Job = tuple[str, int, str, dict[str, Any], Recorded, int | None]
 
 def _check_line(job: _Job) -> Checked:
     subject, number, line, workload, kernel, unsteady = job
+    return check_trace(trace_at(number, line, workload, subject, kernel), kernel, unsteady)
+
+
+def trace_at(
+    number: int, line: str, workload: dict[str, Any], subject: str, kernel: Recorded
+) -> Trace:
+    """Line `number` of the recording `subject`, decoded. Raises `UsageError`."""
     try:
-        recorded = trace_of(line, workload, subject, kernel.release)
+        return trace_of(line, workload, subject, kernel.release)
     except (ValueError, TypeError, KeyError) as error:
         raise UsageError(f"{subject}: line {number} is damaged: {error!r}") from error
-    return check_trace(recorded, kernel, unsteady)
 
 
 def check_file(

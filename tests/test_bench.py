@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from modelled import run
 
-from harness.bench import Rate, _Job, growth, measure, read
+from harness.bench import Job, Rate, growth, measure, read
 from harness.cli import main
 from harness.errors import USAGE
 from harness.trace import Observation
@@ -46,7 +46,7 @@ def test_content_counts_without_observing() -> None:
 
 
 @pytest.mark.parametrize("job", read(RANDOM, 12), ids=lambda job: job.recorded.workload.name)
-def test_unobserved_runs_have_results_and_contents_only(job: _Job) -> None:
+def test_unobserved_runs_have_results_and_contents_only(job: Job) -> None:
     full = job.model.run(job.recorded.workload, job.placement)
     bare = job.model.run(job.recorded.workload, job.placement, observed=False)
     assert [step.result for step in bare.steps] == [step.result for step in full.steps]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from harness import bench_generate
-from harness.bench import Rate, growth, measure, read
+from harness.bench import Job, Rate, growth, measure, read
+from harness.bench_cores import cores
 from harness.bench_images import measure_images
 from harness.errors import AGREE, UsageError
 
 __all__ = ["add", "run"]
 
+WHAT = {True: "everything compared", False: "results and contents"}
+"""What is measured, by whether everything is observed."""
 HELP = "measure the model on recordings: steps a second, the cost of a step as a file grows; images"
 
 
@@ -32,12 +36,17 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="measure so often and show the median (%(default)s)",
     )  # fmt: skip
     parser.add_argument(
+        "--jobs", type=int, default=len(os.sched_getaffinity(0)), metavar="N",
+        help="measure N processes together too (default: one a core; 1: do not)",
+    )  # fmt: skip
+    parser.add_argument(
         "--extents", type=int, default=10_000, metavar="N", help="grow a file so far (%(default)s)"
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure in one process; says how many workloads did not show what was recorded."""
+    """Measure in one process, and recordings on all cores too; says how many workloads did
+    not show what was recorded."""
     if not options.files and not options.images and options.generate < 1:
         raise UsageError("bench: name recordings to measure, or give --images or --generate N")
     if options.files:
@@ -60,18 +69,39 @@ def _model(options: argparse.Namespace) -> None:
     for path in options.files:
         jobs = read(path, options.limit)
         print(f"{path.name}: {len(jobs)} workloads")
-        for observed, what in ((True, "everything compared"), (False, "results and contents")):
+        for observed, what in WHAT.items():
             rates = [measure(jobs, observed=observed) for _ in range(max(options.repeat, 1))]
             middle = sorted(rates, key=lambda rate: rate.cpu)[len(rates) // 2]
             print(f"  {what:<21}{_words(middle)}", flush=True)
+        if options.jobs > 1 and len(jobs) > 1:
+            _together(jobs, options)
     for extents in (max(options.extents // 10, 1), options.extents):
         cost = growth(extents)
         print(f"one write and fsync, up to {cost.extents} extents: {cost.seconds * 1e6:.0f} us")
 
 
+def _together(jobs: list[Job], options: argparse.Namespace) -> None:
+    with cores(jobs, options.jobs) as together:
+        print(f"  {len(together)} processes together, by the time of day")
+        for observed, what in WHAT.items():
+            rates = [together.measure(observed=observed) for _ in range(max(options.repeat, 1))]
+            middle = sorted(rates, key=lambda rate: rate.wall)[len(rates) // 2]
+            print(
+                f"    {what:<21}{middle.steps / middle.wall:,.0f} steps/s:"
+                f" {middle.steps} steps in {middle.wall:.2f} s{_exceptions(middle)}",
+                flush=True,
+            )
+
+
 def _words(rate: Rate) -> str:
-    wrong = f", {rate.wrong} workloads differ from the recording" if rate.wrong else ""
     return (
         f"{rate.per_second:,.0f} steps/s: {rate.steps} steps in {rate.cpu:.2f} s of CPU time"
-        f" ({rate.wall:.2f} s of the day){wrong}"
+        f" ({rate.wall:.2f} s of the day){_exceptions(rate)}"
     )
+
+
+def _exceptions(rate: Rate) -> str:
+    """What did not show the recording, and what was not measured."""
+    wrong = f"; {rate.wrong} workloads differ from the recording" if rate.wrong else ""
+    refused = f"; {rate.refused} workloads are not modelled, not counted" if rate.refused else ""
+    return wrong + refused
