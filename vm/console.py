@@ -78,10 +78,6 @@ class Console:
         """
         return _END in self.text.partition(_PANIC)[2]
 
-    def send_text(self, text: str) -> None:
-        """Type `text` on the console."""
-        self._spawn.send(text)
-
     @property
     def size(self) -> int:
         """Bytes of the log so far."""

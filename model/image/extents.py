@@ -17,7 +17,6 @@ MAX_DEPTH = 5
 UNWRITTEN_OVER = 32768
 """A longer `ee_len` means an unwritten extent of `ee_len - 32768` blocks."""
 
-_ROOT_ENTRIES = 4
 _LAST = 1 << 32  # logical blocks have 32 bits
 _INDEX = struct.Struct("<IIHH")
 
