@@ -16,6 +16,8 @@ MAP = """\
 ffffffff81000000 T start_kernel
 ffffffff81001000 t ext4_foo
 ffffffff81002000 d ext4_data
+ffffffff81003000 t init_once
+ffffffff81004000 t init_once
 """
 SOURCE = "int ext4_foo(int x)\n{\n\treturn x + 1;\n}\nint start_kernel(void)\n{\n\treturn 0;\n}\n"
 
@@ -51,6 +53,16 @@ def test_frames_get_lines_from_the_top_of_the_tree(
     assert found.frames == (
         "ext4_foo+0x12/0x34 fs/ext4/inode.c:373", "unknown+0x1/0x2", "mod+0x1/0x2 [m]",
     )  # fmt: skip
+    assert asked.read_text().split()[2:] == ["0xffffffff81000000", "0xffffffff81001011"]
+
+
+def test_a_name_that_two_functions_have_gets_no_line(
+    symbols: Symbols, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = ("/build/init/main.c:900", "/build/fs/ext4/inode.c:373")
+    asked = fake_addr2line(tmp_path, monkeypatch, *answers)
+    (found,) = symbols.locate([said("init_once+0x1/0x2", "ext4_foo+0x12/0x34")])
+    assert found.frames == ("init_once+0x1/0x2", "ext4_foo+0x12/0x34 fs/ext4/inode.c:373")
     assert asked.read_text().split()[2:] == ["0xffffffff81000000", "0xffffffff81001011"]
 
 

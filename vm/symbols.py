@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -71,9 +72,12 @@ class Symbols:
         )
 
     def _table(self) -> dict[str, int]:
+        """The address of each function whose name no other one has: static ones often share."""
         if self._addresses is None:
             rows = (line.split() for line in self._map.read_text().splitlines())
-            self._addresses = {row[2]: int(row[0], 16) for row in rows if row[1] in "tTwW"}
+            functions = [(row[2], int(row[0], 16)) for row in rows if row[1] in "tTwW"]
+            named = Counter(name for name, _ in functions)
+            self._addresses = {name: at for name, at in functions if named[name] == 1}
         return self._addresses
 
     def _address(self, frame: str) -> int | None:
