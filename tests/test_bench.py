@@ -77,10 +77,11 @@ def test_growth_is_measured_for_a_file_of_that_many_extents() -> None:
 
 
 def test_the_command_says_rates_and_costs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", str(RANDOM), "--limit", "2", "--extents", "20"]) == 0
+    assert main(["bench", str(RANDOM), "--limit", "2", "--extents", "20", "--jobs", "2"]) == 0
     said = capsys.readouterr().out
     assert "iomap-rand.jsonl.xz: 2 workloads" in said
-    assert said.count("50 steps in") == 2
+    assert said.count("50 steps in") == 4
+    assert "2 processes together, by the time of day" in said
     assert "up to 2 extents" in said
     assert "up to 20 extents" in said
 
