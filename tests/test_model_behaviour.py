@@ -54,7 +54,7 @@ def test_the_model_asks_the_kernel_that_it_meets_for_its_release(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Spy:
-        def __init__(self, behaviour: Behaviour, _geometry: object) -> None:
+        def __init__(self, behaviour: Behaviour, *_: object) -> None:
             asked.append(behaviour)
 
         def play(self, workload: Workload, *_: object) -> tuple[Trace, None]:
