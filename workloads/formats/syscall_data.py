@@ -51,6 +51,7 @@ MODES: dict[int, type[Op]] = {
     0: Falloc, 1: FallocKeep, 3: Punch, 0x10: Zero, 0x11: ZeroKeep, 8: Collapse, 0x20: Insert,
     0x80: WriteZeroes,
 }  # fmt: skip
+"""Operations by the mode of fallocate(2) (include/uapi/linux/falloc.h)."""
 MAP_SHARED_TYPES = (1, 3)
 PROT_WRITE = 2
 MS_SYNC = 4
