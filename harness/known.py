@@ -158,6 +158,31 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         reason="it does happen",
     ),
     KnownIssue(
+        name="reserved-blocks-run-out-iomap",
+        quirk="reserved_blocks_run_out",
+        since=(7, 2),
+        fixed=None,
+        path="iomap",
+        triggers=(Op,),
+        condition="as for reserved-blocks-run-out",
+        observable="data that write(2) accepted is gone after writeback, also of blocks before the"
+        " one that found no space; fsync(2) returns ENOSPC once",
+        reason="ext4_new_meta_blocks() as there; ext4_iomap_discard_folio() forgets the rest of the"
+        " folio, and iomap_writepages() fails what it had gathered before",
+    ),
+    KnownIssue(
+        name="reserved-blocks-run-out-iomap-logged",
+        quirk=None,
+        complaint=r"Delayed block allocation failed|Data will be lost|i_reserved_data_blocks=",
+        since=(7, 2),
+        fixed=None,
+        path="iomap",
+        triggers=(Op,),
+        condition="as for reserved-blocks-run-out",
+        observable="the kernel's log: This should not happen!! Data will be lost",
+        reason="it does happen",
+    ),
+    KnownIssue(
         name="indirect-delayed-tail-is-hole",
         quirk="indirect_delayed_tail_is_hole",
         since=(7, 2),

@@ -18,7 +18,7 @@ from model.page_cache import PageCache
 from model.prealloc import Preallocations
 from model.readahead import Readahead
 from model.superblock import Superblock
-from model.units import DELAYED, EOF_BLOCK, HOLE, PAGE, SECTOR, UNWRITTEN, ceil_div
+from model.units import DELAYED, EOF_BLOCK, HOLE, PAGE, SECTOR, UNWRITTEN, WRITTEN, ceil_div
 
 __all__ = ["Inode"]
 
@@ -46,6 +46,8 @@ class Inode:
         self.readahead = Readahead(sb.behaviour.readahead // PAGE)
         self.writers = 0
         self.writeback_start = 0
+        self.writeback_error: str | None = None
+        self.unsaved: list[tuple[int, int]] = []
         self.alloc_on_close = False
         self.uid = self.gid = self.flags = 0
         self.mode = stat.S_IFREG | 0o644
@@ -76,6 +78,21 @@ class Inode:
         inline = ceil_div(self.size, SECTOR) if self.inline else 0
         reserved = self.reserved * self.sb.ratio * self.sb.block_size // SECTOR
         return self.disk_sectors + reserved + inline
+
+    def drop_unsaved(self) -> None:
+        """Clean folios are dropped: of blocks whose writeback failed what is on disk shows."""
+        size, kept = self.sb.block_size, []
+        for low, high in self.unsaved:
+            folio = self.cache.get(low * size // PAGE)
+            if folio is not None:
+                kept.append((low, high))
+                continue
+            for run in self.es.pieces(low, high):
+                if run.state == WRITTEN:
+                    self.content.lose(run.start * size, min(run.end * size, self.size))
+                else:
+                    self.content.zero(run.start * size, run.end * size)
+        self.unsaved = kept
 
     def lose_content(self, start: int, end: int) -> None:
         """Bytes `[start, end)` are stale memory: nobody can know them."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.errors import NotModelledError
 from model.behaviour import Behaviour
+from model.errors import OpError
 from model.inline_data import checkpoint, destroy_inline_data, reread, rewritten
 from model.inode import Inode
 from model.placement import Placer
@@ -31,8 +33,8 @@ class Mount:
         self, config: Config, geometry: Geometry, behaviour: Behaviour, placer: Placer
     ) -> None:
         self.sb = Superblock(config, geometry, behaviour, placer)
-        self.sb.writeback_all = self.writeback
-        self.sb.flush_range = self.flush_range
+        self.sb.writeback_all = self.writeback_inside
+        self.sb.flush_range = self.flush_or_refuse
         self.files: dict[str, Inode] = {}
         self.open: set[str] = set()
         self.beside: dict[str, set[str]] = {}
@@ -72,7 +74,7 @@ class Mount:
         """Start writeback if anything is delayed (ext4_alloc_da_blocks)."""
         if inode.reserved:
             self.sb.rule("flush: ext4_alloc_da_blocks")
-            self.flush_range(inode, 0, None)
+            self.flush_or_refuse(inode, 0, None)
 
     # --- writeback -------------------------------------------------------------------------
 
@@ -89,6 +91,22 @@ class Mount:
         else:
             writepages(inode, start, end)
 
+    def flush_or_refuse(self, inode: Inode, start: int, end: int | None) -> None:
+        """`flush_range` inside an operation that a failure would end somewhere in between.
+        Raises `NotModelledError` for such a failure."""
+        before = inode.writeback_error
+        self.flush_range(inode, start, end)
+        if inode.writeback_error != before:
+            raise NotModelledError("writeback inside an operation finds no space")
+
+    def check_writeback(self, inode: Inode) -> None:
+        """Tell once that writeback of `inode` failed (file_check_and_advance_wb_err). Raises
+        `OpError`."""
+        error, inode.writeback_error = inode.writeback_error, None
+        if error is not None:
+            inode.sb.rule("writeback failed: file_check_and_advance_wb_err")
+            raise OpError(error)
+
     def flusher_pass(self) -> None:
         """What sync(2) has the flusher thread do first (wakeup_flusher_threads)."""
         if self.sb.shut_down or not self.sb.behaviour.cyclic_sync:
@@ -104,6 +122,11 @@ class Mount:
         """Write back all files (writeback_inodes_sb, sync_inodes_sb)."""
         for inode in self.files.values():
             self.flush_range(inode, 0, None)
+
+    def writeback_inside(self) -> None:
+        """The same inside an operation (try_to_writeback_inodes_sb)."""
+        for inode in self.files.values():
+            self.flush_or_refuse(inode, 0, None)
 
     def sync(self) -> None:
         """sync(2): write back, then commit, then the device's own page cache."""
@@ -124,6 +147,7 @@ class Mount:
         """Write back bytes `[start, end)`, then commit what the inode waits for
         (ext4_sync_file)."""
         self.flush_range(inode, start, end)
+        self.check_writeback(inode)
         self.sb.free_pending = 0
         if self.durable is not None:
             self.durable.sync(inode, datasync)
@@ -133,6 +157,7 @@ class Mount:
         gone: set[str] = set()
         for name, inode in self.files.items():
             inode.cache.drop_clean()
+            inode.drop_unsaved()
             reread(inode)
             if name not in self.open and not len(inode.cache):
                 clear_inode(inode)
@@ -154,6 +179,7 @@ class Mount:
         for inode in self.files.values():
             clear_inode(inode)
             inode.cache.clear()
+            inode.drop_unsaved()
             reread(inode)
         self.sb.quota.warnings.unmounted()
         self.sb.free = PerCpuCounter(self.sb.free.sum())
@@ -176,7 +202,7 @@ def clear_inode(inode: Inode) -> None:
     was on disk (ext4_clear_inode, ext4_iget)."""
     if any(run.state == DELAYED for run in inode.es):
         inode.sb.rule("release at eviction: ext4_clear_inode")
-    inode.writeback_start = 0
+    inode.writeback_start, inode.writeback_error = 0, None
     inode.remove_status(0, EOF_BLOCK)
     inode.prealloc.discard()
     inode.alloc_on_close = False

@@ -174,7 +174,10 @@ def _step(mount: Mount, op: ops.AnyOp, observed: bool) -> Step:
     if isinstance(op, (ops.Read, ops.Seek)) and (reason := _undefined(mount, op)):
         unpredicted = {**unpredicted, "result": reason}
     if sb.shut_down:
-        observation, unpredicted = Observation(error="EIO"), {}
+        if isinstance(op, ops.Call) and (reason := not_predicted(mount, op)):
+            unpredicted = {**unpredicted, "result": reason}
+        if mount.files:  # one of them is opened, which fails
+            observation, unpredicted = Observation(error="EIO"), {}
     events = tuple(sb.events) if observed and "events" not in overlapping else None
     return Step(
         result, events, observation, tuple(sb.because), tuple(sb.quirks),
@@ -339,6 +342,7 @@ def _sync_range(mount: Mount, op: ops.SyncRange) -> Result:
     if op.off < 0 or op.len < 0 or op.off + op.len > MAX_OFFSET:
         raise OpError("EINVAL")
     mount.flush_range(inode, op.off, op.off + op.len if op.len else None)
+    mount.check_writeback(inode)
     return 0
 
 

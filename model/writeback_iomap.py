@@ -3,12 +3,20 @@
 A dirty block that is delayed has the rest of its delayed extent allocated with it, dirty
 or not, even past EOF; always unwritten. Only what was written is converted when the I/O
 has ended, and i_disksize follows then.
+
+A delayed block that finds no space is forgotten with the rest of its folio, and the I/O that
+was being gathered then fails too, though its blocks were there (iomap_writepages).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from model.errors import OpError
+from model.extent_status import Run
 from model.inode import Inode
 from model.map_blocks import map_blocks
+from model.page_cache import Folio
 from model.units import DELAYED, EOF_BLOCK, UNWRITTEN, WRITTEN, ranges
 
 __all__ = ["iomap_writepages"]
@@ -24,24 +32,34 @@ def iomap_writepages(inode: Inode, start: int = 0, end: int | None = None) -> No
     done: list[tuple[int, int]] = []
     for folio in cache.dirty_folios(start, end):
         first = cache.first_block(folio)
-        for low, high in ranges(folio.dirty):
-            stop = min(first + high, inode.eof_block)
-            _map_dirty(inode, first + low, stop, range_end)
-            if stop > first + low:
-                if done and done[-1][1] == first + low:
-                    done[-1] = (done[-1][0], stop)
-                else:
-                    done.append((first + low, stop))
+        try:
+            for low, high in ranges(folio.dirty):
+                stop = min(first + high, inode.eof_block)
+                for piece in _map_dirty(inode, first + low, stop, range_end):
+                    _gather(done, piece)
+        except OpError as error:
+            inode.writeback_error = inode.writeback_error or error.name
+            _discard_folio(inode, folio)
         cache.clean(folio, folio.all)
         folio.marked = False
         folio.state = folio.count > 1
+    if inode.writeback_error is not None and done:
+        _fail_last(inode, done)
     _end_io(inode, done)
 
 
-def _map_dirty(inode: Inode, low: int, high: int, range_end: int) -> None:
-    """Allocate what is delayed of dirty blocks `[low, high)`
+def _gather(done: list[tuple[int, int]], piece: tuple[int, int]) -> None:
+    """Blocks that follow those before them are written with them."""
+    if done and done[-1][1] == piece[0]:
+        done[-1] = (done[-1][0], piece[1])
+    elif piece[0] < piece[1]:
+        done.append(piece)
+
+
+def _map_dirty(inode: Inode, low: int, high: int, range_end: int) -> Iterator[tuple[int, int]]:
+    """Allocate what is delayed of dirty blocks `[low, high)`; yields what is mapped of them
     (ext4_iomap_map_writeback_range, ext4_iomap_map_one_extent); byte `range_end` is the
-    last that writeback was asked for."""
+    last that writeback was asked for. Raises `OpError`."""
     size = inode.sb.block_size
     while low < high:
         found = inode.es.lookup(low)
@@ -52,11 +70,58 @@ def _map_dirty(inode: Inode, low: int, high: int, range_end: int) -> None:
             end = min(found.end, low + min(asked, MAX_WRITEPAGES_EXTENT_LEN))
             found = map_blocks(inode, low, end - low, unwritten=True, use_reserved=True)
             inode.sb.rule("allocate delayed extent: ext4_iomap_map_one_extent")
+        yield low, min(found.end, high)
         low = found.end
+
+
+def _discard_folio(inode: Inode, folio: Folio) -> None:
+    """Forget what is delayed of a folio of which a block found no space; what is before that
+    block has been mapped (ext4_iomap_discard_folio). The data stays in the page cache until
+    the folio is dropped."""
+    first = inode.cache.first_block(folio)
+    dirty = [(first + low, min(first + high, inode.eof_block)) for low, high in ranges(folio.dirty)]
+    failed = min(
+        max(run.start, low)
+        for low, high in dirty
+        for run in inode.es.overlapping(low, high)
+        if run.state == DELAYED
+    )
+    inode.unsaved += [(max(low, failed), high) for low, high in dirty if high > failed]
+    inode.remove_status(failed, first + folio.count)
+    inode.sb.rule("blocks lost: ext4_iomap_discard_folio")
+
+
+def _fail_last(inode: Inode, done: list[tuple[int, int]]) -> None:
+    """The last I/O that was gathered ends with the error of the pass: blocks that follow each
+    other in file and on the device (iomap_can_add_to_ioend)."""
+    low, high = done.pop()
+    start = high
+    for run in reversed(inode.es.overlapping(low, high)):
+        after = inode.es.lookup(start) if start < high else None
+        if after is not None and not _follows(run, after):
+            break
+        start = max(run.start, low)
+    inode.unsaved.append((start, high))
+    if low < start:
+        done.append((low, start))
+
+
+def _follows(run: Run, after: Run) -> bool:
+    """Whether `after` is of the same state and behind `run` on the device too."""
+    if run.state != after.state or run.pblk is None or after.pblk is None:
+        return False
+    return run.pblk + run.end - run.start == after.pblk
 
 
 def _end_io(inode: Inode, done: list[tuple[int, int]]) -> None:
     """Convert what was written; i_disksize follows (ext4_iomap_finish_ioend)."""
+    if inode.unsaved:
+        inode.unsaved = [
+            (block, block + 1)
+            for low, high in inode.unsaved
+            for block in range(low, high)
+            if not any(start <= block < end for start, end in done)
+        ]
     for low, high in done:
         for run in inode.es.overlapping(low, high):
             if run.state == UNWRITTEN:

@@ -29,7 +29,7 @@ def test_every_quirk_is_one_of_the_models_and_every_one_of_them_is_listed():
 
 
 def test_names_and_quirks_are_unique_and_everything_is_said():
-    signs = {issue.quirk or issue.complaint for issue in KNOWN_ISSUES}
+    signs = {(issue.quirk or issue.complaint, issue.path) for issue in KNOWN_ISSUES}
     assert len(NAMES) == len(signs) == len(KNOWN_ISSUES)
     for issue in KNOWN_ISSUES:
         assert issue.condition
