@@ -413,7 +413,7 @@ def unexplained(refused: list[str]) -> list[str]:
     placement, and bytes for which threads race."""
     known = (
         "the quota of uid", "the extents are not known", "no room for its tree",
-        "of which content is undefined",
+        "of which content is undefined", "whether it is enough depends on extent tree blocks",
     )  # fmt: skip
     return [why for why in refused if not any(part in why for part in known)]
 
