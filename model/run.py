@@ -174,10 +174,7 @@ def _step(mount: Mount, op: ops.AnyOp, observed: bool) -> Step:
     if isinstance(op, (ops.Read, ops.Seek)) and (reason := _undefined(mount, op)):
         unpredicted = {**unpredicted, "result": reason}
     if sb.shut_down:
-        if isinstance(op, ops.Call) and (reason := not_predicted(mount, op)):
-            unpredicted = {**unpredicted, "result": reason}
-        if mount.files:  # one of them is opened, which fails
-            observation, unpredicted = Observation(error="EIO"), {}
+        observation, unpredicted = Observation(error="EIO"), {}
     events = tuple(sb.events) if observed and "events" not in overlapping else None
     return Step(
         result, events, observation, tuple(sb.because), tuple(sb.quirks),
