@@ -146,8 +146,10 @@ def check_covered(workload: Workload) -> set[type[ops.Op]]:
 
 def can_leave_out_trees(workload: Workload) -> bool:
     """Whether nothing in `workload` but little space makes a result depend on where blocks are:
-    not what is charged to users or lost in a shutdown, and no block that is written twice."""
-    if {"quota", "inline_data"} & set(workload.config.image.features):
+    not what is charged to users or lost in a shutdown, no block that is written twice, and no
+    file with a tree from the start."""
+    image = workload.config.image
+    if image.sha256 or {"quota", "inline_data"} & set(image.features):
         return False
     return {ops.Shutdown, ops.Parallel}.isdisjoint(map(type, workload.ops))
 
