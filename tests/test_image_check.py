@@ -260,3 +260,16 @@ def test_a_journal_with_transactions_or_an_error():
         "journal: holds transactions, but needs_recovery is not set"
     ]
     assert problems_of(patched(data, (at + 32, struct.pack(">I", 5)))) == ["journal: notes error 5"]
+
+
+@pytest.mark.parametrize(
+    ("image", "shut_down", "found"),
+    [("nojournal", True, False), ("nojournal", False, True), ("4k", True, True)],
+)
+def test_only_a_shutdown_without_a_journal_excuses_the_missing_mark(
+    tmp_path, image, shut_down, found
+):
+    path = tmp_path / "image"
+    path.write_bytes(patched(build(), (1024 + 58, b"\0")))
+    final = with_image(Final(Observation()), path, Config(IMAGES[image]), shut_down)
+    assert bool(final.image) == found

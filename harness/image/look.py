@@ -29,19 +29,19 @@ def with_image(final: Final, path: Path, config: Config, shut_down: bool) -> Fin
     """`final` with what the image `path` of `config` holds, and what our own check has
     against it.
 
-    Where data is not ordered by a journal, a file system that was `shut_down` may have what a
-    crash leaves: no mark of a clean umount (ext4_setup_super, ext4_put_super), and blocks that
-    were allocated and never written.
+    A file system that was `shut_down` may have what a crash leaves: bytes past the end in blocks
+    that were written while the file was longer, or never, and without a journal no mark of a
+    clean umount (ext4_setup_super, ext4_put_super).
     """
     journal = "^has_journal" not in config.image.features
-    ordered = journal and "data=writeback" not in config.options
     try:
         with Filesystem.open(path) as fs:
             survey = Survey(fs)
             found = tuple(
                 str(problem)
                 for problem in problems(survey)
-                if ordered or not (shut_down and problem.of_crash)
+                if not (shut_down and problem.of_crash)
+                or (journal and problem.where == "superblock")
             )
             return msgspec.structs.replace(final, image=found, form=canonical_of(survey))
     except ImageError as error:

@@ -10,8 +10,8 @@ __all__ = ["Problem"]
 class Problem(msgspec.Struct, frozen=True):
     """What is wrong (`reason`), and where: a path, `group 3` or `superblock`.
 
-    `of_crash`: where data is not ordered by a journal, a crash leaves it behind on a kernel
-    without bugs.
+    `of_crash`: a crash may leave it behind on a kernel without bugs; in the superblock only
+    without a journal.
     """
 
     where: str
