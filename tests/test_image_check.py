@@ -17,6 +17,11 @@ from small_image import (
     surveyed,
 )
 
+from harness.image.look import with_image
+from harness.trace import Final, Observation
+from workloads.images import IMAGES
+from workloads.workload import Config
+
 NEEDS_RECOVERY = 0x4
 
 
