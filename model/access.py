@@ -6,6 +6,7 @@ Descriptors matter: an append-only file that is open already still takes pwrite(
 
 from __future__ import annotations
 
+from model.after_shutdown import check_reach, comes_first, refused
 from model.errors import OpError
 from model.inode import Inode
 from model.mount import Mount
@@ -41,8 +42,6 @@ _BY_NAME = (ops.Otrunc, ops.Unlink, ops.Rename)
 
 def check_access(mount: Mount, op: ops.AnyOp) -> None:
     """Raise `OpError` if `op` fails before it does anything; note the descriptors it opens."""
-    if mount.sb.shut_down:
-        _check_shut_down(mount, op)
     if isinstance(op, _BY_NAME):
         _check_names(mount, op)
     elif isinstance(op, ops.FileOp) and not isinstance(op, ops.Close):
@@ -52,19 +51,13 @@ def check_access(mount: Mount, op: ops.AnyOp) -> None:
             _open(mount, written)
         if type(op) in _BESIDE:
             _open_beside(mount, op.file, _BESIDE[type(op)])
-        if _flags(mount, written) & (APPEND_ONLY | IMMUTABLE):
+        flags = _flags(mount, written)
+        if mount.sb.shut_down and comes_first(op, bool(flags & APPEND_ONLY)):
+            check_reach(mount, op)
+        if flags & (APPEND_ONLY | IMMUTABLE):
             _check_flags(mount.files[written], op)
-
-
-def _check_shut_down(mount: Mount, op: ops.AnyOp) -> None:
-    """Everything that opens or changes a file fails (ext4_emergency_state); closing and
-    lseek(2) on an open descriptor do not."""
-    harmless = isinstance(op, ops.Seek) and op.file in mount.open
-    if isinstance(op, ops.QuotaSet) or (
-        isinstance(op, ops.FileOp) and not isinstance(op, ops.Close) and not harmless
-    ):
-        mount.sb.rule("shut down: ext4_emergency_state")
-        raise OpError("EIO")
+    if mount.sb.shut_down:
+        check_reach(mount, op)
 
 
 def _flags(mount: Mount, name: str) -> int:
@@ -81,6 +74,8 @@ def _open(mount: Mount, name: str) -> None:
     if _flags(mount, name) & (APPEND_ONLY | IMMUTABLE):
         mount.sb.rule("protected file: may_open")
         raise OpError("EPERM")
+    if mount.sb.shut_down:
+        raise refused(mount)
 
 
 def _open_beside(mount: Mount, name: str, flag: str) -> None:
@@ -93,6 +88,8 @@ def _open_beside(mount: Mount, name: str, flag: str) -> None:
         mount.sb.rule("protected file: may_open")
         mount.file(name)
         raise OpError("EPERM")
+    if mount.sb.shut_down:
+        raise refused(mount)
     opened.add(flag)
 
 
@@ -112,6 +109,8 @@ def _check_names(mount: Mount, op: ops.Otrunc | ops.Unlink | ops.Rename) -> None
     ):
         mount.sb.rule("protected file: may_delete")
         raise OpError("EPERM")
+    if mount.sb.shut_down and len(set(names)) == len(names):
+        raise refused(mount)
 
 
 def _check_flags(inode: Inode, op: ops.FileOp) -> None:

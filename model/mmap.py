@@ -19,6 +19,8 @@ __all__ = ["filemap_fault", "mmap_store"]
 def mmap_store(inode: Inode, pos: int, data: bytes) -> None:
     """Store `data` at byte `pos` of a fresh mapping, page after page. Raises `OpError`
     (SIGBUS) if a page can't be had."""
+    if not data:
+        return
     end = pos + len(data)
     for index in range(pos // PAGE, ceil_div(end, PAGE)):
         folio = filemap_fault(inode, index)

@@ -12,6 +12,7 @@ from harness.errors import NotModelledError
 from harness.trace import Final, Observation, Placement, Ran, Result, Step, Trace
 from model import fallocate
 from model.access import check_access
+from model.after_shutdown import not_predicted
 from model.behaviour import Behaviour
 from model.copy_range import copy_file_range
 from model.direct_io import dio_write
@@ -173,10 +174,10 @@ def _step(mount: Mount, op: ops.AnyOp, observed: bool) -> Step:
         overlapping = {**overlapping, "events": sb.pieces_unknown}
         sb.pieces_unknown = None
     observation, unpredicted = observe(sb, mount.files) if observed else (UNSEEN, {})
-    if isinstance(op, (ops.Read, ops.Seek)) and (reason := _undefined(mount, op)):
-        unpredicted = {**unpredicted, "result": reason}
-    if sb.shut_down:
+    if sb.shut_down and mount.files:  # observing opens one of them, which fails
         observation, unpredicted = Observation(error="EIO"), {}
+    if isinstance(op, (ops.Read, ops.Seek, ops.SyncRange)) and (reason := _undefined(mount, op)):
+        unpredicted = {**unpredicted, "result": reason}
     events = tuple(sb.events) if observed and "events" not in overlapping else None
     return Step(
         result, events, observation, tuple(sb.because), tuple(sb.quirks),
@@ -192,11 +193,13 @@ def _call(mount: Mount, call: ops.Call) -> Result:
     return HANDLERS[type(call)](mount, call)
 
 
-def _undefined(mount: Mount, op: ops.Read | ops.Seek) -> str:
+def _undefined(mount: Mount, op: ops.Read | ops.Seek | ops.SyncRange) -> str:
     """Why nobody can know what `op` returned, empty if it is known."""
     inode = mount.files.get(op.file)
     if inode is None:
         return ""
+    if isinstance(op, ops.SyncRange) or (mount.sb.shut_down and isinstance(op, ops.Read)):
+        return not_predicted(mount, op)
     if isinstance(op, ops.Seek):
         return inode.states_unknown or ""
     known = inode.content.knows(op.off, min(op.off + op.len, inode.size))

@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.trace import Result
 from model.access import APPEND_ONLY, IMMUTABLE
+from model.after_shutdown import MAX_SEGMENTS
 from model.errors import OpError
 from model.fallocate import max_bytes
 from model.file_write import buffered_write
@@ -23,9 +24,6 @@ from workloads import ops
 from workloads.content import pattern
 
 __all__ = ["HANDLERS"]
-
-MAX_SEGMENTS = 1024
-"""IOV_MAX."""
 
 
 def _pwritev(mount: Mount, op: ops.Pwritev) -> Result:
