@@ -1,16 +1,20 @@
-"""Direct I/O (`ext4_dio_write_iter`, `ext4_iomap_begin`)."""
+"""Direct I/O (`ext4_dio_write_iter`, `iomap_dio_rw`, `ext4_iomap_begin`)."""
 
 from __future__ import annotations
 
 from model.errors import OpError
-from model.file_write import buffered_write
+from model.extent_status import Run
+from model.file_write import buffered_write, generic_write_checks
 from model.inode import Inode
 from model.map_blocks import map_blocks
 from model.source import Source
 from model.truncate import truncate_failed_write
-from model.units import HOLE, SECTOR, UNWRITTEN, WRITTEN, ceil_div
+from model.units import SECTOR, UNWRITTEN, WRITTEN, ceil_div
 
 __all__ = ["dio_write"]
+
+DIO_MAX_BLOCKS = 4096
+"""Blocks that one step maps at most."""
 
 
 def dio_write(inode: Inode, pos: int, data: bytes) -> int:
@@ -20,80 +24,79 @@ def dio_write(inode: Inode, pos: int, data: bytes) -> int:
         sb.rule("no direct I/O: ext4_should_use_dio")
         return buffered_write(inode, pos, Source(data))
     inode.may_inline = False
-    length = len(data)
-    if (pos | length) % SECTOR:
-        raise OpError("EINVAL")
-    if not length:
+    data = data[: generic_write_checks(inode, pos, len(data))]
+    if not data:
         return 0
-    sb.flush_range(inode, pos, pos + length)
-    _invalidate(inode, pos, pos + length)
-    hole = first_hole(inode, pos, length)
-    if hole is not None:
-        return _with_fallback(inode, pos, data, hole)
-    unwritten = _mapped_for_dio(inode, pos, pos + length)
-    inode.content.write(pos, data)
-    for low, high in unwritten:
-        inode.convert(low, high, WRITTEN)
-    inode.size = max(inode.size, pos + length)
-    inode.disksize = max(inode.disksize, min(pos + length, inode.size))
-    sb.rule("direct write: ext4_dio_write_iter")
-    return length
+    stop = pos + len(data)
+    extending = stop > min(inode.size, inode.disksize)  # ext4_extending_io, before the flush
+    sb.flush_range(inode, pos, stop)
+    _invalidate(inode, pos, stop)
+    try:
+        reached = _write_mapped(inode, pos, data)
+    except OpError:
+        if extending:  # ext4_inode_extension_cleanup
+            truncate_failed_write(inode)
+        raise
+    if reached > pos:
+        inode.size = max(inode.size, reached)
+        inode.disksize = max(inode.disksize, reached)
+        sb.rule("direct write: ext4_dio_write_iter")
+    if reached < stop:
+        _write_rest(inode, reached, data[reached - pos :])
+    return len(data)
 
 
-def first_hole(inode: Inode, pos: int, length: int) -> int | None:
-    """The byte at which a write within a file without extents meets a hole below EOF: such
-    holes can't be filled by direct I/O (ext4_iomap_alloc)."""
-    if inode.extents:
-        return None
-    size = inode.sb.block_size
-    for run in inode.es.pieces(pos // size, ceil_div(min(pos + length, inode.size), size)):
-        if run.state == HOLE:
-            return max(run.start * size, pos)
-    return None
+def _write_mapped(inode: Inode, pos: int, data: bytes) -> int:
+    """Map and write run by run; returns the byte at which it stands, short of the end if a
+    hole can't be filled. Raises `OpError`.
 
-
-def _with_fallback(inode: Inode, pos: int, data: bytes, hole: int) -> int:
-    """Write directly up to the hole, through the page cache from there on; what the page
-    cache got is written back and dropped. Raises `OpError`."""
-    if hole > pos:
-        dio_write(inode, pos, data[: hole - pos])
-    inode.sb.rule("direct write into a hole: ext4_dio_write_iter falls back")
-    wrote = buffered_write(inode, hole, Source(data[hole - pos :]))
-    inode.sb.flush_range(inode, hole, hole + wrote)
-    for folio in inode.cache.overlapping(hole, hole + wrote):
-        if not folio.dirty:
-            inode.cache.drop(folio)
-    return hole - pos + wrote
-
-
-def _mapped_for_dio(inode: Inode, pos: int, stop: int) -> list[tuple[int, int]]:
-    """Map all blocks of bytes `[pos, stop)`; the blocks that are unwritten, as ranges.
-
-    What a write past EOF got before it failed goes again (ext4_inode_extension_cleanup).
+    Offset and length are checked for each run once it is mapped (iomap_dio_bio_iter): runs
+    before one that is refused stay mapped and, if they were written already, overwritten;
+    what went to unwritten ones shows only when all is well (ext4_dio_write_end_io).
     """
-    at, end = pos // inode.sb.block_size, ceil_div(stop, inode.sb.block_size)
+    size, at, stop = inode.sb.block_size, pos, pos + len(data)
     unwritten: list[tuple[int, int]] = []
-    while at < end:
-        try:
-            high, state = _map_for_dio(inode, at, end, inode.size)
-        except OpError:
-            if stop > inode.size:
-                truncate_failed_write(inode)
-            raise
-        if state == UNWRITTEN:
+    while at < stop:
+        run = _map_for_dio(inode, at // size, ceil_div(stop, size))
+        if run is None:
+            break
+        high = min(run.end * size, stop)
+        if (at | high) % SECTOR:
+            inode.sb.rule("direct write not aligned: iomap_dio_bio_iter")
+            raise OpError("EINVAL")
+        if run.state == UNWRITTEN:
             unwritten.append((at, high))
+        else:
+            inode.content.write(at, data[at - pos : high - pos])
         at = high
-    return unwritten
+    for low, high in unwritten:
+        inode.content.write(low, data[low - pos : high - pos])
+        inode.convert(low // size, ceil_div(high, size), WRITTEN)
+    return at
 
 
-def _map_for_dio(inode: Inode, at: int, end: int, size: int) -> tuple[int, int]:
-    """Map blocks for direct I/O (ext4_iomap_alloc): written past EOF, unwritten inside."""
-    past = at * inode.sb.block_size >= size
+def _map_for_dio(inode: Inode, at: int, end: int) -> Run | None:
+    """Map blocks for direct I/O (ext4_iomap_begin, ext4_iomap_alloc): written past EOF,
+    unwritten inside. None for what is not mapped below EOF in a file without extents, which
+    direct I/O can't fill. Raises `OpError`."""
+    past = at * inode.sb.block_size >= inode.size
     run = inode.es.lookup(at)
     if run.state == WRITTEN:
-        return min(run.end, end), WRITTEN
-    found = map_blocks(inode, at, end - at, unwritten=not past)
-    return found.end, found.state
+        return run.cut(at, end)
+    if not inode.extents and not past:
+        return None
+    return map_blocks(inode, at, min(end - at, DIO_MAX_BLOCKS), unwritten=not past)
+
+
+def _write_rest(inode: Inode, pos: int, data: bytes) -> None:
+    """Write `data` through the page cache, then write that back and drop it. Raises
+    `OpError`."""
+    inode.sb.rule("direct write into a hole: ext4_dio_write_iter falls back")
+    stop = pos + buffered_write(inode, pos, Source(data))
+    inode.sb.flush_range(inode, pos, stop)
+    for folio in inode.cache.overlapping(pos, stop):
+        if not folio.dirty:
+            inode.cache.drop(folio)
 
 
 def _invalidate(inode: Inode, start: int, end: int) -> None:

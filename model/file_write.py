@@ -12,7 +12,7 @@ from model.source import Source
 from model.truncate import block_zero_eof
 from model.units import EOF_BLOCK
 
-__all__ = ["buffered_write", "max_size"]
+__all__ = ["buffered_write", "generic_write_checks", "max_size", "rw_verify_area"]
 
 MAX_LFS_FILESIZE = (1 << 63) - 1
 
@@ -24,18 +24,33 @@ def max_size(inode: Inode) -> int:
     return min(EOF_BLOCK * inode.sb.block_size, MAX_LFS_FILESIZE)
 
 
-def buffered_write(inode: Inode, pos: int, source: Source) -> int:
-    """Write `source` at byte `pos`; returns bytes written. Raises `OpError`
-    (ext4_write_checks, ext4_buffered_write_iter)."""
-    if pos < 0:
+def rw_verify_area(pos: int, length: int) -> None:
+    """Offsets are less than 2^63, also that behind the last byte (fs/read_write.c). Raises
+    `OpError`."""
+    if pos < 0 or pos + length > MAX_LFS_FILESIZE:
         raise OpError("EINVAL")
-    if not len(source):
+
+
+def generic_write_checks(inode: Inode, pos: int, length: int) -> int:
+    """How many of `length` bytes may be written at byte `pos` (ext4_generic_write_checks):
+    no file grows past `max_size`. Raises `OpError`."""
+    rw_verify_area(pos, length)
+    if not length:
         return 0
     limit = max_size(inode)
     if pos >= limit:
         raise OpError("EFBIG")
-    if pos + len(source) > limit:
-        source = source.cut(limit - pos)
+    return min(length, limit - pos)
+
+
+def buffered_write(inode: Inode, pos: int, source: Source) -> int:
+    """Write `source` at byte `pos`; returns bytes written. Raises `OpError`
+    (ext4_write_checks, ext4_buffered_write_iter)."""
+    length = generic_write_checks(inode, pos, len(source))
+    if not length:
+        return 0
+    if length < len(source):
+        source = source.cut(length)
     if pos > inode.size:
         block_zero_eof(inode, inode.size, pos)
     if inode.iomap:

@@ -14,6 +14,7 @@ from model.inode import Inode
 from model.tree_claim import PLENTY, claim_tree_blocks, limited_tree, take_reserved
 from model.units import (
     DELAYED,
+    EOF_BLOCK,
     INIT_MAX_LEN,
     UNWRITTEN,
     UNWRITTEN_MAX_LEN,
@@ -117,13 +118,15 @@ def _implied_cluster(inode: Inode, lblk: int, count: int) -> tuple[int, bool]:
     ends before the next such cluster (get_implied_cluster_alloc, ext4_ext_check_overlap).
     """
     ratio, es = inode.sb.ratio, inode.es
-    following = es.next_mapped(lblk)
+    following = es.next_mapped(lblk)  # EOF_BLOCK, itself in the last cluster, if there is none
     if ratio == 1:
         return min(count, following - lblk), True
     base = round_down(lblk, ratio)
-    if es.last_mapped_before(lblk) >= base or following < base + ratio:
+    if es.last_mapped_before(lblk) >= base or following < min(base + ratio, EOF_BLOCK):
         inode.sb.rule("implied cluster: get_implied_cluster_alloc")
         return min(count, base + ratio - lblk, following - lblk), False
+    if following == EOF_BLOCK:
+        return count, True
     return min(count, round_down(following, ratio) - lblk), True
 
 
