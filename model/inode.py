@@ -46,6 +46,7 @@ class Inode:
         self.readahead = Readahead(sb.behaviour.readahead // PAGE)
         self.writers = 0
         self.writeback_start = 0
+        self.ordered: tuple[int, int] | None = None
         self.writeback_error: str | None = None
         self.unsaved: list[tuple[int, int]] = []
         self.alloc_on_close = False
@@ -98,6 +99,12 @@ class Inode:
         """Bytes `[start, end)` are stale memory: nobody can know them."""
         if self.sb.quirk("stale_folio_after_short_copy"):
             self.content.lose(start, end)
+
+    def order(self, start: int, end: int) -> None:
+        """The next commit writes bytes `[start, end)` first, and what lies between them and
+        those it was told before (ext4_jbd2_inode_add_write)."""
+        low, high = self.ordered or (start, end)
+        self.ordered = min(low, start), max(high, end)
 
     # --- the map -------------------------------------------------------------------------
 

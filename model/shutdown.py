@@ -19,11 +19,21 @@ from model.extent_tree import ExtentTree
 from model.indirect_tree import IndirectTree
 from model.inode import Inode
 from model.superblock import PerCpuCounter
-from model.units import DELAYED, EOF_BLOCK, WRITTEN
+from model.units import (
+    DELAYED,
+    EOF_BLOCK,
+    PAGE,
+    WRITTEN,
+    mask,
+    ranges,
+    round_down,
+    round_up,
+)
 from workloads import ops
 
 if TYPE_CHECKING:
     from model.mount import Mount
+    from model.page_cache import Folio
 
 __all__ = ["Durable", "shut_down"]
 
@@ -81,10 +91,38 @@ class Durable:
 
     def commit(self) -> None:
         """The running transaction commits (jbd2_journal_commit_transaction)."""
+        for name, inode in self.mount.files.items():
+            self._write_ordered(inode, self._files.get(name))
         self._files = {name: self._save(name, file) for name, file in self.mount.files.items()}
         self._free = self.mount.sb.free.sum()
         self._touched.clear()
         self._flushed.clear()
+
+    def _write_ordered(self, inode: Inode, before: _Saved | None) -> None:
+        """A commit in ordered mode first writes the pages that the transaction holds of a file
+        (jbd2_submit_inode_data, ext4_normal_submit_inode_data_buffers).
+
+        It holds what EOF zeroing and, without delayed allocation, new written blocks have put
+        there, as one range. Blocks that writeback allocates it waits for only
+        (ext4_jbd2_inode_add_wait): they make the range longer.
+        """
+        zeroed, inode.ordered = inode.ordered, None
+        writes = zeroed is not None or not inode.delalloc
+        if not inode.sb.data_ordered or inode.iomap or not writes or not inode.cache.dirty_starts:
+            return
+        spans = [zeroed] if zeroed is not None else []
+        if not inode.sb.dioread_nolock:
+            known = before is not None and before.inode is inode
+            old, size = _written(before.runs) if before and known else {}, inode.sb.block_size
+            new = [block for block in _written(inode.es) if block not in old]
+            spans += [(min(new) * size, (max(new) + 1) * size)] if new else []
+        if not spans:
+            return
+        low = round_down(min(start for start, _ in spans), PAGE)
+        high = round_up(max(end for _, end in spans), PAGE)
+        for folio in inode.cache.dirty_folios(low, high):
+            inode.cache.clean(folio, _written_bits(inode, folio))
+            inode.sb.rule("write ordered data: jbd2_submit_inode_data")
 
     def sync(self, inode: Inode, datasync: bool) -> None:
         """fsync(2) commits if the inode has changed, fdatasync(2) if more than times have
@@ -111,21 +149,10 @@ class Durable:
             inode, inode.disksize, inode.uid, inode.flags, _map_of(inode)[1],
             copy.deepcopy(inode.tree), copy.deepcopy(inode.indirect),
             inode.tree_blocks, inode.tree_unknown, inode.allocated,
-            _content_on_disk(inode), frozenset(self._stale(inode, known)),
+            _content_on_disk(inode), frozenset(_stale(inode)),
             inode.inline_size if inode.inline else None,
             inode.journaled or (known.logged if known is not None else None),
         )  # fmt: skip
-
-    def _stale(self, inode: Inode, before: _Saved | None) -> Iterable[int]:
-        """Written blocks that are dirty still after the commit. In ordered mode it has
-        written those that were new (jbd2_submit_inode_data), in journal mode all."""
-        sb = inode.sb
-        if sb.data_journal:
-            return
-        old = set(_written(before.runs)) if before is not None else set()
-        for block in _written(inode.es).keys() & _dirty(inode):
-            if not sb.data_ordered or block in old:
-                yield block
 
     def emptied(self) -> None:
         """The journal has been emptied: nothing of it is replayed (jbd2_journal_flush)."""
@@ -211,6 +238,21 @@ def _written(runs: Iterable[Run]) -> dict[int, int | None]:
         if run.state == WRITTEN
         for block in range(run.start, run.end)
     }
+
+
+def _stale(inode: Inode) -> set[int]:
+    """Written blocks that are dirty still after a commit; data=journal has written all."""
+    return set() if inode.sb.data_journal else _written(inode.es).keys() & _dirty(inode)
+
+
+def _written_bits(inode: Inode, folio: Folio) -> int:
+    """The dirty blocks of `folio` that can be written without allocation."""
+    first, bits = inode.cache.first_block(folio), 0
+    for low, high in ranges(folio.dirty & ~folio.delay):
+        for run in inode.es.pieces(first + low, first + high):
+            if run.state == WRITTEN:
+                bits |= mask(run.start - first, run.end - first)
+    return bits
 
 
 def _content_on_disk(inode: Inode) -> Content:

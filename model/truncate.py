@@ -69,6 +69,8 @@ def block_zero_eof(
         return
     inode.sb.rule("zero EOF block: ext4_block_zero_eof")
     if not inode.iomap:
+        if inode.es.lookup(start // size).state == WRITTEN:
+            inode.order(start, stop)
         return
     if inode.sb.behaviour.eof_zero_flush == "truncate_down":
         at_once = truncating

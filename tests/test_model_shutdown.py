@@ -85,3 +85,33 @@ def test_a_block_that_was_written_again_elsewhere_is_not_taken_for_the_committed
     assert trace.final is not None
     assert trace.final.content is not None
     assert trace.final.content["a"].undefined == ((0, 4096),), "flushed before or after the punch?"
+
+
+def known(line: str, config: str = "4k@delalloc") -> tuple[tuple[int, int], ...]:
+    """The byte ranges of `a` that are not known after `line`, a shutdown and a mount."""
+    final = run(f"{line}; shutdown 1", config).final
+    assert final is not None
+    assert final.content is not None
+    return final.content["a"].undefined
+
+
+def test_a_commit_does_not_write_what_writeback_had_allocated() -> None:
+    line = "pwrite a 0 4k; sync_range a 0 4k; pwrite a 0 4k"
+    assert known(line) == ((0, 4096),), "dirty again, and only waited for"
+    assert known(line, "4k@delalloc,dioread_lock") == ((0, 4096),)
+    assert known(line, "4k@nodelalloc") == ()
+
+
+def test_a_commit_writes_the_page_whose_end_was_zeroed() -> None:
+    line = "pwrite_osync a 30291 511; {}; mwrite a 30700 50; mwrite a 0 50"
+    assert known(line.format("pwrite a 66454 4k")) == ()
+    assert known(line.format("pwrite a 30802 4k")) == ((28672, 4096),)
+
+
+def test_pages_that_a_commit_has_written_are_clean() -> None:
+    line = "pwrite a 0 60k; pwrite b 0 4k; {}; shutdown 2; sync_range a 140k 4k"
+    assert results(run(line.format("fsync b"), "4k@nodelalloc"))[-1] == 0
+    assert results(run(line.format("fsync b"), "4k@nodelalloc,data=writeback"))[-1] == "EIO"
+    assert results(run(line.format("fsync b"), "4k@delalloc"))[-1] == "EIO"
+    assert results(run(line.format("close b"), "4k@nodelalloc"))[-1] == "EIO"
+    assert results(run(line.format("fsync b; pwrite a 0 4k"), "4k@nodelalloc"))[-1] == "EIO"
