@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from workloads.ops import Op, Pwritev, Shutdown, WriteFault, calls
+from workloads.ops import Op, Pwritev, Shutdown, WriteFault, Zero, calls
 from workloads.workload import Config, Workload
 
 __all__ = ["KNOWN_ISSUES", "KnownIssue", "applicable", "parse_release", "path_of"]
@@ -181,6 +181,33 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         condition="as for reserved-blocks-run-out",
         observable="the kernel's log: This should not happen!! Data will be lost",
         reason="it does happen",
+    ),
+    KnownIssue(
+        name="zero-range-revives-eof-block",
+        quirk="zero_range_revives_eof_block",
+        since=(7, 2),
+        fixed=None,
+        path="bh",
+        triggers=(Zero,),
+        condition="ZERO_RANGE of whole blocks grows a file, and covers the block that holds its"
+        " unaligned EOF, which was written",
+        observable="the old bytes of that block are read in place of zeros until the page cache is"
+        " dropped; what is written there meanwhile is lost then, though fsync returned 0",
+        reason="ext4_zero_range() drops the page cache before ext4_alloc_file_blocks() has"
+        " ext4_block_zero_eof() read the block back; it is made unwritten under a buffer that stays"
+        " mapped, so writeback never converts it",
+    ),
+    KnownIssue(
+        name="zero-range-revives-eof-block-iomap",
+        quirk="zero_range_revives_eof_block",
+        since=(7, 2),
+        fixed=None,
+        path="iomap",
+        triggers=(Zero,),
+        condition="as for zero-range-revives-eof-block",
+        observable="the old bytes of that block are read in place of zeros until the page cache is"
+        " dropped; a write to a part of it brings the rest back to disk",
+        reason="ext4_zero_range() as there; the folio stays uptodate over the unwritten block",
     ),
     KnownIssue(
         name="indirect-delayed-tail-is-hole",

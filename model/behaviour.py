@@ -62,6 +62,13 @@ QUIRKS: dict[str, Quirk] = {
             "up what others have reserved; ext4_do_writepages forgets the error",
         ),
         Quirk(
+            "zero_range_revives_eof_block",
+            "After ZERO_RANGE that grows a file over its unaligned EOF the old bytes of that block "
+            "are read; on the buffer_head path what is written there next is lost.",
+            "ext4_zero_range drops the page cache, then ext4_alloc_file_blocks reads the EOF block "
+            "back as written (ext4_block_zero_eof), then makes it unwritten",
+        ),
+        Quirk(
             "indirect_delayed_tail_is_hole",
             "FIEMAP of a file without extents shows its delayed tail as a hole.",
             "ext4_ind_map_blocks of 7.2; fixed by aed43f47e1ed in 7.3",

@@ -12,6 +12,7 @@ from model.errors import OpError
 from model.inode import Inode
 from model.map_blocks import da_reserve_singly, map_blocks, map_singly
 from model.page_cache import Folio
+from model.revived import is_stuck
 from model.source import Source
 from model.truncate import truncate_failed_write
 from model.units import DELAYED, HOLE, PAGE, WRITTEN, mask, ranges
@@ -131,6 +132,7 @@ def _map_range(
             return new, error
         bits = mask(at - first, stop - first)
         folio.mapped |= bits
+        folio.revived &= ~bits
         if delayed and run.state in (HOLE, DELAYED):
             folio.delay |= bits
         if run.state != WRITTEN:
@@ -168,7 +170,7 @@ def end_size(inode: Inode, pos: int, accepted: int, delayed: bool) -> None:
         inode.size = size
         if delayed and accepted:
             last = (size - 1) // inode.sb.block_size
-            if inode.es.lookup(last).state == WRITTEN:
+            if inode.es.lookup(last).state == WRITTEN or is_stuck(inode, last):
                 inode.disksize = size
     if not delayed and size > inode.disksize:
         inode.disksize = size

@@ -7,6 +7,7 @@ from model.indirect_tree import max_file_bytes
 from model.inline_data import convert_inline_data
 from model.inode import Inode
 from model.map_blocks import map_blocks
+from model.revived import zero_whole_blocks
 from model.truncate import block_zero_eof, zero_partial
 from model.units import (
     EOF_BLOCK,
@@ -87,34 +88,16 @@ def zero_range(inode: Inode, off: int, length: int, keep_size: bool) -> None:
         if inode.sb.behaviour.zero_range_edges_first:
             zero_edges(inode, off, end)
     update_disksize_before_punch(inode, off, length)
+    unsaved = inode.cache.holds_dirty(inode.size)
     inode.cache.truncate(off, end)
     if high > low:
-        if new_size > inode.size:
-            _zero_eof_within(inode, low, high)
-        inode.content.zero(low * size, high * size)
+        zero_whole_blocks(inode, low, high, grows=new_size > inode.size, unsaved=unsaved)
         _convert_unwritten(inode, low, high)
     if new_size:
         _grow(inode, new_size)
     if not inode.sb.behaviour.zero_range_edges_first:
         zero_edges(inode, off, end)
     inode.sb.rule("zero range: ext4_zero_range")
-
-
-def _zero_eof_within(inode: Inode, low: int, high: int) -> None:
-    """Zero the EOF block, which the range has just dropped from the cache if it covers it.
-
-    It is back there then. If it was written it is written to as such and not converted
-    again, so ZERO_RANGE leaves it unwritten; if it was delayed on the iomap path it stays
-    dirty and will be converted.
-    """
-    block = inode.size // inode.sb.block_size
-    written = inode.es.lookup(block).state == WRITTEN
-    block_zero_eof(inode, inode.size)
-    folio = inode.cache.get(inode.size // PAGE)
-    if written and low <= block < high and folio is not None:
-        bit = 1 << (block - inode.cache.first_block(folio))
-        inode.cache.clean(folio, bit)
-        folio.mapped &= ~bit
 
 
 def _convert_unwritten(inode: Inode, low: int, high: int) -> None:

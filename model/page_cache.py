@@ -8,7 +8,7 @@ mm/readahead.c, mm/truncate.c).
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -48,7 +48,8 @@ class Folio(msgspec.Struct, eq=False, gc=False):
     `delay` those that were delayed then and have not been written back since;
     `buffers` tells whether there are buffer heads at all, `state` (iomap only) whether
     there is per-block state; without, the folio is dirty as a whole. `marked` lets the
-    next read of it read ahead (PG_readahead, which is the same bit as PG_reclaim).
+    next read of it read ahead (PG_readahead, which is the same bit as PG_reclaim). `revived`
+    blocks hold bytes that are not on disk and won't be, for a known bug (`model/revived.py`).
     """
 
     index: int
@@ -64,6 +65,7 @@ class Folio(msgspec.Struct, eq=False, gc=False):
     buffers: bool = False
     state: bool = False
     marked: bool = False
+    revived: int = 0
 
     @property
     def full(self) -> bool:
@@ -80,6 +82,7 @@ class PageCache:
         self._by_page: dict[int, Folio] = {}
         self._starts: list[int] = []
         self.dirty_starts: set[int] = set()
+        self.on_drop: Callable[[Folio], None] | None = None
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -184,6 +187,11 @@ class PageCache:
         its last dirty block is forgotten, until writeback."""
         return folio.index in self.dirty_starts
 
+    def holds_dirty(self, pos: int) -> bool:
+        """Whether the block of byte `pos` waits for writeback."""
+        folio = self.get(pos // PAGE)
+        return folio is not None and bool(folio.dirty & self.bits(folio, pos, pos + 1))
+
     def clean(self, folio: Folio, bits: int) -> None:
         """Take `bits` off the blocks that wait for writeback."""
         folio.dirty &= ~bits
@@ -199,14 +207,23 @@ class PageCache:
         if not folios:
             return
         for folio in folios:
+            self._tell_drop(folio)
             for page in range(folio.index, folio.index + folio.pages):
                 del self._by_page[page]
             self.dirty_starts.discard(folio.index)
         at = bisect_left(self._starts, folios[0].index)
         del self._starts[at : at + len(folios)]
 
+    def _tell_drop(self, folio: Folio) -> None:
+        """Tell whoever follows revived blocks that this folio goes."""
+        if folio.revived and self.on_drop is not None:
+            self.on_drop(folio)
+
     def clear(self) -> None:
         """Remove all folios."""
+        if self.on_drop is not None:
+            for folio in self:
+                self._tell_drop(folio)
         self._by_page.clear()
         self._starts.clear()
         self.dirty_starts.clear()
@@ -254,23 +271,31 @@ class PageCache:
                 self.dirty_starts.add(folio.index)
             folio.mapped &= ~bits
             folio.delay &= ~bits
-            if not folio.full:
-                folio.uptodate &= ~bits
+            folio.revived &= ~bits
         if folio.pages > 1 and not held and not (folio.buffers and folio.dirty):
             self._split(folio, start, end)
 
     def _split(self, folio: Folio, start: int, end: int) -> None:
         """Halve the folio towards the pages at the edges of `[start, end)`, drop what is
-        inside (folio_split, truncate_inode_pages_range)."""
+        inside (folio_split, truncate_inode_pages_range).
+
+        Buffers and per-block state are gone then: only of a folio that is uptodate as a whole
+        are the parts so.
+        """
         edges = {max(start, folio.start) // PAGE}
         if end < folio.end:
             edges.add(end // PAGE)
+        revived, full = folio.revived, folio.full
+        if full:
+            folio.revived = 0
         self.drop(folio)
         for index, pages in _halves(folio.index, folio.pages, edges):
             if start <= index * PAGE and (index + pages) * PAGE <= end:
                 continue
             low = (index - folio.index) * self.per_page
             part = self.add(index, pages.bit_length() - 1)
-            part.uptodate = folio.uptodate >> low & part.all
+            if full:
+                part.uptodate = part.all
+                part.revived = revived >> low & part.all
             part.marked = folio.marked and index == folio.index
             self.mark_dirty(part, folio.dirty >> low & part.all)

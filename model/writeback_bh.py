@@ -17,6 +17,7 @@ from model.errors import OpError
 from model.inode import Inode
 from model.map_blocks import map_blocks
 from model.page_cache import Folio
+from model.revived import written_in_place
 from model.units import DELAYED, HOLE, UNWRITTEN, WRITTEN, mask, ranges
 
 __all__ = ["cyclic_writepages", "writepages"]
@@ -68,6 +69,7 @@ def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
     needy = [buffers for folio in folios for buffers in _need_mapping(inode, folio)]
     ended, lost = _map_all(inode, needy)
     for folio in folios:
+        written_in_place(inode, folio)
         below = min(inode.eof_block - cache.first_block(folio), folio.count)
         folio.delay &= ~(folio.dirty & mask(0, max(below, 0)))
         cache.clean(folio, folio.all)
@@ -111,7 +113,7 @@ def _need_mapping(inode: Inode, folio: Folio) -> Iterator[_Buffers]:
     a buffer that goes on being marked so, and the block is allocated all the same.
     """
     first, eof = inode.cache.first_block(folio), inode.eof_block
-    for low, high in ranges(folio.dirty & folio.mapped):
+    for low, high in ranges(folio.dirty & folio.mapped & ~folio.revived):
         for run in inode.es.pieces(first + low, min(first + high, eof)):
             if run.state != WRITTEN:
                 for buffers in _by_flag(folio, first, run.start, run.end):

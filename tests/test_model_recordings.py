@@ -16,6 +16,7 @@ QUIRKS = frozenset(
         "efault_beyond_eof_moves_size",
         "indirect_delayed_tail_is_hole",
         "stale_folio_after_short_copy",
+        "zero_range_revives_eof_block",
     }
 )
 

@@ -1,0 +1,100 @@
+"""What ZERO_RANGE past EOF makes of the block that holds EOF (`ext4_zero_range`).
+
+The page cache of the range goes first. Then the block that holds EOF, if the range covers it,
+is read back to zero what is behind EOF, and only then all blocks become unwritten. So its old
+bytes are in the page cache again, and on the buffer_head path under a buffer that is mapped as
+if the block were written still: a known bug (`zero_range_revives_eof_block`).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from model.inode import Inode
+from model.page_cache import Folio
+from model.truncate import block_zero_eof
+from model.units import PAGE, WRITTEN, ranges, round_down
+
+__all__ = ["is_stuck", "written_in_place", "zero_whole_blocks"]
+
+
+def zero_whole_blocks(inode: Inode, low: int, high: int, grows: bool, unsaved: bool) -> None:
+    """Zero blocks `[low, high)`, which have just left the page cache; if the file `grows`, the
+    rest of the block that holds EOF too (ext4_alloc_file_blocks).
+
+    `unsaved` tells that this block was dirty before, so that nobody knows what is on disk.
+    """
+    size = inode.sb.block_size
+    block = inode.size // size
+    revives = (
+        grows
+        and inode.size % size != 0
+        and low <= block < high
+        and inode.es.lookup(block).state == WRITTEN
+    )
+    start = round_down(inode.size, size)
+    cached = _bit_of(inode, block)[1] if revives else True
+    known = not unsaved and inode.content.knows(start, inode.size)
+    old = b"" if cached else inode.content.read(start, inode.size - start)
+    if grows:
+        block_zero_eof(inode, inode.size)
+    inode.content.zero(low * size, high * size)
+    if revives:
+        _revive(inode, block, old, known)
+
+
+def _bit_of(inode: Inode, block: int) -> tuple[int, bool]:
+    """The bit of `block` in its folio, and whether the folio holds it uptodate."""
+    folio = inode.cache.get(block * inode.sb.block_size // PAGE)
+    if folio is None:
+        return 0, False
+    bit = 1 << (block - inode.cache.first_block(folio))
+    return bit, bool(folio.uptodate & bit)
+
+
+def _revive(inode: Inode, block: int, old: bytes, known: bool) -> None:
+    """`block` is back in the page cache with its `old` bytes, and will be unwritten. As it
+    should be, it is clean and zero, and what is written there later is converted."""
+    cache, start = inode.cache, block * inode.sb.block_size
+    folio = cache.get(start // PAGE)
+    assert folio is not None, "just zeroed in part"
+    bit = _bit_of(inode, block)[0]
+    harmless = inode.iomap and not old
+    if harmless or not inode.sb.quirk("zero_range_revives_eof_block"):
+        cache.clean(folio, bit)
+        folio.mapped &= ~bit
+        return
+    if known:
+        inode.content.write(start, old)
+    else:
+        inode.content.lose(start, start + len(old))
+    folio.revived |= bit
+    cache.on_drop = partial(_forget, inode)
+
+
+def _forget(inode: Inode, folio: Folio) -> None:
+    """A folio is dropped: what is on disk shows again, zeros where blocks are unwritten. On
+    the iomap path what was written to such a block since has converted it."""
+    size, first = inode.sb.block_size, inode.cache.first_block(folio)
+    for low, high in ranges(folio.revived):
+        for run in inode.es.pieces(first + low, first + high):
+            if run.state != WRITTEN or not inode.iomap:
+                inode.content.zero(run.start * size, run.end * size)
+
+
+def is_stuck(inode: Inode, block: int) -> bool:
+    """Whether the buffer of `block` is mapped as if the block were written."""
+    folio = inode.cache.get(block * inode.sb.block_size // PAGE)
+    if folio is None or not folio.revived:
+        return False
+    return bool((folio.mapped & folio.revived) >> (block - inode.cache.first_block(folio)) & 1)
+
+
+def written_in_place(inode: Inode, folio: Folio) -> None:
+    """Dirty blocks of the folio go to disk as they are: that is lost where they are unwritten,
+    but holds where they have become written since (ext4_bio_write_folio)."""
+    first = inode.cache.first_block(folio)
+    for low, high in ranges(folio.dirty & folio.revived):
+        for run in inode.es.pieces(first + low, first + high):
+            if run.state == WRITTEN:
+                folio.revived &= ~(((1 << (run.end - run.start)) - 1) << (run.start - first))

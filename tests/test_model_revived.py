@@ -1,0 +1,103 @@
+"""ZERO_RANGE over an unaligned EOF: zeros as it should be, old bytes as kernels have it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from modelled import file, results, run, states
+
+from harness.trace import Trace
+from workloads.content import pattern
+
+QUIRK = "zero_range_revives_eof_block"
+START = "pwrite a 0 100 tag=0; fsync a; fzero a 0 8k; "
+LATER = "pwrite a 0 10 tag=5; fsync a; pread a 0 100; drop_caches; pread a 0 100"
+
+
+def buggy(line: str, config: str = "4k@delalloc", *, iomap: bool = False) -> Trace:
+    return run(line, config, iomap=iomap, quirks=frozenset({QUIRK}))
+
+
+def md5(*parts: bytes) -> str:
+    """Of 100 bytes, the missing ones zero."""
+    return hashlib.md5(b"".join(parts).ljust(100, b"\0")).hexdigest()
+
+
+def old(start: int, end: int, tag: int = 0) -> bytes:
+    return pattern(tag, start, end - start)
+
+
+@pytest.mark.parametrize("config", ["4k@delalloc", "4k@delalloc,buffered_iomap", "1k@nodelalloc"])
+def test_the_range_reads_as_zeros_and_later_writes_stay(config: str) -> None:
+    trace = run(START + "pread a 0 100; " + LATER, config, iomap="iomap" in config)
+    assert results(trace)[3] == md5()
+    assert results(trace)[6] == results(trace)[8] == md5(old(0, 10, 5))
+    assert not any(step.quirks for step in trace.steps)
+
+
+@pytest.mark.parametrize("config", ["4k@delalloc", "4k@nodelalloc", "4k@nodelalloc,dioread_lock"])
+def test_old_bytes_come_back_and_what_is_written_next_is_lost(config: str) -> None:
+    trace = buggy(START + "pread a 0 100; " + LATER, config)
+    assert trace.steps[2].quirks == (QUIRK,)
+    assert results(trace)[3] == md5(old(0, 100))
+    assert results(trace)[6] == md5(old(0, 10, 5), old(10, 100))
+    assert results(trace)[8] == md5()
+    assert states(trace.steps[5]) == [(0, 8192, "unwritten")]
+
+
+def test_on_the_iomap_path_a_write_takes_the_old_bytes_to_disk() -> None:
+    trace = buggy(START + LATER, "4k@delalloc,buffered_iomap", iomap=True)
+    assert results(trace)[5] == results(trace)[7] == md5(old(0, 10, 5), old(10, 100))
+
+
+def test_nothing_comes_back_if_nobody_writes_and_the_cache_goes() -> None:
+    for config, iomap in (("4k@delalloc", False), ("4k@delalloc,buffered_iomap", True)):
+        trace = buggy(START + "fsync a; drop_caches; pread a 0 100", config, iomap=iomap)
+        assert results(trace)[5] == md5()
+
+
+def test_a_buffer_that_stays_uptodate_hides_the_old_bytes_but_not_the_loss() -> None:
+    """Its page is cut in part, so the block is not read from disk again."""
+    trace = buggy(
+        "pwrite a 0 3000; fsync a; fzero a 1k 7k; pread a 2k 100; pwrite a 2k 10; fsync a;"
+        "drop_caches; pread a 2k 100",
+        "1k@delalloc",
+    )
+    assert trace.steps[2].quirks == (QUIRK,)
+    assert results(trace)[3] == results(trace)[7] == md5()
+
+
+def test_what_was_dirty_is_not_predicted() -> None:
+    """What comes back is on disk, and nobody saw that."""
+    trace = buggy("pwrite a 0 100; fsync a; pwrite a 0 10; fzero a 0 8k; pread a 0 100")
+    assert "result" in trace.steps[4].unpredicted
+
+
+def test_the_size_follows_at_once_where_the_buffer_is_taken_for_written() -> None:
+    trace = buggy(START + "truncate a 50; pwrite a 50 20")
+    assert file(trace.steps[4]).disksize == 70
+    assert file(run(START + "truncate a 50; pwrite a 50 20").steps[4]).disksize == 50
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pwrite a 0 4k; fsync a; fzero a 0 8k",
+        "pwrite a 0 100; fsync a; fzero_keep a 0 8k",
+        "pwrite a 0 100; fsync a; fzero a 0 8000",
+        "pwrite a 0 100; fzero a 0 8k",
+        "pwrite a 0 5000; fsync a; fzero a 0 4k",
+    ],
+)
+def test_only_a_growing_aligned_range_over_a_written_eof_block(line: str) -> None:
+    assert not any(step.quirks for step in buggy(line).steps)
+
+
+def test_direct_io_shifts_and_remounts_find_what_is_on_disk() -> None:
+    for line in (
+        "dwrite a 512 512; pread a 0 100",
+        "finsert a 0 4k; pread a 4k 100",
+        "remount; pread a 0 100",
+    ):
+        assert results(buggy(START + line))[-1] == md5(), line
