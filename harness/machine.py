@@ -13,7 +13,7 @@ import msgspec
 
 from harness.errors import MachineryError, UsageError
 from harness.expected_image import keep_image
-from harness.image.look import with_expected_image, with_image
+from harness.image.look import cut_back, with_expected_image, with_image
 from harness.sides import NO_IOMAP, Choice, Side, on_path
 from harness.start import open_start
 from harness.trace import Placement, Trace, decode
@@ -197,7 +197,8 @@ class GuestSide(Side):
         if trace.final is None:
             return trace
         shut_down = any(isinstance(op, Shutdown) for op in calls(workload.ops))
-        final = with_image(trace.final, Path(guest.disk.path), workload.config, shut_down)
+        disk = Path(guest.disk.path)
+        final = with_image(trace.final, disk, workload.config, shut_down, cut_back(trace))
         return msgspec.structs.replace(trace, final=final)
 
     def save_evidence(self, directory: Path) -> None:

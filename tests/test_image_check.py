@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+from fakes import make_workload
 from image_maker import tool
 from small_image import (
     FEATURES,
@@ -17,8 +18,8 @@ from small_image import (
     surveyed,
 )
 
-from harness.image.look import with_image
-from harness.trace import Final, Observation
+from harness.image.look import cut_back, with_image
+from harness.trace import FileObservation, Final, Observation, Step, Trace
 from workloads.images import IMAGES
 from workloads.workload import Config
 
@@ -278,3 +279,56 @@ def test_only_a_shutdown_without_a_journal_excuses_the_missing_mark(
     path.write_bytes(patched(build(), (1024 + 58, b"\0")))
     final = with_image(Final(Observation()), path, Config(IMAGES[image]), shut_down)
     assert bool(final.image) == found
+
+
+@pytest.mark.parametrize(
+    ("image", "shut_down", "longer", "found"),
+    [
+        ("4k", True, ("/file",), False),
+        ("4k", True, ("/other",), True),
+        ("4k", False, ("/file",), True),
+        ("nojournal", True, (), False),
+    ],
+)
+def test_a_crash_excuses_bytes_past_the_end_of_a_file_that_was_longer(
+    tmp_path, image, shut_down, longer, found
+):
+    data, path = build(), tmp_path / "image"
+    at = file_at(data, "/file").mapping.extents[0].physical * 1024 + 2507
+    path.write_bytes(patched(data, (at, b"abc")))
+    final = with_image(
+        Final(Observation()), path, Config(IMAGES[image]), shut_down, frozenset(longer)
+    )
+    assert bool(final.image) == found
+
+
+def test_a_crash_excuses_no_blocks_past_the_end(tmp_path):
+    data, path = build(), tmp_path / "image"
+    at = inode_offset(data, file_at(data, "/file").inode.number)
+    path.write_bytes(patched(data, (at + 4, struct.pack("<I", 1024))))
+    final = with_image(
+        Final(Observation()),
+        path,
+        Config(IMAGES["4k"]),
+        shut_down=True,
+        longer=frozenset({"/file"}),
+    )
+    assert any("written blocks" in line for line in final.image or ())
+
+
+@pytest.mark.parametrize(
+    ("line", "before", "after", "found"),
+    [
+        ("pwrite a 0 5000; shutdown 1", {"a": 5000}, {"a": 4096}, {"/a"}),
+        ("pwrite a 0 4k; shutdown 1", {"a": 4096}, {"a": 4096}, set()),
+        ("pwrite a 0 4k; shutdown 1", {}, {"a": 4096}, set()),
+        ("rename a b; shutdown 1", {"b": 5000}, {"a": 4096}, {"/a"}),
+    ],
+)
+def test_files_that_were_seen_longer_than_they_are_at_the_end(line, before, after, found):
+    def seen(sizes):
+        return Observation({name: FileObservation(size=size) for name, size in sizes.items()})
+
+    steps = (Step(0, None, seen(before)), Step(0, None, Observation(error="EIO")))
+    trace = Trace(make_workload(line), "guest", seen({}), steps, Final(seen(after)))
+    assert cut_back(trace) == found
