@@ -26,7 +26,9 @@ class KnownIssue(msgspec.Struct, frozen=True):
     """A kernel bug that the model can follow, or that only the kernel's log shows.
 
     `quirk` is its name in `model/behaviour.py`; `complaint` a regular expression that
-    matches the title of a complaint in the kernel's log; it has one of both. The bug is in
+    matches the title of a complaint in the kernel's log; it has one of both. With a quirk,
+    `image_complaint` matches each line that e2fsck and our own check of the image may then
+    complain of. The bug is in
     kernels from release `since` on, up to but without `fixed` (None: in all later ones that
     were seen), on one `path`, and only with the file system `feature` (as given to mke2fs's
     `-O`) and the mount `option` if one is named. `condition` says when it shows, `observable`
@@ -46,6 +48,7 @@ class KnownIssue(msgspec.Struct, frozen=True):
     feature: str | None = None
     option: str | None = None
     complaint: str | None = None
+    image_complaint: str | None = None
 
     def affects(self, release: str, workload: Workload) -> bool:
         """Whether a kernel of this release may show it on this workload."""
@@ -208,6 +211,35 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         observable="the old bytes of that block are read in place of zeros until the page cache is"
         " dropped; a write to a part of it brings the rest back to disk",
         reason="ext4_zero_range() as there; the folio stays uptodate over the unwritten block",
+    ),
+    KnownIssue(
+        name="last-cluster-taken-for-mapped",
+        quirk="last_cluster_taken_for_mapped",
+        image_complaint=r"i_blocks is \d+|Filesystem still has errors|\d+/\d+ files \(",
+        since=(7, 2),
+        fixed=None,
+        path="bh",
+        triggers=(Op,),
+        feature="bigalloc",
+        condition="delayed blocks come into the last cluster of the longest file, which has no"
+        " block yet, and mapped blocks are before it",
+        observable="nothing is reserved, so writeback may find no space; the allocated cluster is"
+        " missing from i_blocks and quota, e2fsck complains, and when it is freed they can pass 0",
+        reason="ext4_clu_mapped() compares the cluster of ext4_ext_next_allocated_block() with its"
+        " own, and takes EXT_MAX_BLOCKS, which says that no extent follows, for a block in it",
+    ),
+    KnownIssue(
+        name="last-cluster-taken-for-mapped-iomap",
+        quirk="last_cluster_taken_for_mapped",
+        image_complaint=r"i_blocks is \d+|Filesystem still has errors|\d+/\d+ files \(",
+        since=(7, 2),
+        fixed=None,
+        path="iomap",
+        triggers=(Op,),
+        feature="bigalloc",
+        condition="as for last-cluster-taken-for-mapped",
+        observable="as there",
+        reason="ext4_clu_mapped() as there",
     ),
     KnownIssue(
         name="indirect-delayed-tail-is-hole",

@@ -95,7 +95,8 @@ class Runner:
     def _judge(self, workload: Workload, actual: Trace) -> Compared:
         """Compare with the strict reference, or with the issues that explain most."""
         listed = applicable(actual.kernel, workload, self.issues)
-        return _excused(self._explained(workload, actual, listed), listed)
+        explained = self._explained(workload, actual, listed)
+        return _image_excused(_excused(explained, listed), listed)
 
     def _explained(
         self, workload: Workload, actual: Trace, listed: Iterable[KnownIssue]
@@ -199,6 +200,28 @@ def _excused(compared: Compared, listed: Iterable[KnownIssue]) -> Compared:
     return msgspec.structs.replace(
         compared,
         verdict=msgspec.structs.replace(verdict, mismatches=left, known=(*verdict.known, *names)),
+    )
+
+
+def _image_excused(compared: Compared, listed: Iterable[KnownIssue]) -> Compared:
+    """Without those complaints of an image that come with a known issue that was followed:
+    every line has to be one of its."""
+    verdict = compared.verdict
+    patterns = [
+        issue.image_complaint
+        for issue in listed
+        if issue.image_complaint is not None and issue.name in verdict.known
+    ]
+
+    def excused(m: Mismatch) -> bool:
+        lines = str(m.actual).splitlines()
+        return m.field in ("fsck", "image") and all(
+            any(re.search(pattern, line) for pattern in patterns) for line in lines
+        )
+
+    left = tuple(m for m in verdict.mismatches if not excused(m))
+    return msgspec.structs.replace(
+        compared, verdict=msgspec.structs.replace(verdict, mismatches=left)
     )
 
 

@@ -69,6 +69,12 @@ QUIRKS: dict[str, Quirk] = {
             "back as written (ext4_block_zero_eof), then makes it unwritten",
         ),
         Quirk(
+            "last_cluster_taken_for_mapped",
+            "With bigalloc, delayed blocks in the last cluster a file can have reserve nothing "
+            "if mapped blocks are before it; once allocated the cluster is missing from i_blocks.",
+            "ext4_clu_mapped takes EXT_MAX_BLOCKS, for no next extent, for a block of that cluster",
+        ),
+        Quirk(
             "indirect_delayed_tail_is_hole",
             "FIEMAP of a file without extents shows its delayed tail as a hole.",
             "ext4_ind_map_blocks of 7.2; fixed by aed43f47e1ed in 7.3",

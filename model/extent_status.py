@@ -65,6 +65,8 @@ class ExtentStatus:
         self.ratio = ratio
         self._runs: list[Run] = []
         self._starts: list[int] = []
+        self.unreserved: int | None = None
+        """A cluster for which delayed blocks reserve nothing (see `map_blocks.new_clusters`)."""
         self.seen: tuple[Extent, ...] | None = None
         """What an observer saw last, as long as nothing changes."""
 
@@ -179,4 +181,5 @@ class ExtentStatus:
         for run in runs:
             chosen = waiting if run.state == DELAYED else mapped
             chosen.update(range(run.start // ratio, -(-run.end // ratio)))
-        return len(waiting - mapped), len(mapped)
+        waiting -= mapped
+        return len(waiting) - (self.unreserved in waiting), len(mapped)

@@ -217,7 +217,8 @@ class _Writer:
         else:
             block = self._block_map(inode, places, trees)
         parts = parts_of(places, self.volume.ratio)
-        sectors = (len(parts) + len(trees)) * (self.volume.cluster_size // SECTOR)
+        clusters = len(parts) + len(trees) - inode.uncharged
+        sectors = clusters * (self.volume.cluster_size // SECTOR)
         if inode.name not in self.rebuilt and sectors != inode.disk_sectors:
             reason = f"the model counts {inode.disk_sectors} sectors, the image has {sectors}"
             raise ImageError(self.volume.name, f"file {inode.name}", reason)

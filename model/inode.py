@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import stat
 
+from harness.errors import NotModelledError
 from harness.trace import EventKind
 from model.content import Content
 from model.extent_status import ExtentStatus, Run
@@ -26,12 +27,14 @@ UNKNOWN_PLACE = "physical placement of a block is not known, so neither is the e
 
 
 class Inode:
-    """A regular file; `size` and `disksize` in bytes, `reserved` and `allocated` in clusters."""
+    """A regular file; `size` and `disksize` in bytes, `reserved` and `allocated` in clusters,
+    and `uncharged`, those that were allocated and not counted in i_blocks."""
 
     def __init__(self, sb: Superblock, name: str) -> None:
         self.sb, self.name = sb, name
         self.size = self.disksize = 0
         self.reserved = self.allocated = 0
+        self.uncharged = 0
         self.es = ExtentStatus(sb.ratio)
         self.extents = sb.extents
         self.iomap = sb.iomap
@@ -68,9 +71,12 @@ class Inode:
 
     @property
     def disk_sectors(self) -> int:
-        """i_blocks: data and tree blocks in sectors."""
+        """i_blocks: data and tree blocks in sectors. Raises `NotModelledError` below 0."""
         unit = self.sb.block_size // SECTOR * self.sb.ratio
-        return (self.allocated + self.tree_blocks) * unit
+        charged = self.allocated + self.tree_blocks - self.uncharged
+        if charged < 0:
+            raise NotModelledError("i_blocks below 0, after last_cluster_taken_for_mapped")
+        return charged * unit
 
     @property
     def sectors(self) -> int:
@@ -127,7 +133,11 @@ class Inode:
         used, held = self.es.clusters(run.start, run.end)
         self.es.set(run)
         ratio = self.sb.ratio  # each cluster that the run touches is allocated now
-        self.allocated += -(-run.end // ratio) - run.start // ratio - held
+        first, end = run.start // ratio, -(-run.end // ratio)
+        self.allocated += end - first - held
+        if self.es.unreserved is not None and first <= self.es.unreserved < end:
+            self.es.unreserved = None
+            self.uncharged += claim  # else the allocation itself was charged
         self.tree_insert(run)
         self.most_mapped = max(self.most_mapped, self.allocated * self.sb.ratio)
         if used > 0:

@@ -6,7 +6,7 @@ import pytest
 from fakes import make_workload
 from modelled import file, placed, results, run, states
 
-from harness.trace import Extent, State, Trace
+from harness.trace import Trace
 
 KIB = 1024
 LAST = 17592186036224  # bytes: the last block of 4 KiB that a file can have
@@ -73,17 +73,3 @@ def test_nothing_to_write_needs_no_alignment() -> None:
 )
 def test_no_direct_write_passes_the_longest_file(line: str, expected: object) -> None:
     assert results(run(line)) == [expected]
-
-
-# --- clusters -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("ops", ["pwrite a {} 8k; fsync a", "falloc a {} 12k", "dwrite a {} 8k"])
-def test_the_last_cluster_of_the_longest_file_is_charged(ops: str) -> None:
-    """EXT_MAX_BLOCKS, which stands for "no extent follows", is itself a block of it."""
-    near = {"a": (Extent(0, 1 << 45, State.WRITTEN, 1 << 31),)}
-    line = ops.format(LAST - 2 * 4096)
-    trace = placed(make_workload(line, "bigalloc16k@delalloc"), near)
-    assert file(trace.steps[-1]).blocks == 32
-    assert trace.start.bfree is not None
-    assert trace.steps[-1].observation.bfree == trace.start.bfree - 4

@@ -189,6 +189,33 @@ def test_two_issues_can_be_followed_together(workload):
     assert verdict.gone == ()
 
 
+def complained(workload: Workload, steps: dict[int, Step], said: str) -> Verdict:
+    """The verdict on a kernel with `steps` and an image of which e2fsck says `said`, where the
+    issue that the model can follow excuses a wrong i_blocks."""
+    issue = msgspec.structs.replace(
+        KNOWN_ISSUES[0], image_complaint=r"i_blocks is \d+|still has errors"
+    )
+    actual = kernel_trace(steps)
+    actual = msgspec.structs.replace(actual, final=msgspec.structs.replace(actual.final, fsck=said))
+    model = FakeModel(make_trace(), make_trace(steps={1: FIRED}))
+    return Runner(model, FakeSubject("guest", [actual]), [issue]).run(workload).verdict
+
+
+COUNTED = "Inode 12, i_blocks is 96, should be 128.  Fix? no\n* WARNING: it still has errors *"
+
+
+def test_what_e2fsck_says_of_an_issue_that_was_followed_is_known(workload):
+    assert complained(workload, {1: STUCK}, COUNTED).outcome is Outcome.KNOWN
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"), [({}, COUNTED), ({1: STUCK}, COUNTED + "\nFree blocks count wrong")]
+)
+def test_what_it_says_without_the_issue_or_beyond_it_is_a_mismatch(workload, steps, said):
+    verdict = complained(workload, steps, said)
+    assert [m.field for m in verdict.mismatches] == ["fsck"]
+
+
 # --- refusals and failures ------------------------------------------------------------
 
 

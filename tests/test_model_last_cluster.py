@@ -1,0 +1,62 @@
+"""The last cluster that a file can have: "no extent follows" is a number of a block in it."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import make_workload
+from modelled import file, geometry, placed
+
+from harness.errors import NotModelledError
+from harness.trace import Extent, State, Trace
+from model import Behaviour, Model
+
+BIG = "bigalloc16k@delalloc"
+LAST = 17592186036224  # bytes: the last block of 4 KiB that a file can have, third of its cluster
+QUIRK = "last_cluster_taken_for_mapped"
+NEAR = {"a": (Extent(0, 1 << 45, State.WRITTEN, 1 << 31),)}
+
+
+def followed(line: str, config: str = BIG) -> Trace:
+    """The model's trace with the kernel's bug."""
+    workload = make_workload(line, config)
+    behaviour = Behaviour(iomap="iomap" in config, quirks=frozenset({QUIRK}))
+    return Model(behaviour, geometry).run(workload, (NEAR,) * (len(workload.ops) + 1))
+
+
+def fired(trace: Trace) -> list[bool]:
+    """Whether the bug showed in each step."""
+    return [QUIRK in step.quirks for step in trace.steps]
+
+
+@pytest.mark.parametrize("ops", ["pwrite a {} 8k; fsync a", "falloc a {} 12k", "dwrite a {} 8k"])
+def test_it_is_charged(ops: str) -> None:
+    trace = placed(make_workload(ops.format(LAST - 8192), BIG), NEAR)
+    assert file(trace.steps[-1]).blocks == 32
+    assert trace.start.bfree is not None
+    assert trace.steps[-1].observation.bfree == trace.start.bfree - 4
+
+
+@pytest.mark.parametrize("config", [BIG, BIG + ",buffered_iomap"])
+def test_with_the_bug_nothing_is_reserved_and_i_blocks_lacks_a_cluster(config: str) -> None:
+    line = f"falloc a 0 16k; pwrite a {LAST} 100; fsync a; pwrite a {LAST - 8192} 100; fsync a"
+    trace = followed(line, config)
+    assert fired(trace) == [False, True, False, False, False]
+    assert [file(step).reserved for step in trace.steps] == [0] * 5
+    assert [file(step).disk_blocks for step in trace.steps] == [32] * 5
+    free = [step.observation.bfree or 0 for step in trace.steps]
+    assert [free[0] - now for now in free] == [0, 0, 4, 4, 4]
+
+
+def test_the_bug_needs_mapped_blocks_before_and_none_in_the_cluster() -> None:
+    assert not any(fired(followed(f"pwrite a {LAST} 100; fsync a; pwrite a {LAST - 4096} 9")))
+    assert not any(fired(followed(f"falloc a 0 16k; pwrite a {LAST - 12289} 1; fsync a")))
+
+
+def test_blocks_that_fallocate_puts_there_are_counted() -> None:
+    trace = followed(f"falloc a 0 16k; pwrite a {LAST} 100; falloc a {LAST - 4096} 4k; fsync a")
+    assert file(trace.steps[-1]).disk_blocks == 64
+
+
+def test_i_blocks_below_0_is_refused() -> None:
+    with pytest.raises(NotModelledError, match="i_blocks below 0"):
+        followed(f"falloc a 0 16k; pwrite a {LAST} 100; fsync a; truncate a 0")
