@@ -73,16 +73,17 @@ def _one_chunk(inode: Inode, pos: int, want: int, source: Source, done: int) -> 
 def write_begin(inode: Inode, pos: int, want: int, delayed: bool) -> tuple[Folio, int]:
     """Get the folio and map its blocks (ext4_da_write_begin, ext4_write_begin).
 
-    Returns the folio and the bits of its new buffers. Raises `OpError`.
+    Returns the folio and the bits of its new buffers. Another try asks for no more bytes than
+    the folio of this one had, so its folio may be smaller. Raises `OpError`.
     """
     retries = 0
     while True:
         folio = inode.cache.write_folio(pos, want)
-        end = min(pos + want, folio.end)
+        want = min(want, folio.end - pos)
         try:
-            return folio, block_write_begin(inode, folio, pos, end, delayed)
+            return folio, block_write_begin(inode, folio, pos, pos + want, delayed)
         except OpError as error:
-            if end > inode.size:
+            if pos + want > inode.size:
                 truncate_failed_write(inode)
             retries += 1
             if error.name != "ENOSPC" or not should_retry_alloc(inode.sb, retries):
