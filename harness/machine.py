@@ -20,7 +20,7 @@ from harness.trace import Placement, Trace, decode
 from model import Behaviour, Model
 from model.mount import Mount
 from vm import cache, mkfs
-from vm.errors import KernelPanicError, MountRefusedError
+from vm.errors import KernelPanicError, ListenerError, MountRefusedError
 from vm.guest import Guest
 from vm.host_tools import ensure_host_tools
 from vm.initramfs import BootFiles, boot_files
@@ -187,7 +187,7 @@ class GuestSide(Side):
             guest.dead = True
             self._report = error.report
             raise
-        except (MountRefusedError, UsageError):
+        except (ListenerError, MountRefusedError, UsageError):
             raise
         except BaseException:  # Ctrl-C too: what the guest is at is not known any more
             guest.dead = True

@@ -30,6 +30,7 @@ from vm.errors import (
     KernelError,
     KernelHangError,
     KernelPanicError,
+    ListenerError,
     MountLostError,
     MountRefusedError,
     QemuError,
@@ -194,6 +195,37 @@ def test_one_guest_runs_many_workloads(start: Callable[..., Guest]) -> None:
     guest = start(whole())
     traces = [guest.run(make_workload()) for _ in range(5)]
     assert all(trace == traces[0] for trace in traces)
+
+
+def limits(*changed: dict[str, Any], seen: list[str]) -> Script:
+    """Answers to a listener's start as `changed`, and to a workload."""
+
+    def script(qemu: FakeQemu, request: dict[str, Any]) -> None:
+        seen.append(request["cmd"])
+        run = ({"start": EMPTY}, step(0), {"phase": "sync"}, final())
+        rows = changed if request["cmd"] == "listen" else run
+        answers(*rows)(qemu, request)
+
+    return script
+
+
+def test_the_listener_for_quota_warnings_is_started_once(start: Callable[..., Guest]) -> None:
+    seen: list[str] = []
+    guest = start(limits({"done": {}}, seen=seen))
+    for line in ("quota_set 1000 100", "sync", "quota_set 1000 200"):
+        guest.run(make_workload(line, "quota4k@delalloc,usrquota"))
+    assert [word for word in seen if word != "poison"] == ["listen", "run", "run", "run"]
+
+
+@pytest.mark.parametrize(("late", "todo"), [(True, "less beside it"), (False, "without quota_set")])
+def test_a_listener_that_does_not_start_is_no_finding_and_has_a_remedy(
+    start: Callable[..., Guest], late: bool, todo: str
+) -> None:
+    guest = start(limits({"done": {"failed": "not ready after 180 s", "late": late}}, seen=[]))
+    with pytest.raises(ListenerError, match=f"not ready after 180 s; .*{todo}"):
+        guest.run(make_workload("quota_set 1000 100", "quota4k@delalloc,usrquota"))
+    assert not guest.dead
+    assert guest.run(make_workload("sync")).final is not None
 
 
 def test_lost_events_are_named_and_not_compared(start: Callable[..., Guest]) -> None:

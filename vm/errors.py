@@ -23,6 +23,7 @@ __all__ = [
     "KernelError",
     "KernelHangError",
     "KernelPanicError",
+    "ListenerError",
     "MachineryError",
     "MountLostError",
     "MountRefusedError",
@@ -122,6 +123,20 @@ class ChannelError(MachineryError):
 
 class AgentDiedError(MachineryError):
     """The agent reported an error of its own, which says nothing about the kernel."""
+
+
+class ListenerError(MachineryError):
+    """What collects quota warnings in the guest does not start; `late` if for want of time."""
+
+    def __init__(self, reason: str, late: bool) -> None:
+        todo = (
+            "the machine is too busy; run it again with less beside it, or with fewer workers (-n)"
+            if late
+            else "workloads without quota_set run without it"
+        )
+        super().__init__(
+            f"the guest's listener for quota warnings does not start: {reason}; {todo}"
+        )
 
 
 class MountRefusedError(MachineryError):

@@ -32,6 +32,7 @@ from vm.errors import (
     ChannelError,
     FileSystemToolError,
     KernelPanicError,
+    ListenerError,
     MachineryError,
     MountLostError,
     MountRefusedError,
@@ -109,6 +110,7 @@ class Guest:
         self.kernel = KernelIdentity()
         self.symbols: Symbols | None = None
         self._number = 0
+        self._listens = False
         self._images: dict[Image, Path] = {}
 
     @classmethod
@@ -222,6 +224,9 @@ class Guest:
         the kernel, with the trace so far; `MountRefusedError` if it knows no such mount;
         other `MachineryError`s if the guest is broken. `placement` is not used.
         """
+        warnings = any(isinstance(op, QuotaSet) for op in workload.ops)
+        if warnings and not self._listens:
+            self._listen()
         self.disk.reset(self._image(workload.config.image))
         transcript = Transcript(workload, self.name, self.release, facts_of(self.kernel))
         begin = self.link.console.size
@@ -231,7 +236,7 @@ class Guest:
             "mount": workload.config.mount,
             "ops": msgspec.to_builtins(workload.ops),
             "modules": ["quota"] if _uses_quota(workload.config) else [],
-            "warnings": any(isinstance(op, QuotaSet) for op in workload.ops),
+            "warnings": warnings,
         })  # fmt: skip
         try:
             while not transcript.complete:
@@ -248,6 +253,17 @@ class Guest:
             self.dead = True
             raise
         return self._judged_by_others(transcript)
+
+    def _listen(self) -> None:
+        """Have quota warnings collected. Raises `ListenerError`, after which the guest can go
+        on with other workloads."""
+        seconds = self.deadlines.step
+        request: Row = {"cmd": "listen", "seconds": seconds}
+        what = "starting the listener for quota warnings"
+        done = self.ask(request, seconds + self.deadlines.step, what)["done"]
+        if "failed" in done:
+            raise ListenerError(done["failed"], done["late"])
+        self._listens = True
 
     def _image(self, image: Image) -> Path:
         if image not in self._images:

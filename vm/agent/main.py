@@ -117,12 +117,19 @@ class Agent:
                 tell({"error": f"{type(error).__name__}: {error}",
                       "traceback": traceback.format_exc()})  # fmt: skip
 
-    def _quota_warnings(self) -> QuotaWarnings:
-        """The listener, started by the first workload that wants it."""
-        if self._quota is None:
-            from .quota import QuotaWarnings  # noqa: PLC0415 - rarely needed
+    def _listen(self, seconds: float) -> Row:
+        """Start the listener for quota warnings, if there is none yet; what went wrong."""
+        from .quota import QuotaWarnings  # noqa: PLC0415 - rarely needed
 
-            self._quota = QuotaWarnings()
+        try:
+            self._quota = self._quota or QuotaWarnings(seconds)
+        except OSError as error:
+            return {"failed": str(error), "late": isinstance(error, TimeoutError)}
+        return {}
+
+    def _quota_warnings(self) -> QuotaWarnings:
+        """The listener, without what came before."""
+        assert self._quota is not None, "the host has had it started"
         self._quota.drain()
         return self._quota
 
@@ -131,6 +138,8 @@ class Agent:
         if command == "run":
             quota = self._quota_warnings() if request.get("warnings") else None
             run_workload(request, tell, self._instruments, quota)
+        elif command == "listen":
+            tell({"done": self._listen(request["seconds"])})
         elif command == "poison":
             tell({"done": setup.poison_memory()})
         elif command == "modules":

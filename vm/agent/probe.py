@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LOOKS", "parse_targets", "probe"]
 
+_LISTENER_SECONDS = 60.0
+"""The time that the listener for quota warnings gets to start."""
+
 DEBUG = "/sys/kernel/debug"
 EXT4_IOC_GETSTATE = 0x40046629
 EXT4_IOC_GET_ES_CACHE = 0xC020662A
@@ -133,7 +136,9 @@ def _quota_netlink() -> Answer:
     if not os.path.exists("/proc/sys/fs/quota"):
         return False, "no quota at all"
     try:
-        QuotaWarnings().close()
+        QuotaWarnings(_LISTENER_SECONDS).close()
+    except TimeoutError as error:
+        return False, f"not known: what listens to it is {error}"
     except OSError:
         return False, "quota, but no netlink family VFS_DQUOT"
     return True, "family VFS_DQUOT"

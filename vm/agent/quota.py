@@ -29,7 +29,6 @@ WARNINGS = {
     10: "below the block soft limit again",
 }
 READY = "ready"
-_START_SECONDS = 60.0
 _QUIET_SECONDS = 0.3
 """How long no further warning may come before they are taken to be all."""
 
@@ -62,9 +61,12 @@ def _say(line: str) -> None:
 
 
 class QuotaWarnings:
-    """The listener's process, started at construction; raises `OSError` if it can't start."""
+    """The listener's process, started at construction, for which it has `seconds`.
 
-    def __init__(self, python: str = "/usr/bin/python3") -> None:
+    Raises `TimeoutError` if it takes longer, `OSError` if it ends (the console has why).
+    """
+
+    def __init__(self, seconds: float, python: str = "/usr/bin/python3") -> None:
         self._pipe, write_end = os.pipe2(os.O_CLOEXEC)
         self._pid = os.posix_spawn(
             python,
@@ -73,9 +75,12 @@ class QuotaWarnings:
             file_actions=[(os.POSIX_SPAWN_DUP2, write_end, 1)],
         )
         os.close(write_end)
-        if self._lines(_START_SECONDS, until=READY) != [READY]:
+        begun = select.select([self._pipe], [], [], seconds)[0]
+        if self._lines(0, until=READY) != [READY]:
             self.close()
-            raise OSError("the listener for quota warnings did not start")
+            if not begun:
+                raise TimeoutError(f"not ready after {seconds:g} s")
+            raise OSError("it ended at once; the console says why")
 
     def drain(self) -> list[str]:
         """The warnings since the last call."""
