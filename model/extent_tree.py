@@ -142,14 +142,20 @@ class ExtentTree:
             slot.length += tail.length
             raise
 
-    def convert(self, lblk: int, length: int, to_unwritten: bool = False) -> None:
+    def convert(
+        self, lblk: int, length: int, to_unwritten: bool = False, eof: int = 0
+    ) -> list[tuple[int, int]]:
         """Make `length` blocks from `lblk` written, or unwritten (ext4_split_convert_extents).
 
         Written: the end of I/O (ext4_convert_unwritten_extents). Unwritten: ZERO_RANGE
         (convert_initialized_extent). Blocks that are in the wanted state already stay as
         they are. Raises `ExtentTreeError` if a block is not mapped.
+
+        Where ZERO_RANGE is refused a tree block, the range of an extent within `eof`
+        (i_disksize rounded up to blocks) is zeroed and stays written; returns such ranges.
+        Of an extent that is not within, raises `TreeBlockRefused`.
         """
-        end = lblk + length
+        end, kept = lblk + length, []
         self._require_mapped(lblk, end)
         while lblk < end:
             path = self._find(lblk)
@@ -158,8 +164,15 @@ class ExtentTree:
             if slot.unwritten != to_unwritten:
                 if to_unwritten and min(end, self._run_end(lblk)) - lblk > MAX_UNWRITTEN:
                     stop = min(stop, lblk + MAX_UNWRITTEN // 2)
-                self._split_convert(path, lblk, stop, to_unwritten)
+                within = slot.end <= max(eof, stop)
+                try:
+                    self._split_convert(path, lblk, stop, to_unwritten)
+                except TreeBlockRefused:
+                    if not within:
+                        raise
+                    kept.append((lblk, stop))
             lblk = stop
+        return kept
 
     def initialize(self, lblk: int, length: int, eof: int, zeroout: int) -> tuple[int, int]:
         """Write to unwritten blocks without end of I/O (ext4_ext_convert_to_initialized).

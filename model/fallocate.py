@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from harness.errors import NotModelledError
 from model.errors import OpError
 from model.indirect_tree import max_file_bytes
 from model.inline_data import convert_inline_data
 from model.inode import Inode
 from model.map_blocks import map_blocks
 from model.revived import zero_whole_blocks
+from model.tree_claim import limited_tree
 from model.truncate import block_zero_eof, zero_partial
 from model.units import (
     EOF_BLOCK,
@@ -108,10 +110,33 @@ def _convert_unwritten(inode: Inode, low: int, high: int) -> None:
         run = inode.es.lookup(low)
         if run.state == WRITTEN:
             end = min(run.end, high)
-            inode.convert(low, end, UNWRITTEN)
+            _make_unwritten(inode, low, end)
         else:
             end = map_blocks(inode, low, high - low, unwritten=True, normalize=big).end
         low = end
+
+
+def _make_unwritten(inode: Inode, low: int, high: int) -> None:
+    """Written blocks `[low, high)` become unwritten. What can't be split from its extent for
+    want of a tree block is zeroed on disk and stays written (convert_initialized_extent)."""
+    if inode.tree_unknown is not None or inode.sb.without_trees:
+        inode.convert(low, high, UNWRITTEN)
+        return
+    eof = ceil_div(inode.disksize, inode.sb.block_size)
+    try:
+        with limited_tree(inode, use_reserved=False):
+            kept = inode.tree.convert(low, high - low, to_unwritten=True, eof=eof)
+    except OpError:
+        raise NotModelledError(
+            "zero range in an extent that ends past EOF finds no space for a tree block"
+        ) from None
+    for run in inode.es.overlapping(low, high):
+        inode.es.set(run.become(UNWRITTEN))
+    for start, end in kept:
+        inode.sb.rule("zeroed on disk: ext4_split_extent_zeroout")
+        for run in inode.es.overlapping(start, end):
+            inode.es.set(run.become(WRITTEN))
+    inode.tree_changed()
 
 
 def zero_edges(inode: Inode, start: int, end: int) -> None:

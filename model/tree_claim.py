@@ -132,10 +132,11 @@ def _places(inode: Inode, lblk: int, pblk: int) -> set[int]:
 
 
 @contextmanager
-def limited_tree(inode: Inode) -> Iterator[None]:
+def limited_tree(inode: Inode, use_reserved: bool = True) -> Iterator[None]:
     """The tree may grow inside of this only as far as space and quota allow; what is kept for
-    conversions may be used (ext4_ext_handle_unwritten_extents). Raises `OpError`."""
-    room, error = room_for_tree(inode, 0, use_reserved=True)
+    conversions may be used (ext4_ext_handle_unwritten_extents) unless `use_reserved` says no.
+    Raises `OpError`."""
+    room, error = room_for_tree(inode, 0, use_reserved)
     tree = inode.tree
     if room == PLENTY:
         yield

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from fakes import make_workload
 from modelled import FREE, file, placed, results, states
@@ -135,3 +137,37 @@ def test_writeback_that_never_ends_is_refused() -> None:
     with pytest.raises(NotModelledError, match="for ever"):
         _full("abc", 128, 5, quirk=True)
     assert results(_full("abc", 128, 5, quirk=False))[-1] == 0
+
+
+@pytest.mark.parametrize(
+    ("left", "zero", "expected"),
+    [
+        (0, "fzero_keep a 40k 8k", ["written"] * 4),
+        (1, "fzero_keep a 40k 8k", ["written", "unwritten", *["written"] * 4]),
+        (0, "fzero_keep a 160k 4k", ["written", "unwritten", "written", "written"]),
+    ],
+)
+def test_zero_range_in_an_extent_that_cannot_be_split_zeroes_on_disk(
+    left: int, zero: str, expected: list[str]
+) -> None:
+    """Four extents fill the inode; the tree block may not come out of the 327 kept blocks."""
+    fill = FREE - 16384 // 50 - 35 - left
+    line = (
+        "pwrite a 0 128k; pwrite a 160k 4k; pwrite a 200k 4k; pwrite a 240k 4k; fsync a;"
+        f"falloc fill 0 {4 * fill}k; {zero}; pread a 40k 8k; pread a 160k 4k"
+    )
+    trace = placed(
+        make_workload(line),
+        {
+            "a": (Extent(0, 1 << 30, State.WRITTEN, 1 << 31),),
+            "fill": APART["fill"],
+        },
+    )
+    assert [state for _, _, state in states(trace.steps[6])] == expected
+    zeros = run_md5(8 * KIB) if "40k" in zero else run_md5(4 * KIB)
+    assert results(trace)[7 if "40k" in zero else 8] == zeros
+
+
+def run_md5(count: int) -> str:
+    """Of so many zero bytes."""
+    return hashlib.md5(bytes(count)).hexdigest()
