@@ -221,13 +221,14 @@ def punch_delalloc(inode: Inode, start: int, end: int) -> None:
 
 
 def iomap_page_mkwrite(inode: Inode, folio: Folio) -> None:
-    """Map the folio up to EOF run by run, let all of it be written (iomap_page_mkwrite).
-    Raises `OpError` (SIGBUS)."""
+    """Map the folio up to EOF run by run, let all of it be written (iomap_page_mkwrite), also
+    if only its first runs can be had. Raises `OpError` (SIGBUS)."""
     delayed = inode.sb.delalloc and not nonda_switch(inode.sb)
     at, end = folio.start, min(folio.end, inode.size)
     try:
         while at < end:
             at = write_begin(inode, at, end - at, delayed)[0].end * inode.sb.block_size
+            inode.cache.mark_dirty(folio, folio.all)
     except OpError:
         raise OpError("SIGBUS") from None
     folio.state = folio.count > 1

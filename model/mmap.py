@@ -18,14 +18,18 @@ __all__ = ["filemap_fault", "mmap_store"]
 
 def mmap_store(inode: Inode, pos: int, data: bytes) -> None:
     """Store `data` at byte `pos` of a fresh mapping, page after page. Raises `OpError`
-    (SIGBUS) if a page can't be had."""
+    (SIGBUS) if a page can't be had; what was stored in pages before it stays."""
     if not data:
         return
     end = pos + len(data)
     for index in range(pos // PAGE, ceil_div(end, PAGE)):
         folio = filemap_fault(inode, index)
         if index in (folio.index, pos // PAGE):
-            page_mkwrite(inode, folio)
+            try:
+                page_mkwrite(inode, folio)
+            except OpError:
+                inode.content.write(pos, data[: max(index * PAGE - pos, 0)])
+                raise
     inode.content.write(pos, data)
 
 
