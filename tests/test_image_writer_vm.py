@@ -120,7 +120,7 @@ def test_the_next_workload_sees_the_same_from_either_image(
         for image in (out, actual):
             monkeypatch.setattr(guest, "_image", lambda _image, image=image: image)
             found = guest.run(after)
-            final = with_image(found.final, Path(guest.disk.path))
+            final = with_image(found.final, Path(guest.disk.path), after.config, shut_down=False)
             seen.append(msgspec.structs.replace(found, final=final))
     finally:
         actual.unlink()

@@ -80,9 +80,13 @@ def _user_config(path: Path) -> str:
     With CONFIG_MODULES=n kconfig builds everything in that is `m`: thousands of drivers.
     """
     try:
+        if not path.is_file():
+            raise KernelError(f"the configuration {path} is no regular file; give a .config")
         lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise KernelError(f"cannot read the configuration {path}: {error}") from error
+    except OSError as error:
+        raise KernelError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise KernelError(f"{path} is no kernel configuration: {error.reason}") from error
     if not any(_SET.fullmatch(line) for line in lines):
         raise KernelError(f"{path} is no kernel configuration: it sets no CONFIG_ option")
     return "".join(f"{line}\n" for line in lines if not line.endswith("=m"))

@@ -73,6 +73,8 @@ class Series:
 
 
 def _unpacked(path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        raise PatchError(f"{path} is no regular file; give an mbox")
     try:
         data = path.read_bytes()
         return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
