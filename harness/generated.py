@@ -8,7 +8,7 @@ from __future__ import annotations
 import fnmatch
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 
 import msgspec
@@ -17,9 +17,10 @@ from harness.errors import UsageError
 from harness.programs import config_named
 from workloads import generate
 from workloads.generate.exhaustive import Space
+from workloads.generate.plan import CONFIGS
 from workloads.program import DEFAULT_CONFIGS, Program
 
-__all__ = ["EXHAUSTIVE", "Batch", "chosen_configs", "space"]
+__all__ = ["EXHAUSTIVE", "Batch", "batches_of", "chosen_configs", "space"]
 
 EXHAUSTIVE = "exhaustive"
 _RANGE = re.compile(r"(\d+)(?::(\d+))?")
@@ -125,3 +126,16 @@ def chosen_configs(only: Sequence[str], usual: Sequence[str]) -> tuple[str, ...]
     if only and not names:
         raise UsageError(f"--on {' '.join(only)}: no configuration matches")
     return tuple(dict.fromkeys(names))
+
+
+def batches_of(only: Sequence[str], asked: Mapping[str, Sequence[str]]) -> list[Batch]:
+    """What the options `--random`, `--swarm` and `--exhaustive` ask for, by their names, on the
+    configurations that match `only`. Raises `UsageError`."""
+    seeded = [
+        Batch.seeded(kind, text, chosen_configs(only, tuple(CONFIGS)))
+        for kind in generate.KINDS
+        for text in asked[kind]
+    ]
+    return seeded + [
+        Batch.exhaustive(text, chosen_configs(only, DEFAULT_CONFIGS)) for text in asked[EXHAUSTIVE]
+    ]

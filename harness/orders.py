@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from harness.trace import Trace
-from harness.verdict import Compared, Mismatch, Verdict
+from harness.verdict import Compared, Mismatch
 from workloads.ops import AnyOp, Parallel
 from workloads.sections import Span, orders
 from workloads.workload import Workload
@@ -87,12 +87,12 @@ class _Search:
                 spans[-1].append((ran.began, ran.ended))
         return spans
 
-    def _parts(self, ops: tuple[AnyOp, ...]) -> int:
+    def _parts(self, ops: tuple[AnyOp, ...]) -> float:
         """The step in which this order parts from what was seen, past all if in none."""
         compared = self.attempt(msgspec.structs.replace(self.workload, ops=ops))
         self.tried += 1
-        parts = _first(compared.verdict)
-        if self.best is None or parts > _first(self.best.verdict):
+        parts = compared.verdict.parting
+        if self.best is None or parts > self.best.verdict.parting:
             self.best = compared
         return parts
 
@@ -113,12 +113,3 @@ class _Search:
 
 def _noted(mismatch: Mismatch, note: str) -> Mismatch:
     return msgspec.structs.replace(mismatch, because=(*mismatch.because, note))
-
-
-def _first(verdict: Verdict) -> int:
-    """The step of the first mismatch, -1 for the start; past all steps if there is none."""
-    end = len(verdict.workload.ops)
-    if not verdict.mismatches:
-        return end + 1
-    place = verdict.mismatches[0].place
-    return -1 if place == "start" else end if place == "final" else place

@@ -18,7 +18,7 @@ from _pytest.outcomes import Exit  # pytest.exit.Exception, with its type
 
 from harness.artifact import FOLDER, results_folder
 from harness.errors import INTERRUPTED, Ext4diffError
-from harness.generated import EXHAUSTIVE, Batch, chosen_configs
+from harness.generated import EXHAUSTIVE, Batch, batches_of
 from harness.interrupt import interrupt_on_termination
 from harness.items import GeneratedFolder, WorkloadFile, WorkloadItem
 from harness.lab import LAB, Lab
@@ -28,8 +28,6 @@ from harness.reporter import ATTACHED, Reporter
 from harness.sides import Choice
 from workloads.files import CATALOGUE
 from workloads.generate import KINDS
-from workloads.generate.plan import CONFIGS
-from workloads.program import DEFAULT_CONFIGS
 from workloads.syntax import SUFFIX
 
 BATCHES = pytest.StashKey[list[Batch]]()
@@ -152,16 +150,7 @@ def _asks_for_generated(config: pytest.Config) -> bool:
 
 def _batches(config: pytest.Config) -> list[Batch]:
     """What `--random`, `--swarm` and `--exhaustive` ask for. Raises `UsageError`."""
-    only = config.getoption("on")
-    seeded = [
-        Batch.seeded(kind, text, chosen_configs(only, tuple(CONFIGS)))
-        for kind in KINDS
-        for text in config.getoption(kind)
-    ]
-    return seeded + [
-        Batch.exhaustive(text, chosen_configs(only, DEFAULT_CONFIGS))
-        for text in config.getoption(EXHAUSTIVE)
-    ]
+    return batches_of(config.getoption("on"), vars(config.option))
 
 
 @pytest.hookimpl(tryfirst=True)

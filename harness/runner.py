@@ -159,13 +159,13 @@ def _best(
     An issue of which the model says that it shows, although the comparison parts sooner
     with it, is gone from this kernel.
     """
-    parting = _first(strict.verdict)
+    parting = strict.verdict.parting
     followed, best = frozenset[str](), strict
     for quirks, compared in tried.items():  # the fewest first
         explains = any(step <= parting for step in _fired(compared).values())
-        if explains and _first(compared.verdict) > _first(best.verdict):
+        if explains and compared.verdict.parting > best.verdict.parting:
             followed, best = quirks, compared
-    end = _first(best.verdict)
+    end = best.verdict.parting
     known = tuple(issues[q].name for q, step in _fired(best).items() if step <= end)
     more = {q: tried.get(followed | {q}) for q in issues if q not in followed}
     gone = tuple(
@@ -232,13 +232,3 @@ def _fired(compared: Compared) -> dict[str, int]:
         for quirk in step.quirks:
             fired.setdefault(quirk, index)
     return fired
-
-
-def _first(verdict: Verdict) -> float:
-    """The step of the first mismatch; the start is before all steps, no mismatch after."""
-    if not verdict.mismatches:
-        return math.inf
-    place = verdict.mismatches[0].place
-    if place == "start":
-        return -1
-    return len(verdict.workload.ops) if place == "final" else place

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from typing import Literal
 
 import msgspec
@@ -125,6 +126,16 @@ class Verdict(msgspec.Struct, frozen=True):
     def build_id(self) -> str | None:
         """The build id of that kernel (see `kernel`), if it is known."""
         return self.build_ids[1] or self.build_ids[0]
+
+    @property
+    def parting(self) -> float:
+        """The step of the first mismatch; the start is before all steps, no mismatch after."""
+        if not self.mismatches:
+            return math.inf
+        place = self.mismatches[0].place
+        if place == "start":
+            return -1
+        return len(self.workload.ops) if place == "final" else place
 
     @property
     def kernel(self) -> str | None:

@@ -17,7 +17,7 @@ from model.balloc import watermark
 from model.errors import OpError
 from model.mount import Mount
 from workloads import ops
-from workloads.sections import files, touched
+from workloads.sections import files, of_others, touched
 
 __all__ = ["EVENTS", "run_section"]
 
@@ -79,7 +79,7 @@ def _raced(section: ops.Parallel) -> Iterator[tuple[str, int, int]]:
     """File, first and end byte of what a store and a call of another thread both change."""
     for number, thread in enumerate(section.threads):
         for store in (call for call in thread if isinstance(call, _STORES)):
-            for other in _others(section, number):
+            for other in of_others(section.threads, number):
                 name, start, end = touched(other)
                 low, high = max(start, store.off), min(end, store.off + store.len)
                 if name == store.file and low < high:
@@ -91,13 +91,6 @@ def _unpredicted(section: ops.Parallel) -> Iterator[tuple[str, str]]:
     for number, thread in enumerate(section.threads):
         for place, call in enumerate(thread):
             if isinstance(call, ops.Read) and any(
-                touched(other)[0] == call.file for other in _others(section, number)
+                touched(other)[0] == call.file for other in of_others(section.threads, number)
             ):
                 yield f"result.{number}.{place}", "another thread changes the file meanwhile"
-
-
-def _others(section: ops.Parallel, number: int) -> Iterator[ops.Call]:
-    """The calls of all threads but `number`."""
-    for thread, calls in enumerate(section.threads):
-        if thread != number:
-            yield from calls

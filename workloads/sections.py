@@ -43,7 +43,7 @@ from workloads.ops import (
 
 __all__ = [
     "ALLOWED", "AND", "END", "MOST_CALLS", "MOST_THREADS", "Span", "default_tag", "files",
-    "orders", "problem", "touched",
+    "of_others", "orders", "problem", "touched",
 ]  # fmt: skip
 
 AND, END = "and", "end"
@@ -100,7 +100,7 @@ def _gone_under_a_store(threads: Sequence[Sequence[Call]]) -> str | None:
     """Which call may take away a page that another thread stores to, or None."""
     for number, thread in enumerate(threads):
         stored = {call.file for call in thread if isinstance(call, _STORES)}
-        for call in _of_others(threads, number):
+        for call in of_others(threads, number):
             if isinstance(call, _SHRINKS) and call.file in stored:
                 return (
                     f"{type(call).WORD} {call.file} against a store through a mapping of it:"
@@ -109,7 +109,7 @@ def _gone_under_a_store(threads: Sequence[Sequence[Call]]) -> str | None:
     return None
 
 
-def _of_others(threads: Sequence[Sequence[Call]], number: int) -> Iterator[Call]:
+def of_others(threads: Sequence[Sequence[Call]], number: int) -> Iterator[Call]:
     """The calls of all threads but `number`."""
     for at, thread in enumerate(threads):
         if at != number:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -12,24 +11,22 @@ from typing import Any
 
 from harness.coverage import Coverage
 from harness.errors import AGREE, UsageError
-from harness.generated import EXHAUSTIVE, Batch, chosen_configs
+from harness.generated import batches_of
 from harness.partitions import possible
 from harness.probe import lines_of
+from harness.programs import read_program
 from harness.recording import SUFFIX as RECORDING
 from harness.recording import load as recorded
 from harness.trace import Placement, placement_of
 from vm import mkfs
 from vm.host_tools import ensure_host_tools
-from workloads.files import catalogue, load
+from workloads.files import catalogue
 from workloads.generate import KINDS
-from workloads.generate.plan import CONFIGS
-from workloads.images import Geometry, Image
 from workloads.ops import BY_WORD
-from workloads.program import DEFAULT_CONFIGS
-from workloads.syntax import SUFFIX, WorkloadSyntaxError, workloads
+from workloads.syntax import SUFFIX, workloads
 from workloads.workload import Workload
 
-__all__ = ["add", "geometry", "run"]
+__all__ = ["add", "run"]
 
 HELP = "show what a suite reaches of the model's rules, operations and classes of arguments"
 
@@ -53,7 +50,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the model on the suite and tell."""
     ensure_host_tools()
-    coverage = Coverage(geometry)
+    coverage = Coverage(mkfs.geometry_of)
     for workload, placement in _suite(options):
         coverage.add(workload, placement)
     if options.json:
@@ -63,24 +60,11 @@ def run(options: argparse.Namespace) -> int:
     return AGREE
 
 
-@functools.cache
-def geometry(image: Image) -> Geometry:
-    """What the superblock of `image` says after mke2fs."""
-    return mkfs.read_geometry(mkfs.image_file(image))
-
-
 # --- the suite ------------------------------------------------------------------------------
 
 
 def _suite(options: argparse.Namespace) -> Iterator[tuple[Workload, Placement | None]]:
-    batches = [
-        Batch.seeded(kind, text, chosen_configs(options.on, tuple(CONFIGS)))
-        for kind in KINDS
-        for text in getattr(options, kind)
-    ] + [
-        Batch.exhaustive(text, chosen_configs(options.on, DEFAULT_CONFIGS))
-        for text in getattr(options, EXHAUSTIVE)
-    ]
+    batches = batches_of(options.on, vars(options))
     if not options.paths and not batches:
         for program in catalogue():
             yield from ((workload, None) for workload in workloads(program))
@@ -99,13 +83,8 @@ def _of_path(path: Path) -> Iterator[tuple[Workload, Placement | None]]:
     files = sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path]
     if not files:
         raise UsageError(f"{path} holds no workload files (*{SUFFIX})")
-    try:
-        for file in files:
-            yield from ((workload, None) for workload in workloads(load(file)))
-    except WorkloadSyntaxError as error:
-        raise UsageError(str(error)) from error
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+    for file in files:
+        yield from ((workload, None) for workload in workloads(read_program(file)))
 
 
 # --- the page -------------------------------------------------------------------------------

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 
 import msgspec
 
@@ -77,7 +75,6 @@ def _print_json(value: object) -> None:
 
 
 def _build(options: argparse.Namespace) -> int:
-    signal.signal(signal.SIGTERM, _interrupt)
     config = options.config.expanduser().absolute() if options.config else None
     flavour = Flavour(options.debug, options.symbols, config)
     spec = parse_spec(options.spec, flavour)
@@ -94,19 +91,10 @@ def _build(options: argparse.Namespace) -> int:
     return AGREE
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """A termination signal ends a build as Ctrl-C does: with its children."""
-    raise KeyboardInterrupt
-
-
 def _describe(kernel: Built) -> list[str]:
     identity = kernel.identity
     rows = [
-        ("kernel", identity.release),
-        ("source", identity.source),
-        ("base", identity.base),
-        *(("series" if number == 0 else "", name) for number, name in enumerate(identity.series)),
-        ("flavour", identity.flavour),
+        *kernel_probe.origin_rows(identity),
         ("compiler", identity.compiler),
         ("build id", identity.build_id),
         ("config", f"sha256 {identity.config_sha256}"),

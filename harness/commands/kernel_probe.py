@@ -13,9 +13,10 @@ from reports.words import columns
 from vm.host_tools import ensure_host_tools
 from vm.identity import facts_of
 from vm.kernel import resolve_kernel
+from vm.kernels.identity import KernelIdentity
 from vm.probe import Answer, Probe, probe
 
-__all__ = ["HELP", "add", "run"]
+__all__ = ["HELP", "add", "origin_rows", "run"]
 
 HELP = "boot a kernel and say what it can do, and what a configuration that lacks it needs"
 _WIDTH = 100
@@ -58,14 +59,22 @@ def _json(found: Probe) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
-def _lines(found: Probe) -> list[str]:
-    kernel = found.kernel
-    rows = [
+def origin_rows(kernel: KernelIdentity) -> list[tuple[str, str]]:
+    """Which kernel it is and where it came from, a word and a value a row; "" if unknown."""
+    series = [("series" if number == 0 else "", name) for number, name in enumerate(kernel.series)]
+    return [
         ("kernel", kernel.release),
         ("source", kernel.source),
         ("base", kernel.base),
-        *(("series" if number == 0 else "", name) for number, name in enumerate(kernel.series)),
+        *series,
         ("flavour", kernel.flavour),
+    ]
+
+
+def _lines(found: Probe) -> list[str]:
+    kernel = found.kernel
+    rows = [
+        *origin_rows(kernel),
         ("build id", kernel.build_id or "none: it was linked without one"),
         ("config", f"sha256 {kernel.config_sha256}" if kernel.config_sha256 else "not known"),
         ("boot", f"{found.seconds:.1f} s of its own time, {found.accel}"),

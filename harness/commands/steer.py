@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from harness.commands.coverage import geometry
 from harness.coverage import Coverage
 from harness.errors import AGREE, UsageError
 from harness.steering import Corpus, steer
+from vm import mkfs
 from vm.host_tools import ensure_host_tools
 from workloads.syntax import WorkloadSyntaxError, workloads
 
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     if options.programs < 1 or options.seed < 0:
         raise UsageError("--programs is 1 or more, --seed 0 or more")
     ensure_host_tools()
-    coverage = Coverage(geometry)
+    coverage = Coverage(mkfs.geometry_of)
     try:
         corpus = Corpus(options.corpus)
         for program in corpus.programs:

@@ -80,7 +80,7 @@ def _user_config(path: Path) -> str:
     With CONFIG_MODULES=n kconfig builds everything in that is `m`: thousands of drivers.
     """
     try:
-        if not path.is_file():
+        if path.exists() and not path.is_file():
             raise KernelError(f"the configuration {path} is no regular file; give a .config")
         lines = path.read_text("utf-8").splitlines()
     except OSError as error:
