@@ -14,7 +14,7 @@ from harness.compare import complaints
 from harness.differences import INTENDED
 from harness.errors import MachineryError, UsageError
 from harness.intended import Difference
-from harness.known import path_of
+from harness.known import KNOWN_ISSUES, KnownIssue, path_of
 from harness.runner import Reference, Runner
 from harness.settle import Seen, settle
 from harness.sides import Side, without_path
@@ -30,7 +30,7 @@ __all__ = ["Against"]
 class Against:
     """Compares `actual`, the kernel under test, with `expected`, another one.
 
-    `models` are the references for both, in this order.
+    `models` are the references for both, in this order; they may follow the known `issues`.
     """
 
     def __init__(
@@ -39,10 +39,12 @@ class Against:
         actual: Side,
         models: tuple[Reference, Reference],
         entries: Iterable[Difference] = INTENDED,
+        issues: Iterable[KnownIssue] = KNOWN_ISSUES,
     ) -> None:
         self.sides = (expected, actual)
         self.models = models
         self.entries = tuple(entries)
+        self.issues = tuple(issues)
 
     def run(self, workload: Workload) -> Compared:
         """The verdict on `workload`.
@@ -92,7 +94,7 @@ class Against:
 
     def _see(self, model: Reference, trace: Trace) -> Seen:
         """`trace` held against the model of its own kernel."""
-        judged = Runner(model, _Replay(trace)).run(trace.workload)
+        judged = Runner(model, _Replay(trace), self.issues).run(trace.workload)
         verdict = judged.verdict
         if judged.expected is None:
             verdict = msgspec.structs.replace(verdict, mismatches=complaints(trace))

@@ -41,7 +41,7 @@ THEIRS = (KernelError, KernelPanicError, BootTimeoutError, QemuError)
 class Examiner:
     """Judges commits of `tree`, built as `flavour` says, by `workloads`.
 
-    `against` and `accel` are the options of that name; mismatches are kept in `results`.
+    `against`, `accel` and `strict` are the options of that name; mismatches are kept in `results`.
     """
 
     tree: Path
@@ -50,12 +50,14 @@ class Examiner:
     accel: str
     workloads: list[Workload]
     results: Path
+    strict: bool = False
     _said: dict[str, str] = field(default_factory=dict)
 
     def key(self, tree: Path) -> str:
         """Tells searches apart whose judgements are not each other's."""
         asked = msgspec.json.encode(self.workloads)
-        return cache.key_of(str(tree), str(self.flavour), self.against, asked)
+        strict = ["strict"] if self.strict else []
+        return cache.key_of(str(tree), str(self.flavour), self.against, asked, *strict)
 
     def explanation(self, sha: str) -> str | None:
         """The whole report of the commit's mismatch, if it was examined in this run."""
@@ -64,7 +66,7 @@ class Examiner:
     def examine(self, sha: str) -> Judgement:
         """Build and run. Raises `MachineryError` if this machine is at fault."""
         spec = str(TreeSpec(self.tree, sha, self.flavour))
-        pair = make_pair(self.against, Choice(spec, self.accel))
+        pair = make_pair(self.against, Choice(spec, self.accel), strict=self.strict)
         lab = Lab(pair, self.results / sha[:12])
         with contextlib.closing(lab):
             reason = _prepared(lab)

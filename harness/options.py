@@ -30,11 +30,15 @@ def add_guest_options(add: Callable[..., object]) -> None:
 
 
 def add_against(add: Callable[..., object]) -> None:
-    """Declare `--against`, for the commands that compare."""
+    """Declare `--against` and `--strict-model`, for the commands that compare."""
     add(
         "--against", metavar="WHAT", default="model",
         help="what the kernel is held against: model (the default), path:buffer_head or"
         " path:iomap (this kernel takes the other path), or another kernel, as --kernel",
+    )  # fmt: skip
+    add(  # pytest has a --strict of its own
+        "--strict-model", action="store_true",
+        help="follow no known issue: where one shows, that is a mismatch",
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness.against import Against
 from harness.errors import UsageError
+from harness.known import KNOWN_ISSUES
 from harness.machine import GuestSide, ModelSide, TraceSide
 from harness.runner import Runner
 from harness.sides import NO_IOMAP, PATHS, Choice, Side
@@ -43,10 +44,17 @@ MAKERS: dict[str, Maker] = {"model": _model, "kernel": _kernel}
 
 @dataclasses.dataclass
 class Pair:
-    """The expecting side and the one under test."""
+    """The expecting side and the one under test.
+
+    `against` and `choice` are what the user asked for; in a `strict` pair known issues
+    count as mismatches.
+    """
 
     expected: Side
     actual: Side
+    against: str = MODEL
+    choice: Choice = dataclasses.field(default_factory=Choice)
+    strict: bool = False
 
     @property
     def sides(self) -> tuple[Side, Side]:
@@ -60,12 +68,13 @@ class Pair:
 
     def runner(self) -> Runner | Against:
         """What compares them."""
+        issues = () if self.strict else KNOWN_ISSUES
         if self.expected.is_model:
-            return Runner(self.expected, self.actual)
+            return Runner(self.expected, self.actual, issues)
         models = [MAKERS[MODEL](None, Choice()) for _ in self.sides]
         for model, side in zip(models, self.sides, strict=True):
             model.meet(side)
-        return Against(self.expected, self.actual, (models[0], models[1]))
+        return Against(self.expected, self.actual, (models[0], models[1]), issues=issues)
 
     def prepare(self) -> None:
         """Prepare both sides."""
@@ -83,7 +92,8 @@ class Pair:
             tested = f"both paths, against the only one of {self.expected.name}, buffer_head"
         else:
             tested = "both paths, buffer_head and iomap, can be tested"
-        return [f"ext4diff {names}; {tested}", *self._sides_lines()]
+        strict = "; where a known issue shows, that is a mismatch" if self.strict else ""
+        return [f"ext4diff {names}; {tested}{strict}", *self._sides_lines()]
 
     def _sides_lines(self) -> list[str]:
         """Each side's lines once, with its name where they are not both sides'."""
@@ -121,7 +131,7 @@ class Pair:
             side.close()
 
 
-def make_pair(against: str, choice: Choice) -> Pair:
+def make_pair(against: str, choice: Choice, *, strict: bool = False) -> Pair:
     """The kernel of `choice` and what it is held `against`.
 
     That is `model`, one of `AGAINST_PATH`, or whatever `--kernel` takes. Raises
@@ -145,4 +155,4 @@ def make_pair(against: str, choice: Choice) -> Pair:
     else:
         expected = MAKERS["kernel"](against, choice)
         expected.name, actual.name = "base", "kernel"
-    return Pair(expected, actual)
+    return Pair(expected, actual, against, choice, strict)

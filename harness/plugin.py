@@ -99,7 +99,8 @@ def pytest_configure(config: pytest.Config) -> None:
             interrupt_on_termination()
         if _has_workers(config) and not config.option.collectonly:
             pin_kernels(config.option)  # workers get these options
-        pair = make_pair(config.getoption("against"), _choice(config))
+        strict = config.getoption("strict_model")
+        pair = make_pair(config.getoption("against"), _choice(config), strict=strict)
         lab = Lab(pair, folder, config.getoption("on"), short=config.getoption("short"))
         config.stash[BATCHES] = _batches(config)
         config.stash[LAB] = lab

@@ -57,7 +57,8 @@ def run(options: argparse.Namespace) -> int:
     workloads = workloads_of(options.workload, options.on)
     results = results_folder(options.results)
     against = _base(options.against)
-    examiner = Examiner(tree, flavour, against, options.accel, workloads, results)
+    strict = options.strict_model
+    examiner = Examiner(tree, flavour, against, options.accel, workloads, results, strict)
     known = _Memory(cache.cache_root() / KIND / f"{examiner.key(tree)}.json")
     try:
         with repository_of(tree) as repository:

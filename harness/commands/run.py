@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     workloads = workloads_of(options.workload, options.on, start)
     if start is not None:  # a model settles what two kernels do differently, too
         require_modelled(start, str(options.start))
-    pair = make_pair(options.against, choice_of(options))
+    pair = make_pair(options.against, choice_of(options), strict=options.strict_model)
     lab = Lab(pair, results_folder(options.results))
     with contextlib.closing(lab):
         lab.prepare()
