@@ -20,9 +20,9 @@ from workloads.workload import Config
 
 __all__ = [
     "Moment", "Shape", "anything", "both", "deeper_tree", "fewer_reserves", "gives_back",
-    "gives_up", "in_more_pieces", "less_done", "less_on_disk", "more_done", "moved",
-    "one_round_more", "other_hard_limit_warnings", "small_blocks", "smaller", "updates_less",
-    "updates_more", "without",
+    "gives_up", "in_more_pieces", "left_dirty", "less_done", "less_on_disk", "more_done",
+    "moved", "one_round_more", "other_hard_limit_warnings", "small_blocks", "smaller",
+    "state_changes", "updates_less", "updates_more", "without",
 ]  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def moved(*changes: tuple[Blocks, Blocks]) -> Shape:
 
     def shape(moment: Moment) -> bool:
         first, second = moment.values
-        return _are_runs(first) and _are_runs(second) and _changes(first, second) <= allowed
+        return _are_runs(first) and _are_runs(second) and state_changes(first, second) <= allowed
 
     return shape
 
@@ -94,7 +94,9 @@ def _are_runs(value: object) -> TypeGuard[tuple[Run, ...]]:
     return isinstance(value, tuple) and all(isinstance(run, tuple) for run in value)
 
 
-def _changes(first: tuple[Run, ...], second: tuple[Run, ...]) -> frozenset[tuple[Blocks, Blocks]]:
+def state_changes(
+    first: tuple[Run, ...], second: tuple[Run, ...]
+) -> frozenset[tuple[Blocks, Blocks]]:
     """The pairs of states that differ, over all ranges of the file."""
     cuts = {edge for start, length, _ in (*first, *second) for edge in (start, start + length)}
     pairs = ((_state(first, cut), _state(second, cut)) for cut in cuts)
@@ -205,6 +207,11 @@ def more_done(moment: Moment) -> bool:
     if not isinstance(second, int):
         return False
     return first in ("ENOSPC", "EDQUOT") or (isinstance(first, int) and first < second)
+
+
+def left_dirty(moment: Moment) -> bool:
+    """After a shutdown the first finds nothing left to write, the second fails to write it."""
+    return moment.values == (0, "EIO")
 
 
 def smaller(moment: Moment) -> bool:
