@@ -20,6 +20,7 @@ from harness.shapes import (
     gives_back,
     gives_up,
     in_more_pieces,
+    left_dirty,
     less_done,
     less_on_disk,
     more_done,
@@ -66,10 +67,9 @@ SPACE = frozenset({
     "bavail", "events",
 })  # fmt: skip
 """Fields that say which blocks there are and in which state, but nothing of sizes or data."""
-DATA = SPACE | {
-    "result", "size", "disksize", "content", "content size", "content sha256", "dropped",
-    "dropped size", "dropped sha256",
-}  # fmt: skip
+CONTENT = frozenset({"content", "content sha256", "dropped", "dropped sha256"})
+"""Fields that say which data there is, but not how much."""
+DATA = SPACE | CONTENT | {"result", "size", "disksize", "content size", "dropped size"}
 """Fields that say also how far a write came."""
 TREE = frozenset({"blocks", "disk_blocks", "disk_blocks on disk", "bfree", "bavail"})
 """Fields in which extent tree blocks count."""
@@ -87,6 +87,7 @@ ZERO = "zero range: ext4_zero_range"
 ZEROOUT = "zeroout: ext4_ext_convert_to_initialized"
 CUT = "truncate down: ext4_truncate"
 SHUT = "shut down: ext4_force_shutdown"
+ORDERED = "write ordered data: jbd2_submit_inode_data"
 FAULT = "fault: iomap_write_iter"
 IOEND = "convert: ext4_iomap_finish_ioend"
 NO_SPACE = (
@@ -320,8 +321,22 @@ INTENDED: tuple[Difference, ...] = (
         second="the size is that of the data that was written",
         why="the end of the I/O moves it, so that no size is on disk before its data",
         source="iomap series, ext4_iomap_finish_ioend",
-        signs=(Sign("size", smaller, (Remount,), _rules((SHUT,), (SHUT,)), earlier=True),),
+        signs=(Sign("size", smaller, rules=_rules((SHUT,), (SHUT,)), earlier=True),),
         follows=DATA,
+    ),
+    Difference(
+        name="ordered-data-at-commit",
+        situation="a commit, for another file say, finds data not yet written in blocks that its"
+        " transaction allocated; then the file system is shut down",
+        first="the commit writes that data too, so it is clean, and its blocks are written",
+        second="the data is written by a flush or writeback of its own file only",
+        why="new blocks are unwritten until their data is on the disk, so there is no ordered data",
+        source="jbd2_submit_inode_data; iomap series, ext4_iomap_get_blocks",
+        signs=(
+            Sign("result", left_dirty, (SyncRange,), _rules((ORDERED,), (SHUT,)), earlier=True),
+            Sign("extents", moved((W, U)), rules=_rules((ORDERED,), (SHUT,)), earlier=True),
+        ),
+        follows=SPACE | CONTENT,
     ),
     Difference(
         name="eof-zeroes-on-disk",

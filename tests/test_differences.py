@@ -197,6 +197,10 @@ EXAMPLES: dict[str, list[Example]] = {
             4, extents((0, 15, W), (15, 1, D)), "1k@delalloc",
         ),
     ],
+    "ordered-data-at-commit": [
+        Example("pwrite a 0 60k; pwrite b 0 4k; fsync b; shutdown 2; sync_range a 140k 4k",
+                4, result("EUCLEAN"), "4k@nodelalloc"),
+    ],
     "disksize-after-io": [
         Example("pwrite a 0 100; pwrite a 100 10", 1, lambda s: with_file(s, disksize=200),
                 "4k@nodelalloc"),

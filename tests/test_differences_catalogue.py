@@ -21,10 +21,6 @@ from workloads.ops import Parallel
 from workloads.program import workloads
 from workloads.workload import Workload
 
-UNNAMED = {"dirty-pages-after-a-shutdown@4k@nodelalloc"}
-"""Differences without an entry in the table yet: `--against path:buffer_head` calls them
-mismatches. Which pages a commit leaves dirty is told by no rule of the two paths apart."""
-
 WORKLOADS = [
     workload
     for path in sorted(CATALOGUE.rglob("*.ops"))
@@ -61,8 +57,5 @@ def test_every_predicted_difference_between_the_paths_has_a_name(first):
         except NotModelledError:  # a few depend on a real kernel's placement
             continue
         settled += 1
-        if workload.name in UNNAMED:
-            assert settle(*sides).mismatches, f"{workload.name} has a name now"
-            continue
         assert not settle(*sides).mismatches, workload.name
     assert settled > len(WORKLOADS[first::8]) * 0.9
