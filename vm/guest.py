@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import msgspec
 
@@ -45,7 +46,7 @@ from vm.kernels.identity import KernelIdentity
 from vm.link import Link
 from vm.log.lines import read_lines
 from vm.network import Network, try_network
-from vm.qemu import Qemu, qemu_version
+from vm.qemu import Devices, Qemu, qemu_version
 from vm.symbols import Symbols
 from vm.transcript import Transcript
 from workloads.images import Image
@@ -53,6 +54,9 @@ from workloads.ops import QuotaSet
 from workloads.workload import Config, Workload
 
 __all__ = ["Executed", "Guest", "Identity"]
+
+
+NO_DEVICES = Devices()
 
 
 @dataclass(frozen=True)
@@ -125,18 +129,20 @@ class Guest:
         network: bool = True,
         deadlines: Deadlines | None = None,
         bare: bool = False,
-    ) -> Guest:
+        devices: Devices = NO_DEVICES,
+    ) -> Self:
         """Boot `kernel` to its agent, with `memory` MiB and `cpus`.
 
         `accel` is `kvm`, `tcg` or `auto`; `files` are the kernel's `boot_files`, which are
-        made if they are not given. A `bare` guest may lack what workloads need. Where the
-        host allows it and `network` is set, the guest's log also comes by netconsole. Raises
-        `QemuError`, `BootTimeoutError`, `KernelError` and the like; nothing is left running
-        then.
+        made if they are not given. A `bare` guest may lack what workloads need; it has
+        `devices` beyond the usual ones. Where the host allows it and `network` is set, the
+        guest's log also comes by netconsole. Raises `QemuError`, `BootTimeoutError`,
+        `KernelError` and the like; nothing is left running then.
         """
         with contextlib.ExitStack() as stack:
             disk = stack.enter_context(contextlib.closing(Disk()))
             machine = make_machine(files or boot_files(kernel), disk, memory, cpus)
+            machine = dataclasses.replace(machine, devices=devices)
             accelerator = choose_accelerator(accel, machine, kernel.identity)
             net, reason = try_network() if network else (None, "not asked for")
             if net is not None:
@@ -146,7 +152,8 @@ class Guest:
             qemu = Qemu(dataclasses.replace(machine, accel=accelerator.name))
             guest = cls(qemu, make_link(qemu, net), disk, accelerator, deadlines)
             stack.callback(guest.close)
-            qemu.control.resume()
+            if not devices.held:
+                qemu.control.resume()
             guest.boot()
             guest.kernel = identify(kernel, guest.hello)
             guest.symbols = Symbols.beside(kernel)
@@ -338,7 +345,7 @@ class Guest:
         self.link.close()
         self.disk.close()
 
-    def __enter__(self) -> Guest:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

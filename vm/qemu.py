@@ -26,7 +26,7 @@ from vm.errors import QemuError
 from vm.host_tools import find_program
 from vm.process import ending_with_parent
 
-__all__ = ["COMMAND_LINE", "Machine", "Qemu", "qemu_version"]
+__all__ = ["COMMAND_LINE", "Devices", "Machine", "Qemu", "qemu_version"]
 
 PROGRAM = "qemu-system-x86_64"
 CPU = {
@@ -71,6 +71,18 @@ def qemu_version(program: str | None = None) -> str:
 
 
 @dataclass(frozen=True)
+class Devices:
+    """What a machine has beyond the usual: QEMU's `arguments`, and the descriptors in them.
+
+    A machine that is `held` does not run before a debugger lets it.
+    """
+
+    arguments: tuple[str, ...] = ()
+    fds: tuple[int, ...] = ()
+    held: bool = False
+
+
+@dataclass(frozen=True)
 class Machine:
     """What QEMU runs. `memory` is MiB; `disk` a path; `tap` a descriptor of a TAP device.
 
@@ -86,6 +98,7 @@ class Machine:
     memory: int = 512
     tap: int | None = None
     extra: tuple[str, ...] = ()
+    devices: Devices = Devices()
 
     def arguments(self, fds: dict[str, int]) -> list[str]:
         """QEMU's arguments; `fds` holds the inherited `qmp`, `console`, `agent` and `log`."""
@@ -111,7 +124,7 @@ class Machine:
         if self.tap is not None:
             arguments += ["-netdev", f"tap,id=net,fd={self.tap},vhost=off"]
             arguments += ["-device", "virtio-net-pci,netdev=net,romfile="]
-        return arguments
+        return [*arguments, *self.devices.arguments]
 
 
 def _isolated(cpus: int) -> tuple[str, ...]:
@@ -138,7 +151,7 @@ class Qemu:
         self._words = os.memfd_create("ext4diff-qemu", os.MFD_CLOEXEC)
         self.control = Control()
         fds = {name: pair[1].fileno() for name, pair in pairs.items()} | {"log": self.log}
-        inherited = [*fds.values()]
+        inherited = [*fds.values(), *machine.devices.fds]
         if machine.tap is not None:
             inherited.append(machine.tap)
         try:

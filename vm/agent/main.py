@@ -60,6 +60,7 @@ class Agent:
         self._watching = instruments
         self._lacking = lacking
         self._quota: QuotaWarnings | None = None
+        self._pending = b""
 
     @property
     def _instruments(self) -> Instruments:
@@ -87,19 +88,21 @@ class Agent:
             "lacking": self._lacking,
         })  # fmt: skip
 
-    def _lines(self) -> Iterator[bytes]:
-        pending = b""
-        while True:
-            part = os.read(self._port, 1 << 16)
-            if not part:
-                return
-            *lines, pending = (pending + part).split(b"\n")
-            yield from lines
+    def _receive(self) -> list[Row] | None:
+        """The requests that have arrived whole, waiting for more; None at the end."""
+        part = os.read(self._port, 1 << 16)
+        if not part:
+            return None
+        *lines, self._pending = (self._pending + part).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def _requests(self) -> Iterator[Row]:
+        while (requests := self._receive()) is not None:
+            yield from requests
 
     def serve(self) -> None:
         """Answer requests until the host closes the port."""
-        for line in self._lines():
-            request = json.loads(line)
+        for request in self._requests():
             number = request.get("id")
 
             def tell(row: Row, number: int = number) -> None:
@@ -158,6 +161,10 @@ class Agent:
             with open("/proc/sysrq-trigger", "w") as file:
                 file.write(request["key"])
             tell({"done": True})
+        elif command == "shell":
+            from .shell import Host, run_shell  # noqa: PLC0415 - rarely needed
+
+            run_shell(request, tell, self._instruments, Host(self._port, self._receive))
         elif command == "exec":
             from .command import run_program  # noqa: PLC0415 - rarely needed
 

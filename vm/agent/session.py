@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Row = dict[str, Any]
 
-__all__ = ["Instruments", "run_workload"]
+__all__ = ["Instruments", "Steps", "begin", "run_workload"]
 
 ROOT = "/mnt"
 
@@ -52,52 +52,90 @@ def run_workload(
     `quota` collects quota warnings. Raises `MountError` if a mount or umount of our own
     fails.
     """
+    mounted, steps = begin(request, tell, instruments)
+    while not steps.over:
+        tell(steps.next())
+    warnings = quota.drain() if quota is not None else None
+    final = _final(mounted, tell, steps.context.shut_down)
+    tell({"final": final, "warnings": warnings, "log": instruments.log.read()})
+
+
+def begin(
+    request: Row, tell: Callable[[Row], None], instruments: Instruments
+) -> tuple[Mounted, Steps]:
+    """Mount what `request` asks for and `tell` what is seen before the first operation.
+
+    Raises `MountError`.
+    """
     instruments.log.skip()
     for group in request.get("modules", ()):
         load_modules(group)
     mounted = Mounted(request["device"], ROOT, request["mount"])
     mounted.mount()
     tell({"start": mounted.observe(), "log": instruments.log.read()})
-    context = Context(mounted.files, mounted.device, mounted.remount)
-    _run_steps(request["ops"], context, mounted, tell, instruments)
-    warnings = quota.drain() if quota is not None else None
-    final = _final(mounted, tell, context.shut_down)
-    tell({"final": final, "warnings": warnings, "log": instruments.log.read()})
+    return mounted, Steps(request["ops"], mounted, instruments)
 
 
-def _run_steps(
-    ops: list[Row],
-    context: Context,
-    mounted: Mounted,
-    tell: Callable[[Row], None],
-    instruments: Instruments,
-) -> None:
-    before = names_by_inode(mounted.root)
-    instruments.tracer.drain()
-    for index, op in enumerate(ops):
+class Steps:
+    """The operations of a workload on a mounted file system, executed one by one.
+
+    `context` has the open files, which stay open between the steps.
+    """
+
+    def __init__(self, ops: list[Row], mounted: Mounted, instruments: Instruments) -> None:
+        self._ops = ops
+        self._mounted = mounted
+        self._instruments = instruments
+        self.context = Context(mounted.files, mounted.device, mounted.remount)
+        self.done = 0
+        self._look()
+
+    @property
+    def over(self) -> bool:
+        """Whether no operation is left."""
+        return self.done == len(self._ops)
+
+    @property
+    def upcoming(self) -> str:
+        """The kind of the next operation."""
+        return str(self._ops[self.done]["op"])
+
+    def leave_out(self) -> None:
+        """Leave what others did to the file system until now out of the next step."""
+        self._look()
+        self._instruments.log.skip()
+
+    def _look(self) -> None:
+        self._before = names_by_inode(self._mounted.root)
+        self._instruments.tracer.drain()
+
+    def next(self) -> Row:
+        """Execute the next operation, and say what it returned and what is then seen."""
+        watch, op = self._instruments, self._ops[self.done]
         threads: list[Row] = []
         if op["op"] == "parallel":
-            result, threads = run_section(context, op, execute)
+            result, threads = run_section(self.context, op, execute)
         else:
-            result = execute(context, op)
-        instruments.settler.settle()
-        events, lost = instruments.tracer.drain()
-        after = names_by_inode(mounted.root)
+            result = execute(self.context, op)
+        watch.settler.settle()
+        events, lost = watch.tracer.drain()
+        after = names_by_inode(self._mounted.root)
         for event in events:
             ino = int(event.pop("ino") or 0)
             # An inode that the step removed has only its old name; a new one only the new.
-            event["file"] = before.get(ino) or after.get(ino) or f"ino {ino}"
-        step: Row = {"step": index, "result": result, "events": events}
+            event["file"] = self._before.get(ino) or after.get(ino) or f"ino {ino}"
+        step: Row = {"step": self.done, "result": result, "events": events}
         if threads:
             step["threads"] = threads
         if lost:
             step["lost"] = lost
-        said = instruments.log.read()
+        said = watch.log.read()
         if said:
             step["log"] = said
-        step["observation"] = mounted.observe(context.shut_down)
-        before = after
-        tell(step)
+        step["observation"] = self._mounted.observe(self.context.shut_down)
+        self._before = after
+        self.done += 1
+        return step
 
 
 def _final(mounted: Mounted, tell: Callable[[Row], None], shut_down: bool) -> Row:
