@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from fakes import make_workload
+from toy_kernel import Toy, fake_tools
 
 from workloads.workload import Workload
 
@@ -13,3 +16,21 @@ pytest_plugins = ["pytester"]
 @pytest.fixture
 def workload() -> Workload:
     return make_workload()
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of the test's own, empty at first."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def toy(own_cache: None, tmp_path: Path) -> Toy:
+    """A kernel tree that is built in an instant."""
+    return Toy(tmp_path / "linux")
+
+
+@pytest.fixture
+def toy_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The make and compilers that build the toy, first on PATH."""
+    fake_tools(tmp_path / "bin", monkeypatch)

@@ -21,9 +21,7 @@ from vm.vmlinux import boot_image, extract
 RELEASE = "7.3.4-test"
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.mark.parametrize("data", [make_bzimage(RELEASE), make_vmlinux(RELEASE)])

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from toy_kernel import Toy, fake_tools, script
+from toy_kernel import Toy, script
 
 from harness.errors import MACHINERY, USAGE
 from harness.options import pin_kernels
@@ -28,15 +28,7 @@ from vm.kernels.store import Built
 FRAGMENTS = sorted(Path(config.__file__).parent.glob("*.config"))
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
-    fake_tools(tmp_path / "bin", monkeypatch)
-    return Toy(tmp_path / "linux")
+pytestmark = pytest.mark.usefixtures("own_cache", "toy_tools")
 
 
 def build_text(text: str) -> Built:
@@ -369,6 +361,8 @@ def test_two_builds_of_one_source_wait_for_each_other(
 ) -> None:
     shop = tree_source(TreeSpec(toy.path)).workshop
     done: list[Built] = []
+    said = ""
+    deadline = time.monotonic() + 30
     threads = [
         threading.Thread(target=lambda: done.append(build_text(f"tree:{toy.path}")))
         for _ in range(2)
@@ -376,14 +370,16 @@ def test_two_builds_of_one_source_wait_for_each_other(
     with shop.locked():
         for thread in threads:
             thread.start()
-        time.sleep(0.5)
+        while said.count("waiting for another build") < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+            said += capsys.readouterr().err
         assert not done
     for thread in threads:
         thread.join(30)
     assert len(done) == 2 and done[0] == done[1]
-    said = capsys.readouterr().err
-    assert said.count("compiling with") == 1
     assert f"waiting for another build from {shop.path.name}" in said
+    assert (said + capsys.readouterr().err).count("compiling with") == 1
 
 
 def test_a_release_names_the_build(toy: Toy) -> None:

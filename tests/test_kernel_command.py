@@ -7,18 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from toy_kernel import Toy, fake_tools
+from toy_kernel import Toy
 
 from harness import cli
 from harness.errors import AGREE, MACHINERY, USAGE
 from vm.kernels import store
 
-
-@pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    fake_tools(tmp_path / "bin", monkeypatch)
-    return Toy(tmp_path / "linux")
+pytestmark = pytest.mark.usefixtures("own_cache", "toy_tools")
 
 
 def ext4diff(*words: str) -> int:
@@ -73,8 +68,12 @@ def test_list_and_remove(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "said"),
     [
         (["build", "debian:sid"], "debian:sid is a kernel already; kernel build takes tree:DIR"),
-        (["build", "bzImage"], "bzImage is a kernel already"),
-        (["build", "debian:sid", "--debug"], "only tree:, debian-source: and series: are built"),
+        (["build", __file__], f"{__file__} is a file, and only sources are built; kernel build"),
+        (["build", str(Path(__file__).parent)], "to build the source in it give tree:"),
+        (["build", "/nonexistent"], "there is no file or directory /nonexistent; kernel build"),
+        (["build", "/nonexistent", "--debug"], "there is no file or directory /nonexistent"),
+        (["build", "debian:sid", "--debug"], "debian:sid is a kernel already; kernel build"),
+        (["build", "built:0123abcd"], "built:0123abcd is a kernel already; kernel build"),
         (["build", "tree:/nonexistent"], "there is no directory /nonexistent"),
         (["build", "series:/none.mbox on debian-source:7.3"], "there is no file /none.mbox"),
         (["remove"], "kernel remove takes keys"),

@@ -14,15 +14,7 @@ from vm.errors import KernelError
 from vm.kernels.sources import Source, tree_source
 from vm.kernels.spec import TreeSpec
 
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def toy(tmp_path: Path) -> Toy:
-    return Toy(tmp_path / "linux")
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def content(source: Source, path: str) -> str:

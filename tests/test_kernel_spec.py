@@ -116,11 +116,6 @@ def test_what_is_wrong_is_said_in_one_line(text: str, reason: str) -> None:
     assert "\n" not in str(caught.value) and repr(text) in str(caught.value)
 
 
-def test_a_flavour_is_refused_for_what_is_not_built() -> None:
-    with pytest.raises(KernelError, match="only tree:, debian-source: and series: are built"):
-        parse_spec("debian:sid", Flavour(debug=True))
-
-
 def test_the_specifications_own_flavour_goes_before_the_given_one() -> None:
     spec = parse_spec("tree:linux with symbols", Flavour(debug=True))
     assert isinstance(spec, TreeSpec) and spec.flavour == Flavour(symbols=True)

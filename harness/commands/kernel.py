@@ -15,7 +15,16 @@ from vm import cache
 from vm.kernels import store
 from vm.kernels.build import build
 from vm.kernels.sources import Workshop
-from vm.kernels.spec import DebianSource, Flavour, SeriesSpec, TreeSpec, parse_spec
+from vm.kernels.spec import (
+    BuiltBefore,
+    DebianPackage,
+    DebianSource,
+    Flavour,
+    PathSpec,
+    SeriesSpec,
+    TreeSpec,
+    parse_spec,
+)
 from vm.kernels.store import Built
 
 __all__ = ["add", "run"]
@@ -79,7 +88,7 @@ def _build(options: argparse.Namespace) -> int:
     flavour = Flavour(options.debug, options.symbols, config)
     spec = parse_spec(options.spec, flavour)
     if not isinstance(spec, TreeSpec | DebianSource | SeriesSpec):
-        raise UsageError(f"{options.spec} is a kernel already; kernel build takes {_SPEC}")
+        raise UsageError(f"{_why_not_built(spec)}; kernel build takes {_SPEC}")
     began = time.monotonic()
     kernel = build(spec, options.mirror, options.refresh)
     if options.json:
@@ -89,6 +98,17 @@ def _build(options: argparse.Namespace) -> int:
     seconds = time.monotonic() - began
     print(f"done in {seconds:.0f} s; to test it: ext4diff run --kernel '{spec}' ...")
     return AGREE
+
+
+def _why_not_built(spec: PathSpec | DebianPackage | BuiltBefore) -> str:
+    if not isinstance(spec, PathSpec):
+        return f"{spec} is a kernel already"
+    path = spec.path
+    if not path.exists():
+        return f"there is no file or directory {path}"
+    if path.is_dir():
+        return f"{path} is a directory; to build the source in it give tree:{path}"
+    return f"{path} is a file, and only sources are built"
 
 
 def _describe(kernel: Built) -> list[str]:

@@ -251,8 +251,6 @@ def parse_spec(text: str, flavour: Flavour | None = None) -> Spec:
         if kind == "series":
             return _series(text, rest.strip(), chosen)
         return _base(text, f"{kind}:{rest}", chosen)
-    if flavour is not None and flavour != Flavour():
-        raise _fail(text, "only tree:, debian-source: and series: are built, and have a flavour")
     if kind == "debian" and mark:
         return _debian(text, rest.strip())
     if kind == "built" and mark:
