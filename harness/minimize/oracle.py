@@ -1,0 +1,126 @@
+"""The oracle: does a candidate show the mismatch that is to be kept?
+
+Only the two sides decide that. What is asked a second time is answered from memory, and
+what the model refuses by itself needs no kernel to be discarded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from harness.errors import MachineryError, NotModelledError, UsageError
+from harness.minimize.answers import Answer, Answers
+from harness.minimize.budget import Budget
+from harness.signature import Signature, same, signature_of
+from harness.verdict import Compared, Outcome, Place
+from workloads.workload import Workload
+
+__all__ = ["Oracle", "Refuses", "refusing", "tries_for"]
+
+Refuses = Callable[[Workload], bool]
+"""Whether a workload can be told, without the kernel, not to be comparable."""
+
+SURE = 0.05
+"""The chance to miss a candidate of a flaky mismatch that shows as often as the first."""
+MOST_TRIES = 20
+BROKEN_IN_A_ROW = 3
+"""Broken runs after which the machinery is given up."""
+
+
+def tries_for(shown: int, runs: int) -> int:
+    """How often to run a candidate of a mismatch that showed `shown` times in `runs`."""
+    if shown >= runs:
+        return 1
+    return min(MOST_TRIES, math.ceil(math.log(SURE) / math.log(1 - shown / runs)))
+
+
+class Oracle:
+    """Asks `run` about candidates; `target` is the signature that they have to show.
+
+    `tried` counts the candidates that were run, `discarded` those that `refuses` has spared.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Workload], Compared],
+        target: Signature,
+        answers: Answers,
+        budget: Budget,
+        *,
+        refuses: Refuses = lambda _: False,
+        tries: int = 1,
+    ) -> None:
+        self._run = run
+        self.target = target
+        self.answers = answers
+        self.budget = budget
+        self._refuses = refuses
+        self.tries = tries
+        self.tried = 0
+        self.discarded = 0
+        self._broken = 0
+
+    def ask(self, workload: Workload) -> Place | None:
+        """Where `workload` shows the mismatch; None if it does not.
+
+        Raises `BudgetSpentError`, and `MachineryError` if nothing runs any more.
+        """
+        known = self.answers.get(workload)
+        if known is not None and (known.place is not None or known.tries >= self.tries):
+            return known.place
+        if self._refuses(workload):
+            self.discarded += 1
+            return None
+        self.tried += 1
+        compared = None
+        for done in range(1, self.tries + 1):
+            compared = self.look(workload)
+            if self.shows(compared):
+                place = compared.verdict.mismatches[0].place
+                self.answers.put(workload, Answer(place, done))
+                return place
+        assert compared is not None
+        if compared.verdict.outcome is not Outcome.BROKEN:
+            self.answers.put(workload, Answer(None, self.tries))
+        return None
+
+    def look(self, workload: Workload) -> Compared:
+        """One run, whatever is known already. Raises as `ask` does."""
+        self.budget.take()
+        compared = self._run(workload)
+        if compared.verdict.outcome is not Outcome.BROKEN:
+            self._broken = 0
+            return compared
+        self._broken += 1
+        if self._broken == BROKEN_IN_A_ROW:
+            raise MachineryError(f"{self._broken} runs in a row failed: {compared.verdict.broken}")
+        return compared
+
+    def shows(self, compared: Compared) -> bool:
+        """Whether it is the same mismatch: same field, same rule (`harness.signature`)."""
+        return same(self.target, signature_of(compared.verdict))
+
+    def count(self, workload: Workload, runs: int) -> tuple[int, Compared | None]:
+        """How many of `runs` show it, and one that does. Raises as `ask` does."""
+        shown, example = 0, None
+        for _ in range(runs):
+            compared = self.look(workload)
+            if self.shows(compared):
+                shown, example = shown + 1, compared
+        return shown, example
+
+
+def refusing(model_run: Callable[[Workload], object]) -> Refuses:
+    """Discards what `model_run` refuses; what goes wrong otherwise, a real run will tell."""
+
+    def refuses(workload: Workload) -> bool:
+        try:
+            model_run(workload)
+        except (NotModelledError, UsageError):
+            return True
+        except MachineryError:
+            return False
+        return False
+
+    return refuses
