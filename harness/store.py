@@ -1,0 +1,370 @@
+"""The store: one SQLite file that holds every result of every night.
+
+    with Store.open(path) as store:
+        night = store.begin(Night(id, line="debian:sid against model"))
+        store.add([row, ...])
+
+What `add` returned from is kept: SQLite's write-ahead log survives the death of any process at
+any moment, `kill -9` included. `synchronous=NORMAL` does not wait for the disk at each commit:
+a power cut (or a panic of the host) may lose the last commits, those since the log was last
+written back, but not damage the file. Programs lost so run again, as their shard is not done.
+
+One process writes, any number may read meanwhile. Rows have keys, so one that is added twice
+counts once, and files of several machines can be merged in any order (`merge`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from harness.errors import MachineryError, UsageError
+from reports.rows import Covered, Finding, Night, Row, better, fuller, later
+
+__all__ = ["FORMAT", "NotAStoreError", "Store", "StoreError", "merge"]
+
+FORMAT = 1
+"""The file's format. A field that is added to a record with a default is no new one."""
+APPLICATION = 0x65346466
+"""SQLite's application id of our files: `e4df`."""
+BUSY = 30.0
+"""Seconds that a writer waits for another process's transaction."""
+
+_SCHEMA = f"""
+CREATE TABLE nights (id TEXT PRIMARY KEY, night TEXT NOT NULL,
+  "order" INTEGER GENERATED ALWAYS AS (json_extract(night, '$.order')) VIRTUAL);
+CREATE TABLE rows (night TEXT NOT NULL, key TEXT NOT NULL, row TEXT NOT NULL,
+  outcome TEXT GENERATED ALWAYS AS (json_extract(row, '$.digest.outcome')) VIRTUAL,
+  config TEXT GENERATED ALWAYS AS (json_extract(row, '$.digest.config')) VIRTUAL,
+  path TEXT GENERATED ALWAYS AS (json_extract(row, '$.digest.path')) VIRTUAL,
+  said TEXT GENERATED ALWAYS AS (json_extract(row, '$.digest.said')) VIRTUAL,
+  PRIMARY KEY (night, key));
+CREATE TABLE findings (id TEXT PRIMARY KEY, finding TEXT NOT NULL);
+CREATE TABLE coverage (night TEXT NOT NULL, shard TEXT NOT NULL, what TEXT NOT NULL,
+  name TEXT NOT NULL, count INTEGER NOT NULL,
+  PRIMARY KEY (night, shard, what, name)) WITHOUT ROWID;
+CREATE TABLE shards (night TEXT NOT NULL, shard TEXT NOT NULL,
+  PRIMARY KEY (night, shard)) WITHOUT ROWID;
+PRAGMA application_id = {APPLICATION};
+PRAGMA user_version = {FORMAT};
+"""
+
+_Record = TypeVar("_Record", Row, Night, Finding)
+
+
+class StoreError(MachineryError):
+    """The store could not be written or read: a full disk, a damaged file.
+
+    What `add` was given is then not kept, what was kept before is; it may be tried again.
+    """
+
+
+class NotAStoreError(UsageError):
+    """The file is no store, or one of another version of ext4diff."""
+
+
+class Store:
+    """A store that is open. Every method raises `StoreError` if SQLite fails."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, *, writes: bool) -> None:
+        self.path = path
+        self._db = connection
+        self._writes = writes
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """The store at `path`, to be written; a new one if there is none.
+
+        Raises `NotAStoreError` if something else is there, `StoreError` if it is damaged.
+        """
+        with _told(path):
+            store = cls(path, _connect(f"{path.absolute().as_uri()}?mode=rwc"), writes=True)
+        try:
+            with _told(path):
+                store._check(new=True)
+                store._db.execute("PRAGMA journal_mode = WAL")
+                store._db.execute("PRAGMA synchronous = NORMAL")
+        except BaseException:
+            store._db.close()
+            raise
+        return store
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The store at `path`, to be read only, also while another process writes.
+
+        Raises `NotAStoreError` if there is none.
+        """
+        if not path.is_file():
+            raise NotAStoreError(f"{path}: there is no such file")
+        with _told(path):
+            store = cls(path, _connect(f"{path.absolute().as_uri()}?mode=ro"), writes=False)
+        try:
+            with _told(path):
+                store._db.execute("BEGIN")  # one state of the file, though others write
+                store._check(new=False)
+        except BaseException:
+            store._db.close()
+            raise
+        return store
+
+    def _check(self, *, new: bool) -> None:
+        """Make the tables of a new file, and refuse a file that is not ours."""
+        application, version = (
+            self._db.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("application_id", "user_version")
+        )
+        empty = not self._db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        if new and empty and (application, version) == (0, 0):
+            self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+            return
+        if application != APPLICATION:
+            raise NotAStoreError(f"{self.path} is not a store of ext4diff's results")
+        if version != FORMAT:
+            newer = "a newer" if version > FORMAT else "an older"
+            raise NotAStoreError(
+                f"{self.path} is of {newer} version of ext4diff (format {version}; this one"
+                f" knows {FORMAT}): read it with that version, or give another file"
+            )
+
+    # --- writing --------------------------------------------------------------------------
+
+    def begin(self, night: Night) -> Night:
+        """Note a night that begins, with its place in the order: after all that are here, and
+        after those that other machines began before, as far as clocks can tell. A night
+        that is here already (a resumed one) keeps its place."""
+        with self._transaction():
+            found = self._one(Night, "SELECT night FROM nights WHERE id = ?", night.id)
+            if found is not None:
+                return found
+            last = self._db.execute('SELECT max("order") FROM nights').fetchone()[0]
+            placed = msgspec.structs.replace(night, order=max((last or 0) + 1, int(time.time())))
+            self._keep_night(placed)
+        return placed
+
+    def update(self, night: Night) -> None:
+        """Note how far a night is: its `seconds` at work, its end."""
+        with self._transaction():
+            self._keep_night(night)
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Keep rows, all or none of them. One whose key is here already counts once."""
+        with self._transaction():
+            for row in rows:
+                self._keep_row(row)
+
+    def finish(
+        self, night: str, shard: str, rows: Iterable[Row], reached: Iterable[Covered]
+    ) -> None:
+        """Keep a shard's rows and coverage, and that it is done, all at once."""
+        with self._transaction():
+            for row in rows:
+                self._keep_row(row)
+            for covered in reached:
+                self._keep_covered(covered)
+            self._db.execute("INSERT OR IGNORE INTO shards VALUES (?, ?)", (night, shard))
+
+    def find(self, finding: Finding) -> None:
+        """Keep what is known of a signature; see `reports.rows.fuller`."""
+        with self._transaction():
+            self._keep_finding(finding)
+
+    def absorb(self, other: Store) -> None:
+        """Add all that `other` holds."""
+        with self._transaction():
+            for night in other.nights():
+                self._keep_night(night)
+            for row in other.rows():
+                self._keep_row(row)
+            for finding in other.findings():
+                self._keep_finding(finding)
+            for covered in other.coverage():
+                self._keep_covered(covered)
+            done = other._select("SELECT night, shard FROM shards")
+            self._db.executemany("INSERT OR IGNORE INTO shards VALUES (?, ?)", done)
+
+    def _keep_row(self, row: Row) -> None:
+        place = (row.night, row.key)
+        found = self._one(Row, "SELECT row FROM rows WHERE night = ? AND key = ?", *place)
+        if found is None:
+            self._db.execute(
+                "INSERT INTO rows (night, key, row) VALUES (?, ?, ?)", (*place, _json(row))
+            )
+        elif (kept := better(found, row)) != found:
+            self._db.execute(
+                "UPDATE rows SET row = ? WHERE night = ? AND key = ?", (_json(kept), *place)
+            )
+
+    def _keep_night(self, night: Night) -> None:
+        found = self._one(Night, "SELECT night FROM nights WHERE id = ?", night.id)
+        kept = night if found is None else later(found, night)
+        self._db.execute(
+            "INSERT OR REPLACE INTO nights (id, night) VALUES (?, ?)", (night.id, _json(kept))
+        )
+
+    def _keep_finding(self, finding: Finding) -> None:
+        sql = "SELECT finding FROM findings WHERE id = ?"
+        found = self._one(Finding, sql, finding.signature)
+        kept = finding if found is None else fuller(found, finding)
+        self._db.execute(
+            "INSERT OR REPLACE INTO findings (id, finding) VALUES (?, ?)",
+            (finding.signature, _json(kept)),
+        )
+
+    def _keep_covered(self, covered: Covered) -> None:
+        self._db.execute(
+            "INSERT INTO coverage VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET count = max(count, excluded.count)",
+            msgspec.structs.astuple(covered),
+        )
+
+    # --- reading --------------------------------------------------------------------------
+
+    def nights(self) -> list[Night]:
+        """All nights, in their order."""
+        found = [_decoded(Night, text) for (text,) in self._select("SELECT night FROM nights")]
+        return sorted(found, key=lambda night: (night.order, night.id))
+
+    def rows(self) -> Iterator[Row]:
+        """All rows, sorted by night and key."""
+        for (text,) in self._select("SELECT row FROM rows ORDER BY night, key"):
+            yield _decoded(Row, text)
+
+    def count(self, night: str) -> int:
+        """How many rows a night has."""
+        return int(next(self._select("SELECT count(*) FROM rows WHERE night = ?", night))[0])
+
+    def findings(self) -> list[Finding]:
+        """What is kept of each signature."""
+        found = self._select("SELECT finding FROM findings ORDER BY id")
+        return [_decoded(Finding, text) for (text,) in found]
+
+    def coverage(self) -> Iterator[Covered]:
+        """What each shard reached."""
+        for record in self._select("SELECT night, shard, what, name, count FROM coverage"):
+            yield Covered(*record)
+
+    def finished(self, night: str) -> set[str]:
+        """The shards of a night that are done."""
+        return {
+            shard for (shard,) in self._select("SELECT shard FROM shards WHERE night = ?", night)
+        }
+
+    def close(self) -> None:
+        """Close the file. If nobody else has it open, the write-ahead log is written back, and
+        what is left is a single file, readable where nothing can be written."""
+        with _told(self.path):
+            try:
+                if self._writes:
+                    self._db.execute("PRAGMA busy_timeout = 0")
+                    self._db.execute("PRAGMA journal_mode = DELETE")
+            except sqlite3.OperationalError:
+                pass  # somebody reads it, or the disk is full: the log stays for the next one
+            finally:
+                self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # --- SQLite ---------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with _told(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # a full disk may have ended it already
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _select(self, sql: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        with _told(self.path):
+            yield from self._db.execute(sql, values)
+
+    def _one(self, kind: type[_Record], sql: str, *values: object) -> _Record | None:
+        found = next(self._select(sql, *values), None)
+        return None if found is None else _decoded(kind, found[0])
+
+
+def merge(sources: Sequence[Path], target: Path) -> Store:
+    """A new store at `target` with all that is in `sources`, open for reading.
+
+    It is there whole or not at all. Raises `NotAStoreError` if a source is none or `target`
+    exists, `StoreError` if it can't be written.
+    """
+    if target.exists():
+        raise NotAStoreError(f"{target} exists: give the name of a new file")
+    part = target.with_name(f".{target.name}.part")
+    _remove(part)
+    try:
+        with Store.open(part) as made:
+            for source in sources:
+                with Store.read(source) as other:
+                    made.absorb(other)
+        part.replace(target)
+    except OSError as error:
+        raise StoreError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        _remove(part)
+    return Store.read(target)
+
+
+def _remove(path: Path) -> None:
+    for end in ("", "-wal", "-shm"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(uri, uri=True, timeout=BUSY, isolation_level=None)
+
+
+def _json(record: Row | Night | Finding) -> str:
+    return msgspec.json.encode(record).decode()
+
+
+def _decoded(kind: type[_Record], text: str) -> _Record:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise StoreError(f"a record of the store is damaged: {error}") from error
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """SQLite's errors in words."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_NOTADB:
+            raise NotAStoreError(f"{path} is not a store of ext4diff's results") from error
+        remedy = _REMEDIES.get(code, str(error))
+        raise StoreError(f"{path}: {remedy}") from error
+
+
+_REMEDIES = {
+    sqlite3.SQLITE_FULL: "no space is left on the disk; free some, and go on",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged; `sqlite3 FILE .recover` saves what can be read",
+    sqlite3.SQLITE_CANTOPEN: "cannot open it; does its directory exist, and is it yours?",
+    sqlite3.SQLITE_READONLY: "it cannot be written; is it yours?",
+    sqlite3.SQLITE_BUSY: f"another process has been writing to it for {BUSY:.0f} s",
+}
+"""What to say of SQLite's primary result codes, where its own words would not do."""

@@ -1,0 +1,57 @@
+"""A writer that is killed at any moment loses nothing that it said it had kept."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.store import Store
+
+KILLS = 25
+
+
+def killed_after(seconds: float, writers: subprocess.Popen[str], first: int) -> int:
+    """The last row that a writer acknowledged before `kill -9`, or `first - 1`."""
+    assert writers.stdin is not None
+    assert writers.stdout is not None
+    writers.stdin.write(f"{first}\n")
+    writers.stdin.flush()
+    writer = int(writers.stdout.readline().removeprefix("writer "))
+    time.sleep(seconds)
+    os.kill(writer, signal.SIGKILL)
+    said = list(iter(writers.stdout.readline, "killed\n"))
+    return int(said[-1]) if said else first - 1
+
+
+@pytest.fixture
+def writers(tmp_path):
+    command = [sys.executable, str(Path(__file__).with_name("stored.py")), str(tmp_path / "store")]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        yield process
+
+
+def test_no_acknowledged_row_is_lost_to_kill_9(tmp_path, writers):
+    path, chance = tmp_path / "store", random.Random(8)
+    last, progress = -1, 0
+    for _ in range(KILLS):
+        acknowledged = killed_after(chance.uniform(0, 0.05), writers, last + 1)
+        with Store.read(path) as store:
+            numbers = sorted(row.number for row in store.rows())
+        # all that was said, and perhaps one more pair whose word did not get out
+        assert numbers == list(range(len(numbers)))
+        assert acknowledged < len(numbers) <= acknowledged + 3
+        progress += len(numbers) - 1 > last
+        last = len(numbers) - 1
+    db = sqlite3.connect(path)
+    assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    db.close()
+    assert progress > KILLS // 2
