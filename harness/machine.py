@@ -22,8 +22,9 @@ from model.mount import Mount
 from vm import cache, mkfs
 from vm.errors import KernelPanicError, ListenerError, MountRefusedError
 from vm.guest import Guest
+from vm.guests import Guests
 from vm.host_tools import ensure_host_tools
-from vm.initramfs import BootFiles, boot_files
+from vm.initramfs import boot_files
 from vm.kernel import Kernel, resolve_kernel
 from vm.kernels.identity import KernelIdentity
 from vm.qemu import qemu_version
@@ -110,7 +111,7 @@ class GuestSide(Side):
         self.forced_path = path
         self._choice = choice
         self._kernel: Kernel | None = None
-        self._files: BootFiles | None = None
+        self._guests: Guests | None = None
         self._facts: Facts | None = None
         self._guest: Guest | None = None
         self._failed_starts = 0
@@ -124,7 +125,8 @@ class GuestSide(Side):
         ensure_host_tools()
         choice = self._choice
         self._kernel = resolve_kernel(choice.kernel, choice.mirror, choice.refresh)
-        self._files = boot_files(self._kernel, mirror=choice.mirror, refresh=choice.refresh)
+        files = boot_files(self._kernel, mirror=choice.mirror, refresh=choice.refresh)
+        self._guests = Guests(self._kernel, choice.accel, files, always_boot=choice.always_boot)
         path = self._facts_path(self._kernel)
         self._facts = _remembered(path)
         if self._facts is None:
@@ -146,12 +148,12 @@ class GuestSide(Side):
         """The guest, a new one if there is none with `cpus` or if it is dead."""
         if self._guest is not None and not self._guest.dead and self._cpus == cpus:
             return self._guest
-        self.close()
-        if self._kernel is None:
+        self._end_guest()
+        if self._guests is None:
             raise MachineryError("the guest was not prepared")
         began = time.monotonic()
         try:
-            self._guest = Guest.start(self._kernel, self._choice.accel, self._files, cpus=cpus)
+            self._guest = self._guests.start(cpus)
         except Exception:
             self._failed_starts += 1
             raise
@@ -165,7 +167,12 @@ class GuestSide(Side):
         return self._failed_starts < self.FAILED_STARTS
 
     def close(self) -> None:
-        """End the guest."""
+        """End the guest, and free what was kept to start others."""
+        self._end_guest()
+        if self._guests is not None:
+            self._guests.close()
+
+    def _end_guest(self) -> None:
         if self._guest is not None:
             self._guest.close()
             self._guest = None

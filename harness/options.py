@@ -27,6 +27,10 @@ def add_guest_options(add: Callable[..., object]) -> None:
         help="Debian mirror of kernel and user space (default: EXT4DIFF_DEBIAN_MIRROR or apt's)",
     )  # fmt: skip
     add("--refresh", action="store_true", help="look for newer packages than those in the cache")
+    add(
+        "--always-boot", action="store_true",
+        help="boot every guest, instead of going on from the snapshot of one that has booted",
+    )  # fmt: skip
 
 
 def add_against(add: Callable[..., object]) -> None:
@@ -55,4 +59,6 @@ def pin_kernels(options: argparse.Namespace) -> None:
 
 def choice_of(options: argparse.Namespace) -> Choice:
     """What the user chose with them."""
-    return Choice(options.kernel, options.accel, options.mirror, options.refresh)
+    return Choice(
+        options.kernel, options.accel, options.mirror, options.refresh, options.always_boot
+    )

@@ -23,13 +23,14 @@ class Choice:
     """What the user chose: `kernel` (a path, None for the default) and `accel`.
 
     `mirror` is the address of a Debian mirror (None: the host's); `refresh` looks for newer
-    packages than the cache has.
+    packages than the cache has; `always_boot` makes no use of snapshots of a booted guest.
     """
 
     kernel: str | None = None
     accel: str = "auto"
     mirror: str | None = None
     refresh: bool = False
+    always_boot: bool = False
 
 
 class Side:

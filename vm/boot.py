@@ -54,9 +54,17 @@ TCG_FACTOR = 3.0
 """How much more time an emulated guest gets, on a machine that has other work too."""
 
 
-def make_machine(files: BootFiles, disk: Disk, memory: int = MEMORY, cpus: int = 1) -> Machine:
-    """What QEMU runs: `files` with `disk`, `memory` MiB and `cpus`."""
-    return Machine(files.kernel, files.initramfs, disk.path, memory=memory, cpus=cpus)
+def make_machine(
+    files: BootFiles,
+    disk: Disk,
+    memory: int = MEMORY,
+    cpus: int = 1,
+    memory_file: str | None = None,
+) -> Machine:
+    """What QEMU runs: `files` with `disk`, `memory` MiB (that of a file, if given) and `cpus`."""
+    return Machine(
+        files.kernel, files.initramfs, disk.path, memory=memory, cpus=cpus, memory_file=memory_file
+    )
 
 
 def make_link(qemu: Qemu, network: Network | None = None) -> Link:

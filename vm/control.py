@@ -82,6 +82,16 @@ class Control:
             raise QemuError("QEMU's control connection is not open")
         return self._await(self._client.execute(command, arguments or None), _TIMEOUT)
 
+    def give(self, name: str, sock: socket.socket) -> None:
+        """Give QEMU the socket `sock`, which its commands then call `fd:NAME`."""
+
+        async def run() -> None:
+            assert self._client is not None
+            self._client.send_fd_scm(sock.fileno())
+            await self._client.execute("getfd", {"fdname": name})
+
+        self._await(run(), _TIMEOUT)
+
     def resume(self) -> None:
         """Let the guest run."""
         self.execute("cont")

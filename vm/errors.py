@@ -29,6 +29,7 @@ __all__ = [
     "MountRefusedError",
     "PatchError",
     "QemuError",
+    "SnapshotError",
     "SuiteMissingError",
     "UsageError",
 ]
@@ -107,6 +108,10 @@ class MountLostError(KernelPanicError):
 
 class QemuError(MachineryError):
     """QEMU could not be started, or ended by itself; the message has its last words."""
+
+
+class SnapshotError(MachineryError):
+    """No guest can be kept, or go on, in this QEMU; guests have to boot."""
 
 
 class BootTimeoutError(MachineryError):

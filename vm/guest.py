@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from vm.boot import (
 )
 from vm.boot_failure import lacking_error
 from vm.channel import Row
+from vm.control import Control
 from vm.disk import Disk
 from vm.errors import (
     AgentDiedError,
@@ -46,14 +48,14 @@ from vm.kernels.identity import KernelIdentity
 from vm.link import Link
 from vm.log.lines import read_lines
 from vm.network import Network, try_network
-from vm.qemu import Devices, Qemu, qemu_version
+from vm.qemu import Devices, Machine, Qemu, qemu_version
 from vm.symbols import Symbols
 from vm.transcript import Transcript
 from workloads.images import Image
 from workloads.ops import QuotaSet
 from workloads.workload import Config, Workload
 
-__all__ = ["Executed", "Guest", "Identity"]
+__all__ = ["Executed", "Guest", "Identity", "request_of"]
 
 
 NO_DEVICES = Devices()
@@ -84,6 +86,16 @@ class Executed(msgspec.Struct, frozen=True):
 
 def _uses_quota(config: Config) -> bool:
     return "quota" in config.image.features or "quota" in config.mount
+
+
+def request_of(workload: Workload) -> Row:
+    """What the agent has to know of `workload`."""
+    return {
+        "device": "/dev/vda",
+        "mount": workload.config.mount,
+        "ops": msgspec.to_builtins(workload.ops),
+        "modules": ["quota"] if _uses_quota(workload.config) else [],
+    }
 
 
 class Guest:
@@ -130,8 +142,9 @@ class Guest:
         deadlines: Deadlines | None = None,
         bare: bool = False,
         devices: Devices = NO_DEVICES,
+        memory_file: str | None = None,
     ) -> Self:
-        """Boot `kernel` to its agent, with `memory` MiB and `cpus`.
+        """Boot `kernel` to its agent, with `memory` MiB (that of a file, if given) and `cpus`.
 
         `accel` is `kvm`, `tcg` or `auto`; `files` are the kernel's `boot_files`, which are
         made if they are not given. A `bare` guest may lack what workloads need; it has
@@ -140,20 +153,16 @@ class Guest:
         `KernelError` and the like; nothing is left running then.
         """
         with contextlib.ExitStack() as stack:
-            disk = stack.enter_context(contextlib.closing(Disk()))
-            machine = make_machine(files or boot_files(kernel), disk, memory, cpus)
+            disk = Disk()
+            stack.callback(disk.close)
+            machine = make_machine(files or boot_files(kernel), disk, memory, cpus, memory_file)
             machine = dataclasses.replace(machine, devices=devices)
             accelerator = choose_accelerator(accel, machine, kernel.identity)
             net, reason = try_network() if network else (None, "not asked for")
-            if net is not None:
-                extra = (*machine.extra, net.boot_parameter)
-                machine = dataclasses.replace(machine, tap=net.tap, extra=extra)
-                stack.callback(net.close)
-            qemu = Qemu(dataclasses.replace(machine, accel=accelerator.name))
-            guest = cls(qemu, make_link(qemu, net), disk, accelerator, deadlines)
+            guest = cls.assemble(machine, disk, accelerator, net, deadlines)
             stack.callback(guest.close)
             if not devices.held:
-                qemu.control.resume()
+                guest.control.resume()
             guest.boot()
             guest.kernel = identify(kernel, guest.hello)
             guest.symbols = Symbols.beside(kernel)
@@ -161,9 +170,43 @@ class Guest:
                 raise lacking_error(kernel, guest.hello["lacking"])
             guest.set_up_netconsole(net, reason)
             stack.pop_all()
-            if net is not None:
-                net.close_tap()  # QEMU has its own
         return guest
+
+    @classmethod
+    def assemble(
+        cls,
+        machine: Machine,
+        disk: Disk,
+        accelerator: Accelerator,
+        net: Network | None,
+        deadlines: Deadlines | None = None,
+    ) -> Self:
+        """A guest on a QEMU that does not run yet; it owns `disk` and `net` from here on.
+
+        Raises `QemuError`; both are closed then.
+        """
+        machine = dataclasses.replace(machine, disk=disk.path, accel=accelerator.name)
+        with contextlib.ExitStack() as stack:
+            stack.callback(disk.close)
+            if net is not None:
+                stack.callback(net.close)
+                extra = (*machine.extra, net.boot_parameter)
+                machine = dataclasses.replace(machine, tap=net.tap, extra=extra)
+            qemu = Qemu(machine)
+            stack.pop_all()
+        if net is not None:
+            net.close_tap()  # QEMU has its own
+        return cls(qemu, make_link(qemu, net), disk, accelerator, deadlines)
+
+    @property
+    def control(self) -> Control:
+        """QEMU's control connection."""
+        return self._qemu.control
+
+    @property
+    def machine(self) -> Machine:
+        """What QEMU runs."""
+        return self._qemu.machine
 
     def boot(self) -> None:
         """Wait for the agent's first words, then fill free memory with 0xAA.
@@ -172,6 +215,12 @@ class Guest:
         """
         self.hello = first_words(self.link, self.deadlines.boot)
         self.ask({"cmd": "poison"}, self.deadlines.boot, "filling memory")
+
+    def go_on(self, hello: Row, netconsole: str) -> None:
+        """Let a machine run that was kept when its agent had said `hello`; set its clock."""
+        self.hello, self.netconsole = hello, netconsole
+        self.control.resume()
+        self.ask({"cmd": "clock", "now": time.time()}, self.deadlines.boot, "setting the clock")
 
     def set_up_netconsole(self, network: Network | None, reason: str) -> None:
         """Make the guest send its log by UDP; without `network`, keep the `reason`."""
@@ -235,16 +284,9 @@ class Guest:
         if warnings and not self._listens:
             self._listen()
         self.disk.reset(self._image(workload.config.image))
-        transcript = Transcript(workload, self.name, self.release, facts_of(self.kernel))
+        transcript = self.transcript_of(workload)
         begin = self.link.console.size
-        number = self._send({
-            "cmd": "run",
-            "device": "/dev/vda",
-            "mount": workload.config.mount,
-            "ops": msgspec.to_builtins(workload.ops),
-            "modules": ["quota"] if _uses_quota(workload.config) else [],
-            "warnings": warnings,
-        })  # fmt: skip
+        number = self._send({"cmd": "run", **request_of(workload), "warnings": warnings})
         try:
             while not transcript.complete:
                 self._next(number, transcript)
@@ -260,6 +302,10 @@ class Guest:
             self.dead = True
             raise
         return self._judged_by_others(transcript)
+
+    def transcript_of(self, workload: Workload) -> Transcript:
+        """What collects the agent's answers about `workload`."""
+        return Transcript(workload, self.name, self.release, facts_of(self.kernel))
 
     def _listen(self) -> None:
         """Have quota warnings collected. Raises `ListenerError`, after which the guest can go

@@ -28,6 +28,8 @@ _CLONE_NEWNET = 0x40000000
 _TUNSETIFF = 0x400454CA
 _IFF_TAP, _IFF_NO_PI = 0x0002, 0x1000
 _NAME = "tap0"
+_MAC = "02:00:00:00:00:01"
+"""The host's side in every namespace: a guest that was kept goes on in another one."""
 _SO_RCVBUFFORCE = 33
 _RECEIVE_BUFFER = 16 << 20
 
@@ -110,7 +112,7 @@ def _make_in_new_namespace() -> Network:
             route.link("add", ifname=_NAME, kind="tuntap", mode="tap")
             (index,) = route.link_lookup(ifname=_NAME)
             route.addr("add", index=index, address=HOST, prefixlen=PREFIX)
-            route.link("set", index=index, state="up")
+            route.link("set", index=index, address=_MAC, state="up")
             (link,) = route.get_links(index)
             mac = str(link.get_attr("IFLA_ADDRESS"))
         request = struct.pack("16sH22x", _NAME.encode(), _IFF_TAP | _IFF_NO_PI)

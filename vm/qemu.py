@@ -54,6 +54,7 @@ COMMAND_LINE = (
     "audit=0",
     "swiotlb=noforce",
 )
+_MEMORY = "memory"
 _SYSRQ_PAUSE = 0.3
 """Seconds that a key for sysrq gets to take effect."""
 _OWN_NAME = re.compile(r"^(\S*/)?qemu-system-\w+: (error: )?")
@@ -87,7 +88,9 @@ class Machine:
     """What QEMU runs. `memory` is MiB; `disk` a path; `tap` a descriptor of a TAP device.
 
     `kernel` and `initrd` are paths, `cpus` beyond the first are idle until a thread asks for
-    one, `extra` further words of the kernel's command line.
+    one, `extra` further words of the kernel's command line. `memory_file` is a path of a file
+    that its memory is; `incoming` says that the machine goes on from a state to come, and
+    then what it writes stays its own.
     """
 
     kernel: Path
@@ -99,13 +102,16 @@ class Machine:
     tap: int | None = None
     extra: tuple[str, ...] = ()
     devices: Devices = Devices()
+    memory_file: str | None = None
+    incoming: bool = False
 
     def arguments(self, fds: dict[str, int]) -> list[str]:
         """QEMU's arguments; `fds` holds the inherited `qmp`, `console`, `agent` and `log`."""
         arguments = [
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S",
             "-name", "ext4diff",
-            "-machine", "pc", "-accel", self.accel, "-cpu", CPU[self.accel],
+            "-machine", "pc" if self.memory_file is None else f"pc,memory-backend={_MEMORY}",
+            "-accel", self.accel, "-cpu", CPU[self.accel],
             "-smp", str(self.cpus), "-m", str(self.memory),
             "-kernel", str(self.kernel), "-initrd", str(self.initrd),
             "-append", " ".join((*COMMAND_LINE, *_isolated(self.cpus), *self.extra)),
@@ -118,6 +124,12 @@ class Machine:
             "-chardev", f"socket,id=agent,fd={fds['agent']}",
             "-device", f"virtserialport,chardev=agent,name={PORT}",
         ]  # fmt: skip
+        if self.memory_file is not None:
+            share = "off" if self.incoming else "on"
+            backend = f"memory-backend-file,id={_MEMORY},size={self.memory}M,share={share}"
+            arguments += ["-object", f"{backend},mem-path={self.memory_file}"]
+        if self.incoming:
+            arguments += ["-incoming", "defer"]
         if self.disk is not None:
             drive = f"file={self.disk},format=raw,if=none,id=disk,cache=unsafe,file.locking=off"
             arguments += ["-drive", drive, "-device", "virtio-blk-pci,drive=disk"]
@@ -145,6 +157,7 @@ class Qemu:
 
     def __init__(self, machine: Machine, program: Sequence[str] | None = None) -> None:
         command = list(program or [find_program(PROGRAM)])
+        self.machine = machine
         pairs = {name: socket.socketpair() for name in ("qmp", "console", "agent")}
         self.console, self.agent = pairs["console"][0], pairs["agent"][0]
         self.log = os.memfd_create("ext4diff-console", os.MFD_CLOEXEC)

@@ -143,6 +143,9 @@ class Agent:
             run_workload(request, tell, self._instruments, quota)
         elif command == "listen":
             tell({"done": self._listen(request["seconds"])})
+        elif command == "clock":
+            time.clock_settime(time.CLOCK_REALTIME, request["now"])
+            tell({"done": True})
         elif command == "poison":
             tell({"done": setup.poison_memory()})
         elif command == "modules":
