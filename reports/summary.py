@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from harness.known import KNOWN_ISSUES
+from harness.signature import Signature, signature_of
 from harness.verdict import Outcome, Verdict
 from reports.intended import counted, intended_summary
 from reports.terminal import headline
@@ -25,6 +26,7 @@ class Digest(msgspec.Struct, frozen=True):
     `name` is the test item's, `seconds` its wall time. `not_compared` holds field, reason
     and count. `said` is the verdict's headline; `reason` why nothing was compared, if so;
     `complaints` are the titles of those of the kernel's complaints that count as findings.
+    `signature` says what a mismatch's cause looks like.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Digest(msgspec.Struct, frozen=True):
     kept_in: str | None = None
     complaints: tuple[str, ...] = ()
     build_id: str | None = None
+    signature: Signature | None = None
 
 
 def digest(verdict: Verdict, name: str, seconds: float, kept_in: str | None = None) -> Digest:
@@ -66,6 +69,7 @@ def digest(verdict: Verdict, name: str, seconds: float, kept_in: str | None = No
         kept_in=kept_in,
         complaints=verdict.complaints,
         build_id=verdict.build_id,
+        signature=signature_of(verdict),
     )
 
 

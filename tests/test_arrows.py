@@ -17,7 +17,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "vm": ("vm", "workloads", *SHARED),
     "reports": (
         "reports", "workloads", "harness.extent", "harness.verdict", "harness.known",
-        "harness.intended", "harness.differences", *SHARED,
+        "harness.intended", "harness.differences", "harness.signature", *SHARED,
     ),
     "harness": PACKAGES,
 }  # fmt: skip
@@ -25,7 +25,7 @@ JUDGES = (
     "harness.trace", "harness.extent", "harness.image.form", "harness.image.difference",
     "harness.errors", "harness.verdict", "harness.findings", "harness.compare",
     "harness.compare_content", "harness.compare_image", "harness.known", "harness.shapes",
-    "harness.intended", "harness.differences",
+    "harness.intended", "harness.differences", "harness.kinds", "harness.signature",
 )  # fmt: skip
 """What others import of harness; it may import nothing but workloads and itself."""
 
