@@ -16,7 +16,7 @@ import msgspec
 from harness.kinds import kind_of
 from harness.verdict import Mismatch, Verdict
 
-__all__ = ["Signature", "same", "signature_of"]
+__all__ = ["Signature", "same", "signature_of", "telling"]
 
 _LEADING = (
     "kernel", "log", "error", "fsck", "image", "exists", "result", "calls by thread", "size",
@@ -82,12 +82,18 @@ def signature_of(verdict: Verdict) -> Signature | None:
     field = _bare(first.field)
     kind = kind_of(first.field, first.expected, first.actual)
     word = first.op.partition(" ")[0]
-    return Signature(_rules(first), (field,), (kind,), _KIND.get(word, word))
+    return Signature(telling(first.because), (field,), (kind,), _KIND.get(word, word))
 
 
 def same(one: Signature | None, other: Signature | None) -> bool:
     """Whether both are of one cause; no mismatch is the same as no other one."""
     return one is not None and one == other
+
+
+def telling(because: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the rules that a step applied which tell most of it, sorted."""
+    rules = tuple(rule for rule in because if rule not in _ORDINARY)
+    return tuple(sorted(rules or because))
 
 
 def _rank(m: Mismatch) -> tuple[int, str]:
@@ -99,9 +105,3 @@ def _bare(field: str) -> str:
     """The field's name without block and thread: `content, 4096-byte block 3` is `content`."""
     field = field.partition(",")[0]
     return "result" if field.startswith("result of call") else field
-
-
-def _rules(m: Mismatch) -> tuple[str, ...]:
-    """The rules that tell most of the step."""
-    rules = tuple(rule for rule in m.because if rule not in _ORDINARY)
-    return tuple(sorted(rules or m.because))
