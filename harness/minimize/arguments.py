@@ -12,7 +12,7 @@ from harness.minimize.calls import default_tags, map_calls, names_of, numbers_of
 from harness.minimize.numbers import simpler_counts, simpler_numbers, simpler_shares
 from harness.minimize.simplicity import NAMES, SIMPLER_KINDS
 from workloads.fields import Field, fields_of
-from workloads.ops import AnyOp, Call, Parallel, Pwritev, RlimitWrite, calls
+from workloads.ops import AnyOp, Call, Parallel, Pwritev, RangeOp, RlimitWrite, calls
 
 __all__ = ["Ops", "equal_numbers", "simpler_calls", "tidied", "with_call"]
 
@@ -98,10 +98,13 @@ def _each_number(ops: Ops, change: Callable[[Field, int], int]) -> Ops:
 
 
 def simpler_calls(call: Call, block: int) -> Iterator[Call]:
-    """`call` as one of a simpler kind with the same arguments, and with one simpler argument;
-    `block` is the size of a block in bytes."""
+    """`call` as one of a simpler kind with the same arguments, its range begun earlier, and
+    with one simpler argument; `block` is the size of a block in bytes."""
     for kind in SIMPLER_KINDS.get(type(call), ()):
         yield cast(Call, _as(kind, call))
+    if isinstance(call, RangeOp) and call.off > 0:  # the end of a range often is what counts
+        for off in dict.fromkeys((0, call.off // block * block)):
+            yield msgspec.structs.replace(call, off=off, len=call.off + call.len - off)
     for field in fields_of(type(call)):
         for value in _simpler(field, getattr(call, field.name), block):
             made = msgspec.structs.replace(call, **{field.name: value})

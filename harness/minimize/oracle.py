@@ -9,18 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from harness.errors import MachineryError, NotModelledError, UsageError
+from harness.errors import MachineryError
 from harness.minimize.answers import Answer, Answers
 from harness.minimize.budget import Budget
+from harness.minimize.refusal import Refuses
 from harness.signature import Signature, same, signature_of
 from harness.verdict import Compared, Outcome, Place
 from workloads.workload import Workload
 
-__all__ = ["Oracle", "Refuses", "refusing", "tries_for"]
+__all__ = ["Oracle", "Shown", "tries_for"]
 
-Refuses = Callable[[Workload], bool]
-"""Whether a workload can be told, without the kernel, not to be comparable."""
-
+Shown = tuple[int, int]
+"""In how many of how many runs a mismatch showed."""
 SURE = 0.05
 """The chance to miss a candidate of a flaky mismatch that shows as often as the first."""
 MOST_TRIES = 20
@@ -38,7 +38,8 @@ def tries_for(shown: int, runs: int) -> int:
 class Oracle:
     """Asks `run` about candidates; `target` is the signature that they have to show.
 
-    `tried` counts the candidates that were run, `discarded` those that `refuses` has spared.
+    `tried` counts the candidates that were run, `recalled` those that were known,
+    `discarded` those that `refuses` has spared.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Oracle:
         self._refuses = refuses
         self.tries = tries
         self.tried = 0
+        self.recalled = 0
         self.discarded = 0
         self._broken = 0
 
@@ -68,6 +70,7 @@ class Oracle:
         """
         known = self.answers.get(workload)
         if known is not None and (known.place is not None or known.tries >= self.tries):
+            self.recalled += 1
             return known.place
         if self._refuses(workload):
             self.discarded += 1
@@ -101,26 +104,14 @@ class Oracle:
         """Whether it is the same mismatch: same field, same rule (`harness.signature`)."""
         return same(self.target, signature_of(compared.verdict))
 
-    def count(self, workload: Workload, runs: int) -> tuple[int, Compared | None]:
-        """How many of `runs` show it, and one that does. Raises as `ask` does."""
-        shown, example = 0, None
-        for _ in range(runs):
+    def count(self, workload: Workload, runs: int) -> tuple[Shown, Compared | None]:
+        """In how many of `runs` it shows, and one that does; the last run does if any (more
+        runs are made for that and counted), so that what it left is at hand."""
+        shown, done, example, last = 0, 0, None, False
+        while done < runs or (example is not None and not last and done < runs + MOST_TRIES):
             compared = self.look(workload)
-            if self.shows(compared):
+            done += 1
+            last = self.shows(compared)
+            if last:
                 shown, example = shown + 1, compared
-        return shown, example
-
-
-def refusing(model_run: Callable[[Workload], object]) -> Refuses:
-    """Discards what `model_run` refuses; what goes wrong otherwise, a real run will tell."""
-
-    def refuses(workload: Workload) -> bool:
-        try:
-            model_run(workload)
-        except (NotModelledError, UsageError):
-            return True
-        except MachineryError:
-            return False
-        return False
-
-    return refuses
+        return (shown, done), example
