@@ -8,14 +8,14 @@ from reports.terminal import paint
 from reports.words import columns, extents_text
 from workloads.syntax import format_op
 
-__all__ = ["step_table"]
+__all__ = ["observation_table", "step_table"]
 
 COLOURS = {"x": "31", "=": "32", "k": "33", "i": "36"}
 HEAD = ("", "step", "operation", "result", "file", "size", "blocks", "resv", "extents")
 
 
-def step_table(compared: Compared, *, colour: bool = False) -> list[str]:
-    """Lines for each step of the actual side: a row per file that the step changed.
+def step_table(compared: Compared, *, colour: bool = False, only: int | None = None) -> list[str]:
+    """Lines for each step of the actual side, or for one only: a row per file that it changed.
 
     `=` marks a step in which both sides agree, `k` one in which they do because the model
     follows a known issue, `i` one in which they differ as intended, `x` one in which they
@@ -29,11 +29,12 @@ def step_table(compared: Compared, *, colour: bool = False) -> list[str]:
     before = actual.start
     for index, step in enumerate(actual.steps):
         operation = format_op(compared.verdict.workload.ops[index], index)
-        rows += _rows(_mark(compared, index), index, operation, step, before)
+        if only in (None, index):
+            rows += _rows(_mark(compared, index), index, operation, step, before)
         before = step.observation
-    rows.append(
-        (_mark(compared, "final"), "end", "sync, drop_caches, umount, mount, e2fsck", *[""] * 6)
-    )
+    if only is None:
+        end = "sync, drop_caches, umount, mount, e2fsck"
+        rows.append((_mark(compared, "final"), "end", end, *[""] * 6))
     head, *lines = columns(rows, indent=" ")
     return [head, *(_coloured(line, colour) for line in lines)]
 
@@ -71,6 +72,25 @@ def _seen(file: FileObservation) -> tuple[str, str, str, str]:
     numbers = (file.size, file.blocks, file.reserved)
     size, blocks, reserved = ("?" if number is None else str(number) for number in numbers)
     return size, blocks, reserved, file.extents_error or extents_text(file.extents)
+
+
+def observation_table(observation: Observation) -> list[str]:
+    """All that is seen between two operations: a row per file, and the file system's counters.
+
+    `blocks` and `i_blocks` (as last written to the inode) are 512-byte sectors, `i_size` bytes,
+    `resv` reserved clusters; the counters are file system blocks.
+    """
+    if observation.error:
+        return [f"  {observation.error}: nothing can be seen"]
+    rows = [("file", "size", "i_size", "blocks", "i_blocks", "resv", "extents")]
+    for name, file in sorted(observation.files.items()):
+        size, blocks, reserved, extents = _seen(file)
+        raw = (file.disksize, file.disk_blocks)
+        i_size, i_blocks = ("?" if number is None else str(number) for number in raw)
+        rows.append((name, size, i_size, blocks, i_blocks, reserved, extents))
+    counters = (("delalloc", observation.delalloc), ("free", observation.bfree))
+    known = ", ".join(f"{name} {number}" for name, number in counters if number is not None)
+    return [*columns(rows), f"  blocks of the file system: {known}"]
 
 
 def _coloured(line: str, colour: bool) -> str:

@@ -88,6 +88,18 @@ class Link:
             if time.monotonic() > deadline and not self.channel.has_rows:
                 self._hung(seconds, what)
 
+    def next(self, number: int, seconds: float) -> Row | None:
+        """The next answer to request `number`, None if none comes within `seconds`.
+
+        Raises what has ended the guest, as `wait` does, but takes silence for no hang.
+        """
+        until = time.monotonic() + seconds
+        row = self.channel.next(number)
+        while row is None and time.monotonic() < until:
+            self._look(until)
+            row = self.channel.next(number)
+        return row
+
     def _look(self, until: float) -> None:
         """Take what arrives, and raise what has ended the guest."""
         wait = min(_SLICE, max(until - time.monotonic(), 0))

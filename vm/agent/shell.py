@@ -20,6 +20,7 @@ import termios
 import time
 
 from .command import ENVIRONMENT
+from .mounted import MountError
 from .session import ROOT, Instruments, Steps, begin
 from .shell_trace import Recorder
 
@@ -107,13 +108,12 @@ class Shell:
             self._process = self._on_terminal(request, environment)
         else:
             self._process = self._of_script(script, environment)
-        self._quiet = False
+        self._lost = ""
 
     def _on_terminal(self, request: Row, environment: dict[str, str]) -> subprocess.Popen[bytes]:
         """Start the interactive shell, the terminal's owner."""
         self._terminal = terminal = os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         self.resize(request)
-        os.write(terminal, request["greeting"].replace("\n", "\r\n").encode())
 
         def own() -> None:
             os.setsid()
@@ -176,17 +176,16 @@ class Shell:
             self.resize(request)
         elif request["cmd"] == "say":
             self._say(request["text"], request["status"])
-        elif request["cmd"] == "end":
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._process.pid, signal.SIGHUP)
 
     def _asked(self, line: str) -> None:
         """`step` or `look` wants an answer; the host makes a text of what is told."""
         name, _, _ = line.strip().partition(" ")
-        if name == "look":
-            self._tell({"look": self._mounted.observe(self._steps.context.shut_down)})
-        elif name != "step":
+        if name not in PROGRAMS:
             self._say(f"not understood: {line}", 2)
+        elif self._lost:
+            self._say(f"{self._lost}: nothing can be looked at any more\n", 1)
+        elif name == "look":
+            self._tell({"look": self._mounted.observe(self._steps.context.shut_down)})
         elif self._steps.over:
             self._tell({"over": True})
         else:
@@ -198,8 +197,13 @@ class Shell:
             self._say(f"the next step is a remount, and {busy} is in the way; cd / there\n", 2)
             return
         self._steps.leave_out()
-        with self._recorder.recording():
-            step = self._steps.next()
+        try:
+            with self._recorder.recording():
+                step = self._steps.next()
+        except MountError as error:
+            self._lost = str(error)
+            self._say(f"{error}\n", 1)
+            return
         self._tell({**step, "trace": self._recorder.text})
 
     def _say(self, text: str, status: int) -> None:

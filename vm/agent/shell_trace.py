@@ -66,11 +66,15 @@ class Recorder:
         base = f"{self._tracing}/instances/{INSTANCE}"
         os.makedirs(base)
         try:
+            switch = os.open(f"{base}/tracing_on", os.O_WRONLY | os.O_CLOEXEC)
+            os.pwrite(switch, b"0", 0)
             _write(f"{base}/buffer_size_kb", str(KIB))
             for name in self.names:
                 _write(f"{base}/events/{name.replace(':', '/')}/enable", "1")
+            os.pwrite(switch, b"1", 0)
             yield
-            _write(f"{base}/tracing_on", "0")
+            os.pwrite(switch, b"0", 0)
+            os.close(switch)
             with open(f"{base}/trace", errors="replace") as file:
                 self.text = file.read()
         finally:
