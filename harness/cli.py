@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.metadata
 import keyword
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from types import ModuleType
 
 from harness.errors import INTERRUPTED, MACHINERY, Ext4diffError
 from harness.interrupt import interrupt_on_termination
+from harness.manifest import harness_version
 
 __all__ = ["main"]
 
@@ -24,13 +24,6 @@ STATUS = """\
 exit status: 0 all agree, or differ by known issues only; 1 a mismatch; 2 the command or
 a workload is wrong; 3 the machinery failed; 130 interrupted
 """
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("ext4diff")
-    except importlib.metadata.PackageNotFoundError:
-        return "of a source tree that is not installed"
 
 
 def _module(command: str) -> ModuleType:
@@ -47,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=STATUS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"ext4diff {_version()}")
+    parser.add_argument("--version", action="version", version=f"ext4diff {harness_version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
         module = _module(name)

@@ -14,17 +14,21 @@ from typing import Self
 import msgspec
 
 from harness.errors import UsageError
+from harness.manifest import Generated
 from harness.programs import config_named
 from workloads import generate
 from workloads.generate.exhaustive import Space
 from workloads.generate.plan import CONFIGS
 from workloads.program import DEFAULT_CONFIGS, Program
+from workloads.workload import Workload
 
-__all__ = ["EXHAUSTIVE", "Batch", "batches_of", "chosen_configs", "space"]
+__all__ = ["EXHAUSTIVE", "Batch", "batches_of", "chosen_configs", "generated_from", "space"]
 
 EXHAUSTIVE = "exhaustive"
 _RANGE = re.compile(r"(\d+)(?::(\d+))?")
 _MANY = 1_000_000_000
+_SEEDED = re.compile(rf"({'|'.join(generate.KINDS)})-(\d+)-(\d+)")
+"""Names of random and swarm programs."""
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -139,3 +143,23 @@ def batches_of(only: Sequence[str], asked: Mapping[str, Sequence[str]]) -> list[
     return seeded + [
         Batch.exhaustive(text, chosen_configs(only, DEFAULT_CONFIGS)) for text in asked[EXHAUSTIVE]
     ]
+
+
+def generated_from(workload: Workload) -> Generated | None:
+    """The seed that gives just this program on this configuration; None if there is none.
+
+    The name alone would not do: a file may be called like one, or have been changed.
+    """
+    match = _SEEDED.fullmatch(workload.program)
+    if match is None:
+        return None
+    kind, seed, index = match[1], int(match[2]), int(match[3])
+    base = workload.config.name.removesuffix(",buffered_iomap")
+    for config in (None, base):
+        try:
+            program = generate.make(kind, seed, index, config=config)
+        except (KeyError, ValueError):
+            continue
+        if program.ops == workload.ops and (config or program.configs[0].name == base):
+            return Generated(kind, seed, index, config or "")
+    return None

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import enum
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from harness.trace import Complaint, Trace
 from workloads.workload import Workload
 
-__all__ = ["Compared", "Intended", "Mismatch", "Outcome", "Place", "Verdict", "Where"]
+__all__ = [
+    "Compared", "Intended", "Mismatch", "Outcome", "Place", "Verdict", "Where", "decode_verdict",
+    "encode_verdict",
+]  # fmt: skip
 
 Place = int | Literal["start", "final"]
 """A step's index, or the observation before the first or after the last of them."""
@@ -149,3 +152,42 @@ class Compared(msgspec.Struct, frozen=True):
     verdict: Verdict
     expected: Trace | None = None
     actual: Trace | None = None
+
+
+def encode_verdict(verdict: Verdict) -> bytes:
+    """`verdict` as JSON."""
+    known = msgspec.structs.asdict(verdict)
+    known["not_compared"] = [(*where, count) for where, count in verdict.not_compared.items()]
+    return msgspec.json.encode(known)
+
+
+def decode_verdict(data: bytes) -> Verdict:
+    """The verdict behind `encode_verdict`'s JSON, with its values as they were.
+
+    Raises `msgspec.ValidationError` if it is not one, `msgspec.DecodeError` if it is no JSON.
+    """
+    raw = msgspec.json.decode(data, type=dict[str, Any])
+    rows = msgspec.convert(raw.get("not_compared", []), list[tuple[str, str, int]])
+    raw["not_compared"] = {(field, why): count for field, why, count in rows}
+    verdict = msgspec.convert(raw, Verdict)
+    intended = (
+        msgspec.structs.replace(one, difference=_revived(one.difference))
+        for one in verdict.intended
+    )
+    return msgspec.structs.replace(
+        verdict, mismatches=tuple(map(_revived, verdict.mismatches)), intended=tuple(intended)
+    )
+
+
+def _revived(mismatch: Mismatch) -> Mismatch:
+    expected, actual = _value(mismatch.expected), _value(mismatch.actual)
+    return msgspec.structs.replace(mismatch, expected=expected, actual=actual)
+
+
+def _value(value: object) -> object:
+    """A value of a mismatch, which JSON knows by its shape only."""
+    if isinstance(value, list):
+        return tuple(map(_value, value))
+    if isinstance(value, dict) and {"kind", "title"} <= value.keys():
+        return msgspec.convert(value, Complaint)
+    return value
