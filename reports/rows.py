@@ -69,11 +69,9 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def key(self) -> str:
-        """What says that two rows of a night are the same: program, configuration, path and
-        kernel (its build id, or its release)."""
-        found = self.digest
-        kernel = found.build_id or found.kernel or "-"
-        return f"{self.program} {found.config} {found.path} {kernel}"
+        """What says that two rows of a night are the same: program, configuration and path.
+        The kernel is the night's; a program whose guest broke down does not know it."""
+        return f"{self.program} {self.digest.config} {self.digest.path}"
 
 
 class Night(msgspec.Struct, frozen=True, omit_defaults=True):

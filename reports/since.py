@@ -173,9 +173,9 @@ def _outcomes(rows: pd.DataFrame) -> dict[str, int]:
 
 
 def _kernels(rows: pd.DataFrame) -> tuple[str, ...]:
-    """Release and build of each kernel."""
-    pairs = rows[["kernel", "build_id"]].drop_duplicates()
+    """Release and build of each kernel; rows whose guest broke down know none."""
+    pairs = rows.loc[rows["kernel"] != "", ["kernel", "build_id"]].drop_duplicates()
     return tuple(
-        f"{kernel or 'unknown'} ({build[:12]})" if build else str(kernel or "unknown")
+        f"{kernel} (build id {build[:12]})" if build else str(kernel)
         for kernel, build in pairs.itertuples(index=False)
     )
