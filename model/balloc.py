@@ -6,6 +6,7 @@ Counts are clusters. Where blocks go is the kernel's freedom: `model.placement` 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from harness.errors import NotModelledError
 from model.errors import OpError, TreesCount
@@ -13,9 +14,11 @@ from model.superblock import BATCH, Superblock
 from model.tree_bounds import MAX_DEPTH, tree_bounds
 
 __all__ = [
-    "claim_free_clusters", "has_free_clusters", "is_plentiful", "need_plenty", "nonda_switch",
-    "should_retry_alloc", "watermark",
+    "claim_free_clusters", "commit_frees_some", "has_free_clusters", "is_plentiful",
+    "need_plenty", "nonda_switch", "obtainable", "should_retry_alloc", "watermark", "with_retries",
 ]  # fmt: skip
+
+_Result = TypeVar("_Result")
 
 
 def watermark(sb: Superblock) -> int:
@@ -46,6 +49,24 @@ def has_free_clusters(sb: Superblock, count: int, use_reserved: bool = False) ->
         return use_reserved and free >= count + dirty
 
     return has(0) if sb.space_unknown is None else _certain(sb, has)
+
+
+def obtainable(sb: Superblock, count: int) -> int:
+    """How many of `count` clusters the allocator finds: what was freed since the last commit is
+    not there yet. Where there is nothing what is set aside for files is given back
+    (ext4_mb_discard_preallocations). Raises `OpError` if that is of no use either."""
+    if not sb.free_pending:
+        return count
+    if sb.without_trees:
+        need_plenty(sb, count + sb.free_pending)
+        return count
+    left = sb.free.sum() - sb.free_pending
+    if left <= 0:
+        for file in sb.quota.files.values():
+            file.prealloc.discard()
+        sb.rule("freed blocks wait for a commit: ext4_mb_free_metadata")
+        raise OpError("ENOSPC")
+    return min(count, left)
 
 
 def is_plentiful(sb: Superblock, count: int) -> bool:
@@ -117,8 +138,30 @@ def should_retry_alloc(sb: Superblock, retries: int) -> bool:
         return False
     if not sb.free_pending:
         return has_free_clusters(sb, 1)
-    sb.free_pending = 0
+    sb.commit()
     return True
+
+
+def commit_frees_some(sb: Superblock) -> bool:
+    """Commit if writeback, which found no space, may find some then (ext4_do_writepages)."""
+    if not sb.free_pending or sb.free.sum() <= 0:
+        return False
+    sb.rule("commit for writeback: ext4_do_writepages")
+    sb.commit()
+    return True
+
+
+def with_retries(sb: Superblock, attempt: Callable[[], _Result]) -> _Result:
+    """`attempt` until it finds space or trying again is of no use. Raises `OpError`."""
+    retries = 0
+    while True:
+        try:
+            return attempt()
+        except OpError as error:
+            retries += 1
+            if error.name != "ENOSPC" or not should_retry_alloc(sb, retries):
+                raise
+            sb.rule("retry: ext4_should_retry_alloc")
 
 
 def nonda_switch(sb: Superblock) -> bool:

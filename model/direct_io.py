@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from model.balloc import with_retries
 from model.errors import OpError
 from model.extent_status import Run
 from model.file_write import buffered_write, generic_write_checks
@@ -85,7 +86,9 @@ def _map_for_dio(inode: Inode, at: int, end: int) -> Run | None:
         return run.cut(at, end)
     if not inode.extents and not past:
         return None
-    return map_blocks(inode, at, min(end - at, DIO_MAX_BLOCKS), unwritten=not past)
+    return with_retries(
+        inode.sb, lambda: map_blocks(inode, at, min(end - at, DIO_MAX_BLOCKS), unwritten=not past)
+    )
 
 
 def _write_rest(inode: Inode, pos: int, data: bytes) -> None:

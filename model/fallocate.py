@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.errors import NotModelledError
+from model.balloc import with_retries
 from model.errors import OpError
 from model.indirect_tree import max_file_bytes
 from model.inline_data import convert_inline_data
@@ -60,7 +61,7 @@ def alloc_file_blocks(inode: Inode, first: int, end: int, new_size: int) -> None
     at, big = first, end - first > UNWRITTEN_MAX_LEN
     try:
         while at < end:
-            at = map_blocks(inode, at, end - at, unwritten=True, normalize=big).end
+            at = _allocate_some(inode, at, end, normalize=big)
     except OpError:
         if new_size and at > first:
             _grow(inode, min(new_size, at * inode.sb.block_size))
@@ -68,6 +69,14 @@ def alloc_file_blocks(inode: Inode, first: int, end: int, new_size: int) -> None
     inode.sb.rule("allocate range: ext4_alloc_file_blocks")
     if new_size:
         _grow(inode, new_size)
+
+
+def _allocate_some(inode: Inode, at: int, end: int, *, normalize: bool) -> int:
+    """One round of it; returns the block that it reached. Raises `OpError`."""
+    return with_retries(
+        inode.sb,
+        lambda: map_blocks(inode, at, end - at, unwritten=True, normalize=normalize).end,
+    )
 
 
 def _grow(inode: Inode, size: int) -> None:
@@ -112,7 +121,7 @@ def _convert_unwritten(inode: Inode, low: int, high: int) -> None:
             end = min(run.end, high)
             _make_unwritten(inode, low, end)
         else:
-            end = map_blocks(inode, low, high - low, unwritten=True, normalize=big).end
+            end = _allocate_some(inode, low, high, normalize=big)
         low = end
 
 

@@ -177,7 +177,7 @@ class Inode:
             self.sb.dirty.add(again)
         if freed:
             self.sb.free.add(-freed)
-            self.sb.free_pending = 1
+            self.sb.wait_for_commit(-freed)
             if self.sb.quota.tracked:
                 self.sb.quota.warnings.freed_pieces(self, self._pieces(runs))
         self.tree_remove(start, end, bool(runs))
@@ -267,6 +267,8 @@ class Inode:
             if blocks < self.tree_blocks and self.sb.quota.tracked:
                 self.sb.quota.warnings.freed(self, self.tree_blocks - blocks)
             self.sb.free.add(self.tree_blocks - blocks)
+            if blocks < self.tree_blocks:
+                self.sb.wait_for_commit(self.tree_blocks - blocks, metadata=True)
             self.tree_blocks = blocks
 
     # --- reservations ---------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from model.balloc import nonda_switch, should_retry_alloc
+from model.balloc import nonda_switch, with_retries
 from model.errors import OpError
 from model.extent_status import Run
 from model.inode import Inode
@@ -73,17 +73,13 @@ def write_begin(inode: Inode, pos: int, length: int, delayed: bool) -> tuple[Run
     if first > MAX_LOGICAL_BLOCK:
         raise OpError("EINVAL")
     end = min((pos + length - 1) // sb.block_size, MAX_LOGICAL_BLOCK) + 1
-    retries = 0
-    while True:
-        try:
-            if delayed:
-                return da_map_blocks(inode, first, end)
-            return get_blocks(inode, first, end), True
-        except OpError as error:
-            retries += 1
-            if error.name != "ENOSPC" or not should_retry_alloc(sb, retries):
-                raise
-            sb.rule("retry: ext4_should_retry_alloc")
+
+    def attempt() -> tuple[Run, bool]:
+        if delayed:
+            return da_map_blocks(inode, first, end)
+        return get_blocks(inode, first, end), True
+
+    return with_retries(sb, attempt)
 
 
 def da_map_blocks(inode: Inode, first: int, end: int) -> tuple[Run, bool]:

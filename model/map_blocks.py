@@ -6,7 +6,7 @@ equal state at a time; `da_map_blocks` reserves instead.
 
 from __future__ import annotations
 
-from model.balloc import claim_free_clusters, has_free_clusters, is_plentiful
+from model.balloc import claim_free_clusters, has_free_clusters, is_plentiful, obtainable
 from model.errors import OpError
 from model.extent_status import Run
 from model.indirect import blocks_to_boundary
@@ -63,8 +63,12 @@ def map_blocks(
     if clusters:
         length = _charge(inode, lblk, length, delayed, use_reserved)
         charged = _clusters(inode, lblk, lblk + length)
-        length = inode.prealloc.request(inode, lblk, length, normalize)
+        there = _obtainable(inode, charged, delayed)
+        asked = inode.prealloc.request(inode, lblk, length, normalize)
+        length = min(asked, there * inode.sb.ratio - lblk % inode.sb.ratio)
     run = _place(inode, lblk, length, state)
+    if clusters and run.end < lblk + asked:
+        inode.prealloc.cut(lblk, lblk + asked, run.end)
     taken = _clusters(inode, run.start, run.end) if clusters else 0
     if not delayed:
         if clusters:
@@ -92,7 +96,7 @@ def map_singly(inode: Inode, lblk: int, end: int, unwritten: bool) -> int:
     first = map_blocks(inode, lblk, 1, unwritten)
     if behind == end or not inode.extents or sb.ratio > 1 or sb.quota.binds(inode):
         return behind
-    if not is_plentiful(sb, end - behind + PLENTY):
+    if not is_plentiful(sb, end - behind + PLENTY + sb.free_pending):
         return behind
     rest, entry = _place(inode, behind, end - behind, first.state), inode.es.lookup(lblk)
     if rest.pblk != (None if entry.pblk is None else entry.pblk + behind - entry.start):
@@ -145,6 +149,20 @@ def _charge(inode: Inode, lblk: int, length: int, delayed: bool, use_reserved: b
     want = sb.quota.allocate(inode, want)
     sb.dirty.add(want)
     return min(length, want * sb.ratio - lblk % sb.ratio)
+
+
+def _obtainable(inode: Inode, charged: int, delayed: bool) -> int:
+    """How many of the `charged` clusters can be had before the next commit. Raises `OpError`,
+    the charge being given back, if none can (ext4_mb_new_blocks)."""
+    sb = inode.sb
+    try:
+        return obtainable(sb, charged)
+    except OpError:
+        if not delayed:
+            sb.dirty.add(-charged)
+            if sb.quota.tracked:
+                sb.quota.warnings.freed(inode, charged, charged)
+        raise
 
 
 def _place(inode: Inode, lblk: int, length: int, state: int) -> Run:

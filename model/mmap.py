@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.balloc import nonda_switch, should_retry_alloc
+from model.balloc import nonda_switch, with_retries
 from model.buffer_head import block_write_begin
 from model.errors import OpError
 from model.inline_data import convert_inline_data
@@ -55,15 +55,10 @@ def page_mkwrite(inode: Inode, folio: Folio) -> None:
         iomap_page_mkwrite(inode, folio)
         return
     delayed = sb.delalloc and not nonda_switch(sb)
-    retries = 0
-    while True:
-        try:
-            block_write_begin(inode, folio, folio.start, end, delayed)
-            break
-        except OpError as error:
-            retries += 1
-            if error.name != "ENOSPC" or not should_retry_alloc(sb, retries):
-                raise OpError("SIGBUS") from None
+    try:
+        with_retries(sb, lambda: block_write_begin(inode, folio, folio.start, end, delayed))
+    except OpError:
+        raise OpError("SIGBUS") from None
     inode.cache.mark_dirty(folio, folio.all)
     sb.rule("map whole folio: ext4_page_mkwrite")
 

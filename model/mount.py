@@ -35,6 +35,7 @@ class Mount:
         self.sb = Superblock(config, geometry, behaviour, placer)
         self.sb.writeback_all = self.writeback_inside
         self.sb.flush_range = self.flush_or_refuse
+        self.sb.commit = self.commit
         self.files: dict[str, Inode] = {}
         self.open: set[str] = set()
         self.beside: dict[str, set[str]] = {}

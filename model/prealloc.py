@@ -3,7 +3,7 @@
 The allocator takes more than it is asked for and keeps the rest for the inode; a later
 request is cut at the end of such a preallocation even where the next block on the device
 is free. That shows in the reservation events, one for each piece. Space is taken to be
-plentiful: where it is not, the placement shows shorter pieces.
+plentiful: where it is not, the placement shows shorter pieces (`Preallocations.cut`).
 """
 
 from __future__ import annotations
@@ -69,6 +69,17 @@ class Preallocations:
             self._pieces.append(piece)
             return min(piece.use(start, end) - lblk, count)
         return min(start + goal_end - goal_start - lblk, count)
+
+    def cut(self, start: int, asked: int, end: int) -> None:
+        """A request for blocks `[start, asked)` got what ends before block `end`: the device has
+        no more there, so its piece is no longer either (ext4_mb_new_inode_pa)."""
+        for piece in self._pieces:
+            if piece.start <= start < piece.end and end < piece.end:
+                piece.free -= max(piece.end - asked, 0)
+                piece.end = end
+                if piece.free <= 0:
+                    self._pieces.remove(piece)
+                return
 
     def request_singly(self, inode: Inode, lblk: int, end: int) -> int:
         """How many of the blocks `[lblk, end)` requests for one block after the other get

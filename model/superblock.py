@@ -80,6 +80,8 @@ class Superblock:
         self.most_free = self.free.sum()
         self.dirty = PerCpuCounter(0)
         self.free_pending = 0
+        """Clusters freed since the last commit: free, but not to be had before the next one
+        (s_mb_free_pending)."""
         self.space_unknown: str | None = None
         self.pieces_unknown: str | None = None
         self.without_trees = False
@@ -94,6 +96,7 @@ class Superblock:
         self.quirks: dict[str, None] = {}
         self.writeback_all: Callable[[], None]
         self.flush_range: Callable[[Inode, int, int | None], None]
+        self.commit: Callable[[], None]
 
     # --- options ------------------------------------------------------------------------
 
@@ -136,6 +139,14 @@ class Superblock:
         if self.data_journal:
             return PAGE
         return min(self.behaviour.max_folio, self.block_size << 11)
+
+    # --- blocks that are freed ---------------------------------------------------------------
+
+    def wait_for_commit(self, clusters: int, *, metadata: bool = False) -> None:
+        """Freed clusters can't be used before the next commit (ext4_mb_free_metadata); those of
+        file data can at once with data=writeback, all of them without a journal."""
+        if self.journal and (metadata or "data=writeback" not in self.options):
+            self.free_pending += clusters
 
     # --- what a step leaves behind ---------------------------------------------------------
 

@@ -69,7 +69,7 @@ def claim_tree_blocks(inode: Inode, run: Run, taken: int, use_reserved: bool) ->
     if True in refused:
         inode.sb.rule("tree block refused: ext4_ext_new_meta_block")
         inode.prealloc.discard()
-        inode.sb.free_pending = 1
+        inode.sb.wait_for_commit(taken)
         warnings = inode.sb.quota.warnings
         if error == "EDQUOT":
             warnings.refused(inode.uid)

@@ -82,10 +82,11 @@ def block_zero_eof(
 
 
 def truncate_failed_write(inode: Inode) -> None:
-    """Trim what a failed write left past EOF, preallocation included
-    (ext4_truncate_failed_write)."""
+    """Trim what a failed write left past EOF, preallocation included, and what a direct one had
+    written there already (ext4_truncate_failed_write)."""
     inode.sb.rule("trim past EOF: ext4_truncate_failed_write")
     inode.cache.truncate(inode.size)
+    inode.content.zero(inode.size)
     truncate(inode)
 
 

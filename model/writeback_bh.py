@@ -13,6 +13,7 @@ from itertools import islice
 import msgspec
 
 from harness.errors import NotModelledError
+from model.balloc import commit_frees_some
 from model.errors import OpError
 from model.inode import Inode
 from model.map_blocks import map_blocks
@@ -155,7 +156,8 @@ def _map_all(
     that could not be had.
 
     When a mapping ends inside a folio, the next extent is gathered from the rest of that
-    folio alone (mpage_process_folio).
+    folio alone (mpage_process_folio), but anew if a commit had to free blocks for it
+    (mpage_submit_partial_folio).
     """
     starts = [buffers.start for buffers in needy]
     ended: list[tuple[int, int]] = []
@@ -174,6 +176,9 @@ def _map_all(
                 inode, low, high - low, unwritten=inode.sb.dioread_nolock, use_reserved=True
             )
         except OpError:
+            if commit_frees_some(inode.sb):
+                at, within = low, None
+                continue
             lost.append(extent)
             at, within = high, None
             continue

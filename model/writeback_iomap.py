@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from model.balloc import commit_frees_some
 from model.errors import OpError
 from model.extent_status import Run
 from model.inode import Inode
@@ -68,7 +69,12 @@ def _map_dirty(inode: Inode, low: int, high: int, range_end: int) -> Iterator[tu
             if (range_end - low * size) // size > asked:
                 asked = range_end // size + 1 - low
             end = min(found.end, low + min(asked, MAX_WRITEPAGES_EXTENT_LEN))
-            found = map_blocks(inode, low, end - low, unwritten=True, use_reserved=True)
+            try:
+                found = map_blocks(inode, low, end - low, unwritten=True, use_reserved=True)
+            except OpError:
+                if commit_frees_some(inode.sb):
+                    continue
+                raise
             inode.sb.rule("allocate delayed extent: ext4_iomap_map_one_extent")
         yield low, min(found.end, high)
         low = found.end
