@@ -8,26 +8,36 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from bisect import bisect_left
 from collections.abc import Iterator
 
-from model.units import PAGE
+from model.units import PAGE, round_down, round_up
 
 __all__ = ["Content"]
 
-CHUNK = 65536
-_ZEROS = bytes(CHUNK)
+_ZEROS = bytes(65536)
+NO_END = 1 << 63
+"""Past the last byte of any file."""
 
 
 class Content:
-    """Sparse bytes in chunks of 64 KiB."""
+    """Sparse bytes: pieces as they were written, by position. What is between is zero."""
 
-    __slots__ = ("_checksums", "_digest", "chunks", "lost")
+    __slots__ = ("_checksums", "_digest", "_pieces", "_starts", "lost")
 
     def __init__(self) -> None:
-        self.chunks: dict[int, bytearray] = {}
+        self._starts: list[int] = []
+        self._pieces: list[memoryview] = []
         self.lost: list[tuple[int, int]] = []
         self._digest: tuple[int, str] | None = None
         self._checksums: tuple[int, dict[int, int]] | None = None
+
+    def copy(self) -> Content:
+        """The same bytes, to be changed by themselves."""
+        twin = Content()
+        twin._starts, twin._pieces = self._starts.copy(), self._pieces.copy()
+        twin.lost = self.lost.copy()
+        return twin
 
     def lose(self, start: int, end: int) -> None:
         """Bytes `[start, end)` can't be known from here on."""
@@ -55,94 +65,99 @@ class Content:
         return tuple((low, min(high, size) - low) for low, high in sorted(self.lost) if low < size)
 
     def write(self, pos: int, data: bytes | memoryview) -> None:
-        """Put `data` at byte `pos`."""
-        at, view = 0, memoryview(data)
-        self._digest = self._checksums = None
-        if self.lost:
-            self._regain(pos, pos + len(view))
-        while at < len(view):
-            index, off = divmod(pos + at, CHUNK)
-            count = min(CHUNK - off, len(view) - at)
-            chunk = self.chunks.get(index)
-            if chunk is None:
-                chunk = self.chunks[index] = bytearray(CHUNK)
-            chunk[off : off + count] = view[at : at + count]
-            at += count
+        """Put `data` at byte `pos`; it may not change afterwards."""
+        if data:
+            at = self._make_room(pos, pos + len(data))
+            self._starts.insert(at, pos)
+            self._pieces.insert(at, memoryview(data))
 
-    def zero(self, start: int, end: int | None = None) -> None:
+    def zero(self, start: int, end: int = NO_END) -> None:
         """Make bytes `[start, end)` zero; without `end` all from `start` on."""
+        if start < end:
+            self._make_room(start, end)
+
+    def _make_room(self, start: int, end: int) -> int:
+        """Take bytes `[start, end)` out; returns the index of a piece to put there instead."""
         self._digest = self._checksums = None
         if self.lost:
-            self._regain(start, (1 << 63) if end is None else end)
-        last = CHUNK * (max(self.chunks, default=-1) + 1)
-        end = last if end is None else min(end, last)
-        if end <= start:
-            return
-        first, final = start // CHUNK, (end - 1) // CHUNK
-        if final - first > len(self.chunks):
-            touched = [index for index in self.chunks if first <= index <= final]
-        else:
-            touched = [index for index in range(first, final + 1) if index in self.chunks]
-        for index in touched:
-            low, high = max(start - index * CHUNK, 0), min(end - index * CHUNK, CHUNK)
-            if high - low == CHUNK:
-                del self.chunks[index]
-            else:
-                self.chunks[index][low:high] = _ZEROS[: high - low]
+            self._regain(start, end)
+        starts, pieces = self._starts, self._pieces
+        low, high = bisect_left(starts, start), bisect_left(starts, end)
+        kept: list[tuple[int, memoryview]] = []
+        if low and starts[low - 1] + len(pieces[low - 1]) > start:
+            low -= 1
+            kept.append((starts[low], pieces[low][: start - starts[low]]))
+        at = low + len(kept)
+        if low < high and starts[high - 1] + len(pieces[high - 1]) > end:
+            kept.append((end, pieces[high - 1][end - starts[high - 1] :]))
+        starts[low:high] = [pos for pos, _ in kept]
+        pieces[low:high] = [piece for _, piece in kept]
+        return at
+
+    def _overlapping(self, start: int, end: int) -> Iterator[tuple[int, memoryview]]:
+        """What was written in bytes `[start, end)`, cut to it, with its position."""
+        low, high = bisect_left(self._starts, start), bisect_left(self._starts, end)
+        for index in range(max(low - 1, 0), high):
+            pos = self._starts[index]
+            skip = max(start - pos, 0)
+            piece = self._pieces[index][skip : end - pos]
+            if piece:
+                yield pos + skip, piece
+
+    def _buffers(self, start: int, end: int) -> Iterator[bytes | memoryview]:
+        """All of bytes `[start, end)` in order, zeros included."""
+        for pos, piece in self._overlapping(start, end):
+            yield from _zeros(pos - start)
+            yield piece
+            start = pos + len(piece)
+        yield from _zeros(end - start)
 
     def read(self, pos: int, count: int) -> bytes:
         """`count` bytes from `pos`."""
-        parts = []
-        while count > 0:
-            index, off = divmod(pos, CHUNK)
-            step = min(CHUNK - off, count)
-            chunk = self.chunks.get(index)
-            parts.append(_ZEROS[:step] if chunk is None else bytes(chunk[off : off + step]))
-            pos += step
-            count -= step
-        return b"".join(parts)
+        return b"".join(self._buffers(pos, pos + count))
 
     def move(self, start: int, target: int, size: int) -> None:
         """Shift bytes `[start, size)` to begin at `target` (collapse and insert range)."""
         delta = target - start
-        tail = [
-            (max(index * CHUNK, start), min((index + 1) * CHUNK, size))
-            for index in self.chunks
-            if index * CHUNK < size and (index + 1) * CHUNK > start
-        ]
-        moved = [(low + delta, self.read(low, high - low)) for low, high in tail]
+        moved = list(self._overlapping(start, size))
         lost = [(max(low, start) + delta, high + delta) for low, high in self.lost if high > start]
         self.zero(min(start, target))
-        for low, data in moved:
-            self.write(low, data)
+        self._starts += [pos + delta for pos, _ in moved]
+        self._pieces += [piece for _, piece in moved]
         for low, high in lost:
             self.lose(low, high)
 
     def sha256(self, size: int) -> str:
         """Digest of the first `size` bytes; asked twice, it is computed once."""
-        if self._digest is not None and self._digest[0] == size:
-            return self._digest[1]
-        digest = hashlib.sha256()
-        for index in range(-(-size // CHUNK)):
-            count = min(CHUNK, size - index * CHUNK)
-            digest.update(memoryview(self.chunks.get(index, _ZEROS))[:count])
-        self._digest = size, digest.hexdigest()
+        if self._digest is None or self._digest[0] != size:
+            digest = hashlib.sha256()
+            for buffer in self._buffers(0, size):
+                digest.update(buffer)
+            self._digest = size, digest.hexdigest()
         return self._digest[1]
 
     def checksums(self, size: int) -> dict[int, int]:
         """crc32 of each 4 KiB piece of the first `size` bytes that is not all zero; asked
         twice, it is computed once."""
         if self._checksums is None or self._checksums[0] != size:
-            self._checksums = size, {}
-            for index in sorted(self.chunks):
-                self._checksums[1].update(self._pieces(index, size))
+            self._checksums = size, dict(self._page_checksums(size))
         return self._checksums[1]
 
-    def _pieces(self, index: int, size: int) -> Iterator[tuple[int, int]]:
-        """Number and crc32 of the pieces of chunk `index` that are not all zero."""
-        start = index * CHUNK
-        chunk = bytes(self.chunks[index][: max(size - start, 0)])
-        for off in range(0, len(chunk), PAGE):
-            piece = chunk[off : off + PAGE]
-            if piece != _ZEROS[: len(piece)]:
-                yield (start + off) // PAGE, zlib.crc32(piece)
+    def _page_checksums(self, size: int) -> Iterator[tuple[int, int]]:
+        """Number and crc32 of the pages that are not all zero."""
+        done = 0
+        for pos, piece in self._overlapping(0, size):
+            start = max(round_down(pos, PAGE), done)
+            done = round_up(pos + len(piece), PAGE)
+            data = self.read(start, min(done, size) - start)
+            for off in range(0, len(data), PAGE):
+                page = data[off : off + PAGE]
+                if page != _ZEROS[: len(page)]:
+                    yield (start + off) // PAGE, zlib.crc32(page)
+
+
+def _zeros(count: int) -> Iterator[bytes]:
+    """`count` bytes of zeros."""
+    while count > 0:
+        yield _ZEROS[:count]
+        count -= len(_ZEROS)

@@ -18,7 +18,7 @@ DIO_MAX_BLOCKS = 4096
 """Blocks that one step maps at most."""
 
 
-def dio_write(inode: Inode, pos: int, data: bytes) -> int:
+def dio_write(inode: Inode, pos: int, data: bytes | memoryview) -> int:
     """Write around the page cache; returns bytes written. Raises `OpError`."""
     sb = inode.sb
     if sb.data_journal or inode.inline:
@@ -47,7 +47,7 @@ def dio_write(inode: Inode, pos: int, data: bytes) -> int:
     return len(data)
 
 
-def _write_mapped(inode: Inode, pos: int, data: bytes) -> int:
+def _write_mapped(inode: Inode, pos: int, data: bytes | memoryview) -> int:
     """Map and write run by run; returns the byte at which it stands, short of the end if a
     hole can't be filled. Raises `OpError`.
 
@@ -91,7 +91,7 @@ def _map_for_dio(inode: Inode, at: int, end: int) -> Run | None:
     )
 
 
-def _write_rest(inode: Inode, pos: int, data: bytes) -> None:
+def _write_rest(inode: Inode, pos: int, data: bytes | memoryview) -> None:
     """Write `data` through the page cache, then write that back and drop it. Raises
     `OpError`."""
     inode.sb.rule("direct write into a hole: ext4_dio_write_iter falls back")

@@ -11,12 +11,12 @@ from model.iomap_write import iomap_page_mkwrite
 from model.page_cache import Folio
 from model.readahead import fault_readahead
 from model.units import PAGE, ceil_div, round_up
-from workloads.content import pattern
+from workloads.content import pattern_view
 
 __all__ = ["filemap_fault", "mmap_store"]
 
 
-def mmap_store(inode: Inode, pos: int, data: bytes) -> None:
+def mmap_store(inode: Inode, pos: int, data: bytes | memoryview) -> None:
     """Store `data` at byte `pos` of a fresh mapping, page after page. Raises `OpError`
     (SIGBUS) if a page can't be had; what was stored in pages before it stays."""
     if not data:
@@ -65,4 +65,4 @@ def page_mkwrite(inode: Inode, folio: Folio) -> None:
 
 def tagged_store(inode: Inode, pos: int, count: int, tag: int) -> None:
     """`mmap_store` of the content that `tag` gives."""
-    mmap_store(inode, pos, pattern(tag, pos, count))
+    mmap_store(inode, pos, pattern_view(tag, pos, count))

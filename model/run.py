@@ -32,7 +32,7 @@ from model.source import Source
 from model.tree_claim import settle_doubts
 from model.truncate import setattr_size
 from workloads import ops
-from workloads.content import pattern
+from workloads.content import pattern_view
 from workloads.images import Geometry, Image
 from workloads.workload import Workload
 
@@ -257,7 +257,7 @@ def _read(mount: Mount, op: ops.Read) -> Result:
 
 
 def _dio_write(mount: Mount, op: ops.DioWrite) -> Result:
-    return dio_write(mount.file(op.file), op.off, pattern(op.tag, op.off, op.len))
+    return dio_write(mount.file(op.file), op.off, pattern_view(op.tag, op.off, op.len))
 
 
 def _mmap_write(mount: Mount, op: ops.MmapWrite) -> Result:

@@ -21,7 +21,7 @@ from model.source import Source
 from model.splice import sendfile, splice_pieces
 from model.units import PAGE, round_down, round_up
 from workloads import ops
-from workloads.content import pattern
+from workloads.content import pattern_view
 
 __all__ = ["HANDLERS"]
 
@@ -39,9 +39,9 @@ def segments(op: ops.Pwritev) -> Source:
     for length, limit in op.segs:
         first = length if limit is None else max(round_down(limit, PAGE), 0)
         if first < length:
-            return Source(pattern(op.tag, op.off, total), readable + first)
+            return Source(pattern_view(op.tag, op.off, total), readable + first)
         readable += length
-    return Source(pattern(op.tag, op.off, total))
+    return Source(pattern_view(op.tag, op.off, total))
 
 
 def _rlimit_write(mount: Mount, op: ops.RlimitWrite) -> Result:

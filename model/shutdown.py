@@ -258,7 +258,7 @@ def _written_bits(inode: Inode, folio: Folio) -> int:
 def _content_on_disk(inode: Inode) -> Content:
     """A copy of the content; of inline data that the page cache has too what is in the inode."""
     if not inode.inline or inode.inline_copy is None:
-        return copy.deepcopy(inode.content)
+        return inode.content.copy()
     content = Content()
     content.write(0, inode.inline_copy)
     return content

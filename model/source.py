@@ -28,4 +28,4 @@ class Source:
 
     def cut(self, count: int) -> Source:
         """The first `count` bytes."""
-        return Source(bytes(self.data[:count]), min(self.readable, count))
+        return Source(self.data[:count], min(self.readable, count))

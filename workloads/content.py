@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-
 __all__ = ["pattern", "pattern_view"]
 
 _PERIOD = 131072  # i*13 + i//512 repeats modulo 256 after lcm(256, 512*256) bytes
-
-
-_TAG_0 = bytes((i * 13 + i // 512) & 255 for i in range(_PERIOD))
-
-
-@functools.lru_cache(maxsize=256)
-def _base(tag: int) -> bytes:
-    shift = tag * 167
-    return _TAG_0.translate(bytes((value + shift) & 255 for value in range(256)))
+_ONCE = bytes((i * 13 + i // 512) & 255 for i in range(_PERIOD))
+_TWICE = _ONCE * 2
 
 
 def pattern(tag: int, off: int, length: int) -> bytes:
@@ -24,16 +15,12 @@ def pattern(tag: int, off: int, length: int) -> bytes:
     The byte at file offset `i` is `(tag*167 + i*13 + i//512) & 255`, so that every
     operation and every place in a file reads differently.
     """
-    base = _base(tag & 255)
-    skip = off % _PERIOD
-    need = skip + length
-    whole = base * (need // _PERIOD + 1) if need > _PERIOD else base
-    return whole[skip:need]
+    return bytes(pattern_view(tag, off, length))
 
 
 def pattern_view(tag: int, off: int, length: int) -> memoryview:
-    """The same as `pattern`, mostly without a copy of it."""
-    skip = off % _PERIOD
-    if skip + length <= _PERIOD:
-        return memoryview(_base(tag & 255))[skip : skip + length]
-    return memoryview(pattern(tag, off, length))
+    """The same as `pattern`, mostly without a copy of it: each 512 bytes further in the file
+    everything is one more, so a tag is worth 167 times that."""
+    skip = (off + tag * 167 * 512) % _PERIOD
+    table = _TWICE if length <= _PERIOD else _ONCE * (length // _PERIOD + 2)
+    return memoryview(table)[skip : skip + length]
