@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import os
-import shutil
 import time
 from pathlib import Path
 
 import msgspec
 
 from harness.errors import MachineryError, UsageError
+from harness.evidence import keep_evidence
 from harness.expected_image import keep_image
 from harness.image.look import cut_back, with_expected_image, with_image
 from harness.sides import NO_IOMAP, Choice, Side, on_path
@@ -209,21 +208,13 @@ class GuestSide(Side):
         return msgspec.structs.replace(trace, final=final)
 
     def save_evidence(self, directory: Path) -> None:
-        """The disk's image (gzip), the console's and netconsole's text, a panic's report."""
-        guest = self._guest
-        if guest is None:
-            return
-        image = directory / f"{self.name}.img.gz"
-        with Path(guest.disk.path).open("rb") as disk, _gzip(image) as out:
-            shutil.copyfileobj(disk, out, 1 << 20)
-        netlog = guest.link.netlog.text if guest.link.netlog is not None else ""
-        for name, text in (
-            ("kernel.log", guest.link.console.text),
-            ("netconsole.log", netlog),
-            ("panic.txt", self._report),
-        ):
-            if text:
-                (directory / f"{self.name}.{name}").write_text(text.replace("\r", ""), "utf-8")
+        """The disk's image, logs, the kernel's configuration, QEMU's command line."""
+        if self._guest is not None and self._kernel is not None:
+            keep_evidence(directory, self.name, self._guest, self._kernel, self._report)
+
+    def command(self) -> tuple[str, ...]:
+        """QEMU's program and arguments."""
+        return self._guest.command if self._guest is not None else ()
 
     # --- what it is -------------------------------------------------------------------
 
@@ -263,10 +254,6 @@ def _build(kernel: KernelIdentity) -> str:
     """The part of the header that tells kernels of one release apart."""
     patches = f", a series of {len(kernel.series)}" if kernel.series else ""
     return f", build id {kernel.build_id[:12]}{patches}" if kernel.build_id else patches
-
-
-def _gzip(path: Path) -> gzip.GzipFile:
-    return gzip.open(path, "wb", compresslevel=1)
 
 
 def _facts(guest: Guest) -> Facts:

@@ -92,6 +92,10 @@ class Side:
         """Put the disk's image as it should be after `expected` into `directory`, if it can.
 
         Returns what to say of it in the README, or nothing.
+    def command(self) -> tuple[str, ...]:
+        """The command that its guest runs in; empty if there is none."""
+        return ()
+
         """
         return ""
 

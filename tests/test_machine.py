@@ -34,6 +34,8 @@ class FakeGuest:
     answer: object = None
     dead: bool = False
     closed: int = 0
+    judging: float = 0.0
+    command: tuple[str, ...] = ("qemu-system-x86_64", "-m", "512", "-append", "a b")
     runs: list = dataclasses.field(default_factory=list)
     identity = Identity(
         RELEASE, "7.2.22", Accelerator("tcg", "as asked for"), "no permission",

@@ -210,6 +210,11 @@ class Guest:
 
     def boot(self) -> None:
         """Wait for the agent's first words, then fill free memory with 0xAA.
+    @property
+    def command(self) -> tuple[str, ...]:
+        """QEMU's program and arguments."""
+        return self._qemu.command
+
 
         Raises what `first_words` does.
         """

@@ -19,6 +19,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from vm.channel import PORT
 from vm.control import Control
@@ -197,6 +198,11 @@ class Qemu:
             return self.control.in_thread(start)
         except OSError as error:
             raise QemuError(f"cannot start {command[0]}: {error.strerror}") from error
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The program and its arguments."""
+        return tuple(map(str, cast("list[str]", self._process.args)))
 
     @property
     def pid(self) -> int:
