@@ -1,15 +1,17 @@
 """The kind of a difference, in words: how two values differ, without the values.
 
 `larger`, `EIO instead of success`, `delayed instead of hole`: the same for the same fault
-whatever the offsets, lengths, names and block sizes of the workload. Values are taken as a
-comparison gives them, or as they come back from JSON (lists for tuples, words for states).
+whatever the offsets, lengths, names and block sizes of the workload. Of several differences
+in a list the first one counts, since the others come and go with what the program did
+before. Values are taken as a comparison gives them, or as they come back from JSON (lists
+for tuples, words for states).
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from harness.extent import Run, State
@@ -31,22 +33,13 @@ def kind_of(field: str, expected: object, actual: object) -> str:
 
     Raises nothing: what is of no known form is `other`.
     """
-    for side, word in ((actual, ""), (expected, "not: ")):
-        title = _title(side)
-        if title is not None:
-            return f"{word}{title}"
-    if field in ("fsck", "image"):
-        return _said(str(actual).partition(": ")[2])  # after the subject's name
-    bare = field.partition(",")[0].removeprefix("image ")
+    title = _title(actual) or _title(expected)
+    if title is not None:
+        return title if _title(actual) else f"not: {title}"
     if isinstance(expected, bool) and isinstance(actual, bool):
         return "missing" if expected else "not expected"
-    if bare == "extents":
-        return _states(expected, actual)
-    if bare in ("events", "warnings"):
-        return _lines(_texts(expected), _texts(actual))
-    if bare.startswith("result"):
-        return _result(expected, actual)
-    return _value(expected, actual)
+    bare = field.partition(",")[0].removeprefix("image ")
+    return _BY_FIELD.get(bare.partition(" ")[0], _value)(expected, actual)
 
 
 def _title(value: object) -> str | None:
@@ -115,11 +108,12 @@ def _said(text: str) -> str:
 
 
 def _states(expected: object, actual: object) -> str:
+    """What the first range is in which the extents differ, and what it should be."""
     first, second = _runs(expected), _runs(actual)
     if first is None or second is None:
         return _value(expected, actual)
-    pairs = state_changes(first, second)
-    return ", ".join(sorted(f"{two or 'hole'} instead of {one or 'hole'}" for one, two in pairs))
+    changes = state_changes(first, second)
+    return f"{changes[0][1] or 'hole'} instead of {changes[0][0] or 'hole'}" if changes else "other"
 
 
 def _runs(value: Any) -> tuple[Run, ...] | None:
@@ -137,7 +131,8 @@ def _data(expected: Any, actual: Any) -> str:
         for side in (expected, actual)
     ]
     words = {True: "data instead of hole", False: "hole instead of data"}
-    return ", ".join(sorted({words[one is None] for one, _ in state_changes(sides[0], sides[1])}))
+    changes = state_changes(sides[0], sides[1])
+    return words[changes[0][0] is None] if changes else "other"
 
 
 def _texts(value: object) -> list[str]:
@@ -154,3 +149,23 @@ def _lines(expected: Iterable[str], actual: Iterable[str]) -> str:
 
 def _first_word(line: str) -> str:
     return re.sub(r"\d+", "N", line).partition(" N")[0]
+
+
+def _complaint(_expected: object, actual: object) -> str:
+    """What e2fsck or the image's check says, after the name of the subject."""
+    return _said(str(actual).partition(": ")[2])
+
+
+def _counted(expected: object, actual: object) -> str:
+    return _lines(_texts(expected), _texts(actual))
+
+
+_BY_FIELD: dict[str, Callable[[object, object], str]] = {
+    "fsck": _complaint,
+    "image": _complaint,
+    "extents": _states,
+    "events": _counted,
+    "warnings": _counted,
+    "result": _result,
+}
+"""How fields of special values are told apart; all others by `_value`."""

@@ -85,7 +85,11 @@ def moved(*changes: tuple[Blocks, Blocks]) -> Shape:
 
     def shape(moment: Moment) -> bool:
         first, second = moment.values
-        return _are_runs(first) and _are_runs(second) and state_changes(first, second) <= allowed
+        return (
+            _are_runs(first)
+            and _are_runs(second)
+            and allowed.issuperset(state_changes(first, second))
+        )
 
     return shape
 
@@ -96,11 +100,11 @@ def _are_runs(value: object) -> TypeGuard[tuple[Run, ...]]:
 
 def state_changes(
     first: tuple[Run, ...], second: tuple[Run, ...]
-) -> frozenset[tuple[Blocks, Blocks]]:
-    """The pairs of states that differ, over all ranges of the file."""
+) -> tuple[tuple[Blocks, Blocks], ...]:
+    """The pairs of states that differ, over all ranges of the file, in the file's order."""
     cuts = {edge for start, length, _ in (*first, *second) for edge in (start, start + length)}
-    pairs = ((_state(first, cut), _state(second, cut)) for cut in cuts)
-    return frozenset(pair for pair in pairs if pair[0] != pair[1])
+    pairs = ((_state(first, cut), _state(second, cut)) for cut in sorted(cuts))
+    return tuple(dict.fromkeys(pair for pair in pairs if pair[0] != pair[1]))
 
 
 def _state(found: Iterable[Run], byte: int) -> Blocks:

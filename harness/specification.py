@@ -1,4 +1,9 @@
-"""The rules of docs/semantics.md, as programs read them."""
+"""The rules of docs/semantics.md, as programs read them.
+
+The page is the one place that relates a rule's id to what the model notes when it applies
+it, to the kernel's functions and to the model's. It is installed with the programs, so that
+every report can name them.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +15,10 @@ import msgspec
 
 from harness.errors import UsageError
 
-__all__ = ["PAGE", "Rule", "parse_rules", "specification"]
+__all__ = ["PAGE", "Rule", "parse_rules", "rule_noted", "specification"]
 
-PAGE = Path(__file__).parent.parent / "docs" / "semantics.md"
+PAGE = Path(__file__).parent / "semantics.md"
+"""docs/semantics.md: a symbolic link to it in a source tree, a copy where it is installed."""
 _FIELDS = ("kernel", "model", "workloads", "reports")
 
 
@@ -30,6 +36,11 @@ class Rule(msgspec.Struct, frozen=True):
     workloads: tuple[tuple[str, str], ...]
     reports: tuple[str, ...]
 
+    @property
+    def gist(self) -> str:
+        """Its first sentence."""
+        return re.split(r"(?<=[.:]) (?=[A-Z`0-9])", self.words.replace("\n", " "), maxsplit=1)[0]
+
 
 def parse_rules(text: str) -> tuple[Rule, ...]:
     """The rules of a page. Raises `ValueError` if one has lines that no rule has."""
@@ -38,13 +49,27 @@ def parse_rules(text: str) -> tuple[Rule, ...]:
 
 @functools.cache
 def specification() -> tuple[Rule, ...]:
-    """The rules. Raises `UsageError` where the documentation is not installed."""
+    """The rules. Raises `UsageError` if the page is gone from where it was installed."""
     try:
         return parse_rules(PAGE.read_text("utf-8"))
     except OSError as error:
         raise UsageError(
-            f"cannot read the rules in {PAGE}: {error.strerror}; run this in a source tree"
+            f"cannot read the rules in {PAGE}: {error.strerror}; install ext4diff again"
         ) from error
+
+
+def rule_noted(because: str) -> Rule | None:
+    """The rule that the model notes as `because`; None if that is no rule's note, or the page
+    is not there."""
+    return _by_note().get(because)
+
+
+@functools.cache
+def _by_note() -> dict[str, Rule]:
+    try:
+        return {note: rule for rule in specification() for note in rule.reports}
+    except UsageError:  # what is reported goes before how it is called
+        return {}
 
 
 def _rule(section: str) -> Rule:

@@ -7,23 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.known import KNOWN_ISSUES
-from harness.trace import Complaint, FileObservation, Observation, Trace
+from harness.trace import Complaint
 from harness.verdict import Compared, Mismatch, Outcome, Place, Verdict
-from reports.blockmap import CHARACTERS, LEGEND, Picture, compare_maps
+from reports.because import because_lines
+from reports.blockmap import draw
 from reports.intended import intended_lines
-from reports.words import columns, place_text, value_text
+from reports.panels import pictures_of
+from reports.words import columns, paint, place_text, value_text
 from workloads.syntax import format_op
 
 __all__ = ["explain", "headline", "paint"]
 
-MODEL = "model"
-RED, GREEN, YELLOW, BLUE, BOLD = "31", "32", "33", "34", "1"
-_STATE_COLOUR = dict(zip(CHARACTERS.values(), (YELLOW, BLUE, GREEN, BOLD), strict=True))
-
-
-def paint(text: str, code: str, colour: bool) -> str:
-    """`text` in a colour of the terminal, if it has any."""
-    return f"\x1b[{code}m{text}\x1b[0m" if colour and text else text
+RED, BOLD = "31", "1"
 
 
 def headline(verdict: Verdict) -> str:
@@ -61,8 +56,9 @@ def explain(compared: Compared, *, colour: bool = False, kept_in: Path | None = 
         first = verdict.mismatches[0].place
         lines += ["", *_done(verdict, first, colour)]
         lines += ["", *_differences(verdict, colour)]
-        lines += _because(verdict)
-        lines += _pictures(compared, first, colour)
+        lines += because_lines(compared)
+        for picture in pictures_of(compared):
+            lines += draw(picture, colour=colour)
         lines += _later(verdict)
     lines += intended_lines(verdict)
     if kept_in is not None:
@@ -142,16 +138,6 @@ def _one_by_one(rows: Sequence[tuple[str, str, str, str]]) -> list[str]:
     return lines
 
 
-def _because(verdict: Verdict) -> list[str]:
-    rules = dict.fromkeys(rule for m in verdict.headline for rule in m.because)
-    if not rules:
-        return []
-    title = f"Because {verdict.subjects[0]} applied here"
-    if verdict.subjects[0] != MODEL:  # two kernels, each held against the model of itself
-        title = "What the model says of both"
-    return ["", title, *(f"  - {rule}" for rule in rules)]
-
-
 def _later(verdict: Verdict) -> list[str]:
     later = verdict.mismatches[len(verdict.headline) :]
     if not later:
@@ -160,66 +146,3 @@ def _later(verdict: Verdict) -> list[str]:
     counts = Counter(place_text(m.place, steps) for m in later)
     places = ", ".join(f"{count} at {place}" for place, count in counts.items())
     return ["", f"Later differences, which may be consequences: {places}"]
-
-
-# --- pictures -------------------------------------------------------------------------
-
-
-def _pictures(compared: Compared, first: Place, colour: bool) -> list[str]:
-    """Maps of the files whose blocks differ, before and after the diverging step."""
-    verdict = compared.verdict
-    files = dict.fromkeys(
-        m.file for m in verdict.headline if m.file and m.field in ("extents", "blocks", "reserved")
-    )
-    size = verdict.workload.config.image.block_size
-    lines: list[str] = []
-    for file in files:
-        after = _picture(compared, first, file, size)
-        if after is None:
-            continue
-        lines += ["", f"Blocks of {file} (a character is {size} bytes: {LEGEND})"]
-        before = None if first == "final" else _picture(compared, _previous(first), file, size)
-        if before is not None:
-            lines += _draw(before, "before", verdict.subjects, colour)
-        lines += _draw(after, "after", verdict.subjects, colour)
-    return lines
-
-
-def _previous(place: Place) -> Place:
-    return place - 1 if isinstance(place, int) and place > 0 else "start"
-
-
-def _picture(compared: Compared, place: Place, file: str, size: int) -> Picture | None:
-    files = [_file_at(trace, place, file) for trace in (compared.expected, compared.actual)]
-    return compare_maps(files, size)
-
-
-def _file_at(trace: Trace | None, place: Place, file: str) -> FileObservation | None:
-    observation: Observation | None = None
-    if trace is None:
-        return None
-    if isinstance(place, int):
-        observation = trace.steps[place].observation if place < len(trace.steps) else None
-    elif place == "start":
-        observation = trace.start
-    elif trace.final is not None:
-        observation = trace.final.observation
-    return observation.files.get(file) if observation is not None else None
-
-
-def _draw(picture: Picture, when: str, subjects: tuple[str, str], colour: bool) -> list[str]:
-    width = max(len(name) for name in subjects)
-    start = f" (from block {picture.first})" if picture.first else ""
-    end = f" (+{picture.more} more)" if picture.more else ""
-    lines = [f"  {when}{start}"]
-    for name, blocks in zip(subjects, (picture.expected, picture.actual), strict=True):
-        lines.append(f"    {name.ljust(width)}  {_coloured(blocks, colour)}{end}")
-    if picture.marks:
-        lines.append(paint(f"    {' ' * width}  {picture.marks}", RED, colour))
-    return lines
-
-
-def _coloured(blocks: str, colour: bool) -> str:
-    return "".join(
-        paint(c, _STATE_COLOUR.get(c, BOLD), colour and c in _STATE_COLOUR) for c in blocks
-    )

@@ -9,10 +9,15 @@ from harness.trace import Complaint, Extent
 from harness.verdict import Place
 from workloads.fields import format_number
 
-__all__ = ["columns", "extents_text", "place_text", "value_text"]
+__all__ = ["columns", "extents_text", "paint", "place_text", "value_text"]
 
 FIRST_LINES = 12
 """Lines of a kernel's complaint that a report shows."""
+
+
+def paint(text: str, code: str, colour: bool) -> str:
+    """`text` in a colour of the terminal, if it has any."""
+    return f"\x1b[{code}m{text}\x1b[0m" if colour and text else text
 
 
 def value_text(value: object) -> str:

@@ -17,7 +17,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "vm": ("vm", "workloads", *SHARED),
     "reports": (
         "reports", "workloads", "harness.extent", "harness.verdict", "harness.known",
-        "harness.intended", "harness.differences", "harness.signature", *SHARED,
+        "harness.intended", "harness.differences", "harness.signature",
+        "harness.specification", *SHARED,
     ),
     "harness": PACKAGES,
 }  # fmt: skip
@@ -26,6 +27,7 @@ JUDGES = (
     "harness.errors", "harness.verdict", "harness.findings", "harness.compare",
     "harness.compare_content", "harness.compare_image", "harness.known", "harness.shapes",
     "harness.intended", "harness.differences", "harness.kinds", "harness.signature",
+    "harness.specification",
 )  # fmt: skip
 """What others import of harness; it may import nothing but workloads and itself."""
 

@@ -6,14 +6,13 @@ import msgspec
 from fakes import RELEASE, make_trace, seen
 
 from harness.compare import compare
-from harness.trace import Complaint, ComplaintKind, Extent, FileObservation, State, Step
+from harness.trace import Complaint, ComplaintKind, Extent, State, Step
 from harness.verdict import Compared, Mismatch, Outcome, Verdict
-from reports.blockmap import block_map, compare_maps
 from reports.steps import step_table
 from reports.summary import digest, summarise
 from reports.terminal import explain, headline
 
-D, U, W = State.DELAYED, State.UNWRITTEN, State.WRITTEN
+D, W = State.DELAYED, State.WRITTEN
 RULE = "a write that copies nothing leaves the size (ext4_da_write_end)"
 
 
@@ -46,12 +45,6 @@ def test_the_explanation_says_done_expected_seen_because_and_where_it_is_kept(tm
     assert "\x1b" not in text
 
 
-def test_the_picture_marks_the_differing_block_below_both_maps():
-    lines = explain(mismatch()).splitlines()
-    after = lines.index("  after")
-    assert lines[after + 1 : after + 4] == ["    model  d··", "    guest  d·W", " " * 13 + "^"]
-
-
 def test_colours_only_when_asked_for():
     assert "\x1b[31m" in explain(mismatch(), colour=True)
 
@@ -78,29 +71,6 @@ def test_a_complaint_of_the_kernel_is_shown_by_title_step_and_first_lines(worklo
     assert "... and 9 lines more" in text
     summary = "\n".join(summarise([digest(verdict, "item", 1.0)]))
     assert "The kernel's complaints\n  WARNING in ext4_foo in 1 workload" in summary
-
-
-def test_a_map_shows_holes_states_and_the_end_of_the_file():
-    file = FileObservation(size=20480, extents=(Extent(4096, 4096, U), Extent(12288, 4096, W)))
-    assert block_map(file, 4096) == "·u·W·"
-    assert block_map(FileObservation(size=100), 4096) is None
-
-
-def test_a_picture_of_a_large_file_is_cut_around_the_first_difference():
-    big = FileObservation(size=1000 * 4096, extents=())
-    other = FileObservation(size=1000 * 4096, extents=(Extent(500 * 4096, 4096, D),))
-    picture = compare_maps([big, other], 4096)
-    assert picture is not None
-    assert picture.first == 492
-    assert picture.actual.startswith("········d·")
-    assert len(picture.actual) == 64
-    assert picture.more == 1000 - 492 - 64
-    assert picture.marks == " " * 8 + "^"
-
-
-def test_a_sparse_file_of_terabytes_does_not_fill_the_memory():
-    file = FileObservation(size=1 << 43, extents=())
-    assert len(block_map(file, 1024) or "") <= 1 << 20
 
 
 # --- the summary ----------------------------------------------------------------------

@@ -6,13 +6,16 @@ import msgspec
 import pytest
 
 from harness.kinds import kind_of
-from harness.signature import same, signature_of
+from harness.signature import COMMON, ORDINARY, same, signature_of, telling
+from harness.specification import specification
 from harness.trace import Complaint, ComplaintKind, State
 from harness.verdict import Mismatch, Verdict
 from workloads.workload import Workload
 
 D, U, W = State.DELAYED, State.UNWRITTEN, State.WRITTEN
 FAULT = "fault: generic_perform_write"
+PAST_EOF = "short copy past EOF: ext4_da_do_write_end"
+ALLOCATE = "allocate: ext4_map_blocks"
 
 
 def verdict(workload: Workload, *mismatches: Mismatch) -> Verdict:
@@ -29,8 +32,8 @@ def test_where_how_far_and_in_which_file_it_shows_is_no_part_of_it(workload: Wor
     elsewhere = size(1, 999, place=17, op="pwritev f 999 100:0", file="f")
     assert same(usual, signature_of(verdict(workload, elsewhere)))
     assert usual is not None
-    assert usual.text == "size: larger in write (fault: generic_perform_write)"
-    assert usual.id == "04b0a7876bc7"
+    assert usual.text == "size: larger (write.bh.fault)"
+    assert usual.id == "a26d1320a958"
 
 
 @pytest.mark.parametrize(
@@ -38,15 +41,13 @@ def test_where_how_far_and_in_which_file_it_shows_is_no_part_of_it(workload: Wor
     [
         size(20000, 4096),
         size(field="disksize"),
-        size(op="fpunch a 0 4k"),
-        size(because=("punch: ext4_punch_hole",)),
+        size(because=()),
+        size(because=("retry: ext4_should_retry_alloc",)),
         size(field="result", expected="EFAULT", actual=8192),
     ],
-    ids=["sign", "field", "operation", "rule", "result"],
+    ids=["sign", "field", "no rule", "rule", "result"],
 )
-def test_another_sign_field_operation_or_rule_is_another_cause(
-    workload: Workload, other: Mismatch
-) -> None:
+def test_another_sign_field_or_rule_is_another_cause(workload: Workload, other: Mismatch) -> None:
     one, two = (signature_of(verdict(workload, found)) for found in (size(), other))
     assert not same(one, two)
     assert one is not None
@@ -62,9 +63,29 @@ def test_what_follows_in_the_same_step_and_later_is_no_part_of_it(workload: Work
     )
 
 
-def test_rules_of_nearly_every_step_tell_nothing_beside_others(workload: Workload) -> None:
-    more = size(because=("allocate: ext4_map_blocks", FAULT))
-    assert same(signature_of(verdict(workload, size())), signature_of(verdict(workload, more)))
+def test_of_several_rules_the_one_of_the_most_special_situation_counts(workload: Workload) -> None:
+    assert telling(()) == ()
+    assert telling((ALLOCATE,)) == (), "what any operation does"
+    assert telling(("the model does not cover this workload",)) == (), "no rule's note"
+    assert telling((ALLOCATE, FAULT)) == ("write.bh.fault",)
+    assert telling((PAST_EOF, ALLOCATE, FAULT)) == ("write.bh.no-bytes-past-eof",)
+
+
+def test_where_no_rule_tells_the_situation_the_kind_of_operation_does(workload: Workload) -> None:
+    ordinary = size(because=(ALLOCATE,), op="mwrite a 0 4k")
+    texts = [
+        signature_of(verdict(workload, msgspec.structs.replace(ordinary, op=op))).text  # type: ignore[union-attr]
+        for op in ("mwrite a 0 4k", "mwrite_msync a 1 2", "fpunch a 0 4k", "")
+    ]
+    assert texts == ["size: larger, store", "size: larger, store", "size: larger, fpunch",
+                     "size: larger"]  # fmt: skip
+
+
+def test_the_rules_that_signatures_know_are_rules() -> None:
+    """A rule that was renamed would count as the most special of all."""
+    rules = {rule.name for rule in specification()}
+    assert sorted({*ORDINARY, *COMMON} - rules) == []
+    assert not ORDINARY & set(COMMON)
 
 
 def test_without_a_mismatch_there_is_none_and_none_is_the_same_as_nothing(
@@ -104,8 +125,8 @@ def test_a_verdict_that_was_kept_has_the_signature_of_the_one_that_was_found(
         ("result", "0" * 32, "1" * 32, "other"),
         ("result", [[0, 4096]], [[0, 8192]], "data instead of hole"),
         ("result of call 1 of thread 2", 0, "EIO", "EIO instead of success"),
-        ("extents", ((0, 8192, D),), ((0, 4096, W),), "hole instead of delayed, "
-         "written instead of delayed"),
+        ("extents", ((0, 8192, D),), ((0, 4096, W),), "written instead of delayed"),
+        ("image extents", ((0, 8192, W),), ((0, 4096, W),), "hole instead of written"),
         ("extents", (), ((0, 8192, U),), "unwritten instead of hole"),
         ("events", ("reserve 1 (reserved 1)",), (), "fewer reserve"),
         ("events", ("release 1 (reserved 1)",), ("release 2 (reserved 2)",), "other numbers"),
