@@ -72,10 +72,10 @@ class Answers:
 
     def _read(self, path: Path) -> None:
         with contextlib.suppress(OSError, msgspec.MsgspecError):
-            head, *lines = path.read_bytes().splitlines()
+            head, _, rest = path.read_bytes().partition(b"\n")
             if msgspec.json.decode(head, type=_Head) != self._head:
                 return
-            for line in lines:
+            for line in rest.splitlines():
                 known = msgspec.json.decode(line, type=_Line)
                 self._known[known.key] = known.answer
 

@@ -98,18 +98,19 @@ def _each_number(ops: Ops, change: Callable[[Field, int], int]) -> Ops:
 
 
 def simpler_calls(call: Call, block: int) -> Iterator[Call]:
-    """`call` as one of a simpler kind with the same arguments, its range begun earlier, and
-    with one simpler argument; `block` is the size of a block in bytes."""
+    """`call` as one of a simpler kind with the same arguments, its range begun at the start
+    of a block, and with one simpler argument; `block` is the size of a block in bytes."""
+    return filter(valid, _simpler_calls(call, block))
+
+
+def _simpler_calls(call: Call, block: int) -> Iterator[Call]:
     for kind in SIMPLER_KINDS.get(type(call), ()):
         yield cast(Call, _as(kind, call))
-    if isinstance(call, RangeOp) and call.off > 0:  # the end of a range often is what counts
-        for off in dict.fromkeys((0, call.off // block * block)):
-            yield msgspec.structs.replace(call, off=off, len=call.off + call.len - off)
+    if isinstance(call, RangeOp) and (into := call.off % block):
+        yield msgspec.structs.replace(call, off=call.off - into, len=call.len + into)
     for field in fields_of(type(call)):
         for value in _simpler(field, getattr(call, field.name), block):
-            made = msgspec.structs.replace(call, **{field.name: value})
-            if valid(made):
-                yield made
+            yield msgspec.structs.replace(call, **{field.name: value})
 
 
 def _as(kind: type[Any], call: Call) -> Any:

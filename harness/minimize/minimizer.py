@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from harness.artifact import program_of
 from harness.errors import MachineryError, NotModelledError, UsageError
 from harness.minimize.answers import Answers
@@ -137,7 +139,8 @@ class Minimizer:
             refuses=self._refusal(shown) or (lambda _: False), tries=tries_for(*self._shown_first),
         )  # fmt: skip
         self._tell_start(self._oracle)
-        self._search = Search(self.workload, shown.mismatches[0].place, self._ask, self._keep)
+        named = msgspec.structs.replace(self.workload, shows=_shows(self.workload, self.target))
+        self._search = Search(named, shown.mismatches[0].place, self._ask, self._keep)
         return self._search
 
     def _confirm(self, spent: str) -> Minimized:
@@ -213,3 +216,9 @@ class Minimizer:
             hint = "; --strict-model counts known issues as mismatches"
         what = "no mismatch shows" if self.target is None else "the mismatch does not show any more"
         return NotShownError(f"{what} in {times}{kernel}: {said}{hint}")
+
+
+def _shows(workload: Workload, target: Signature) -> str:
+    """What the result's file says that it shows: a line that a header can hold."""
+    differs = "; ".join(map(": ".join, zip(target.fields, target.shape, strict=True)))
+    return " ".join(f"minimized from {workload.program}; {differs}".replace("#", "").split())[:100]
