@@ -1,47 +1,60 @@
-"""What a mismatch leaves behind: a directory that says all and lets anyone repeat it."""
+"""What a mismatch leaves behind: a directory that says all and lets anyone repeat it.
+
+It is written beside its place and then renamed, so that it is whole or not there. Older
+ones are never written over. `harness.artifact_read` opens it again.
+"""
 
 from __future__ import annotations
 
 import datetime
+import errno
+import hashlib
+import itertools
 import json
-import os.path
+import os
 import re
+import shutil
 from pathlib import Path
 
 import msgspec
 
+from harness.artifact_read import EXPECTED, WORKLOAD
+from harness.artifact_readme import readme
 from harness.errors import Ext4diffError, UsageError
-from harness.expected_image import START_IMAGE
-from harness.pairs import Pair
-from harness.trace import Trace, encode
-from harness.verdict import Compared
-from reports.terminal import explain
+from harness.expected_image import ACTUAL, START_IMAGE
+from harness.generated import generated_from
+from harness.manifest import MANIFEST, VERDICT, Manifest, SideNote, harness_version, now
+from harness.pairs import AGAINST_PATH, Pair
+from harness.reproducers import write_reproducers
+from harness.sides import on_path
+from harness.signature import signature_of
+from harness.trace import encode
+from harness.verdict import Compared, Verdict, encode_verdict
+from reports.terminal import explain, headline
 from vm.kept_images import pack
 from workloads.images import IMAGES
 from workloads.program import Program
 from workloads.syntax import format_program
 from workloads.workload import Workload
 
-__all__ = ["FOLDER", "folder_name", "keep", "program_of", "results_folder", "try_keep"]
+__all__ = [
+    "FOLDER", "Origin", "folder_name", "keep", "manifest_bytes", "program_of", "results_folder",
+    "try_keep",
+]  # fmt: skip
 
 FOLDER = "ext4diff-results"
 """Where results go, below the current directory, unless `--results` says otherwise."""
 
-README = """\
-{explanation}
 
-{header}
+class Origin(msgspec.Struct, frozen=True):
+    """Where a mismatch comes from, if not from a plain run.
 
-Files
-  workload.ops    the workload; "ext4diff run {again}workload.ops" runs it again
-  workload.json   the same, for programs
-  expected.json   the trace of {expecting}
-  actual.json     the trace of {seeing}
-  identity.json   kernel, QEMU and host
-  README.txt      this text
-Files that begin with the name of a guest are what it left: its disk image after the
-workload (compressed) and the kernel's log.
-{image}"""
+    `minimized_from` says what the workload was made smaller from, `flakiness` how many of
+    how many runs showed the mismatch.
+    """
+
+    minimized_from: str = ""
+    flakiness: tuple[int, int] | None = None
 
 
 def program_of(workload: Workload) -> Program:
@@ -76,50 +89,119 @@ def folder_name(item: str) -> str:
     return re.sub(r"[^A-Za-z0-9@,=_.+-]+", "-", item.replace(".ops::", "@"))
 
 
-def keep(compared: Compared, pair: Pair, directory: Path, explanation: str) -> None:
-    """Write all that is known of `compared` into `directory`; older files are written over.
+def keep(
+    compared: Compared,
+    pair: Pair,
+    directory: Path,
+    explanation: str,
+    origin: Origin = Origin(),  # noqa: B008 - frozen
+) -> Path:
+    """Write all that is known of `compared` into `directory`; where it then is.
 
-    Raises `OSError` if the disk is full.
+    If something is there already that is `NAME-2`, `NAME-3` and so on. Raises `OSError` if
+    the disk is full; nothing is left then.
     """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = directory.with_name(f".artifact-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process of another day
+    try:
+        temporary.mkdir()
+        _fill(compared, pair, temporary, explanation, origin)
+        return _placed(temporary, directory)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def try_keep(
+    compared: Compared,
+    pair: Pair,
+    directory: Path,
+    origin: Origin = Origin(),  # noqa: B008 - frozen
+) -> tuple[Path | None, str]:
+    """`keep` it with its explanation: where it is, or what to add to the report if it failed."""
+    try:
+        return keep(compared, pair, directory, explain(compared), origin), ""
+    except (OSError, Ext4diffError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        return None, f"\n\nNothing could be kept in {directory}: {reason}"
+
+
+def _placed(temporary: Path, directory: Path) -> Path:
+    """Rename it to the first name that is free."""
+    for number in itertools.count(1):
+        more = f"-{number}" if number > 1 else ""
+        target = directory.with_name(directory.name + more)
+        try:
+            return temporary.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+    raise AssertionError  # count has no end
+
+
+def _fill(
+    compared: Compared, pair: Pair, directory: Path, explanation: str, origin: Origin
+) -> None:
     verdict = compared.verdict
-    directory.mkdir(parents=True, exist_ok=True)
-    expecting, seeing = verdict.subjects
-    header = "\n".join(pair.header())
-    image = ""
-    if compared.expected is not None:
-        image = pair.expected.save_image(directory, compared.expected)
-    start, again = verdict.workload.config.image, ""
-    if start.sha256:
-        pack(start, directory / START_IMAGE)
-        image = f"{START_IMAGE} is the image that the workload started from.\n{image}".rstrip()
-        again = f"--from {START_IMAGE} "
-    text = README.format(
-        explanation=explanation, header=header, expecting=expecting, seeing=seeing,
-        image=f"{image}\n" if image else "", again=again,
-    )  # fmt: skip
-    (directory / "README.txt").write_text(text, "utf-8")
-    (directory / "workload.ops").write_text(format_program(program_of(verdict.workload)), "utf-8")
-    (directory / "workload.json").write_bytes(_pretty(msgspec.json.encode(verdict.workload)))
-    for name, trace in (("expected", compared.expected), ("actual", compared.actual)):
+    program = program_of(verdict.workload)
+    (directory / "workload.ops").write_text(format_program(program), "utf-8")
+    (directory / WORKLOAD).write_bytes(_pretty(msgspec.json.encode(verdict.workload)))
+    (directory / VERDICT).write_bytes(_pretty(encode_verdict(verdict)))
+    for name, trace in ((EXPECTED, compared.expected), (ACTUAL, compared.actual)):
         if trace is not None:
-            _write_trace(directory / f"{name}.json", trace)
+            (directory / name).write_bytes(_pretty(encode(trace)))
     identity = json.dumps(pair.identity(), indent=2, sort_keys=True)
     (directory / "identity.json").write_text(identity + "\n", "utf-8")
     for side in pair.sides:
         side.save_evidence(directory)
+    image = ""
+    if compared.expected is not None:
+        image = pair.expected.save_image(directory, compared.expected)
+    if verdict.workload.config.image.sha256:
+        pack(verdict.workload.config.image, directory / START_IMAGE)
+    taken = program_of(on_path(verdict.workload, pair.actual.forced_path))
+    again = write_reproducers(taken, directory)
+    manifest = _manifest(verdict, pair, origin)
+    text = readme(
+        directory, manifest, explanation=explanation, header=pair.header(),
+        subjects=verdict.subjects, again=again, image=image,
+    )  # fmt: skip
+    (directory / "README.txt").write_text(text, "utf-8")
+    (directory / MANIFEST).write_bytes(manifest_bytes(manifest, directory))
 
 
-def try_keep(compared: Compared, pair: Pair, directory: Path) -> tuple[Path | None, str]:
-    """`keep` it with its explanation: where it is, or what to add to the report if it failed."""
-    try:
-        keep(compared, pair, directory, explain(compared))
-    except (OSError, Ext4diffError) as error:
-        return None, f"\n\nNot everything could be kept in {directory}: {error}"
-    return directory, ""
+def _manifest(verdict: Verdict, pair: Pair, origin: Origin) -> Manifest:
+    signature = signature_of(verdict)
+    against = pair.choice.kernel if pair.against in AGAINST_PATH else pair.against
+    specs = (against, pair.choice.kernel)
+    return Manifest(
+        harness=harness_version(),
+        created=now(),
+        workload=verdict.workload.name,
+        said=headline(verdict),
+        signature=signature.id if signature is not None else "",
+        against=pair.against,
+        strict=pair.strict,
+        sides={
+            side.name: SideNote(side.identity(), spec, side.command())
+            for side, spec in zip(pair.sides, specs, strict=True)
+            if side.identity()
+        },
+        generated=generated_from(verdict.workload),
+        flakiness=origin.flakiness,
+        minimized_from=origin.minimized_from,
+    )
 
 
-def _write_trace(path: Path, trace: Trace) -> None:
-    path.write_bytes(_pretty(encode(trace)))
+def manifest_bytes(manifest: Manifest, directory: Path) -> bytes:
+    """`manifest` as the file that says what the others in `directory` are."""
+    files = {}
+    for path in sorted(directory.iterdir()):
+        if path.is_file() and path.name != MANIFEST:
+            with path.open("rb") as file:
+                files[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return _pretty(msgspec.json.encode(msgspec.structs.replace(manifest, files=files)))
 
 
 def _pretty(data: bytes) -> bytes:

@@ -97,7 +97,7 @@ def test_a_mismatch_that_cannot_be_kept_is_still_told(pair, capsys, tmp_path, mo
     assert main(["run", LINE]) == 1
     out = capsys.readouterr().out
     assert "What differs: step 2 of 3" in out
-    assert "Not everything could be kept in" in out
+    assert "Nothing could be kept in" in out
 
 
 def test_a_file_runs_on_its_own_configurations_or_on_those_asked_for(pair, tmp_path):

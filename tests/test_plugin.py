@@ -441,10 +441,10 @@ def test_an_interrupt_before_the_first_workload_is_told_in_one_line(tmp_path):
     assert (bench.path / "closed").exists()
 
 
-def test_a_full_disk_does_not_lose_the_verdict(bench):
+def test_what_is_in_the_way_does_not_lose_the_verdict(bench):
     (bench.results / "results.jsonl").mkdir(parents=True)  # neither can be written to
     (bench.results / "topic-wrong@4k@delalloc").touch()
     bench.write("wrong")
     run = bench.run()
     assert run.status == 1
-    assert run.says("*Not everything could be kept*", "*trouble: cannot keep*")
+    assert run.says("*Kept in: *topic-wrong@4k@delalloc-2", "*trouble: cannot keep*")
