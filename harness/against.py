@@ -95,10 +95,12 @@ class Against:
     def _see(self, model: Reference, trace: Trace) -> Seen:
         """`trace` held against the model of its own kernel."""
         judged = Runner(model, _Replay(trace), self.issues).run(trace.workload)
-        verdict = judged.verdict
-        if judged.expected is None:
+        verdict, found, strict = judged.verdict, judged.expected, None
+        if found is None:
             verdict = msgspec.structs.replace(verdict, mismatches=complaints(trace))
-        return Seen(trace, path_of(trace.workload.config), verdict, judged.expected)
+        elif any(step.quirks for step in found.steps):
+            strict = Runner(model, _Replay(trace), ()).run(trace.workload).expected
+        return Seen(trace, path_of(trace.workload.config), verdict, found, strict)
 
     def _empty(self, workload: Workload, **said: str) -> Verdict:
         names = (self.sides[0].name, self.sides[1].name)

@@ -71,9 +71,6 @@ CONTENT = frozenset({"content", "content sha256", "dropped", "dropped sha256"})
 """Fields that say which data there is, but not how much."""
 DATA = SPACE | CONTENT | {"result", "size", "disksize", "content size", "dropped size"}
 """Fields that say also how far a write came."""
-TREE = frozenset({"blocks", "disk_blocks", "disk_blocks on disk", "bfree", "bavail"})
-"""Fields in which extent tree blocks count."""
-
 D, U, W = State.DELAYED, State.UNWRITTEN, State.WRITTEN
 
 NEW = "reserve in one step: ext4_da_map_blocks"
@@ -321,7 +318,10 @@ INTENDED: tuple[Difference, ...] = (
         second="the size is that of the data that was written",
         why="the end of the I/O moves it, so that no size is on disk before its data",
         source="iomap series, ext4_iomap_finish_ioend",
-        signs=(Sign("size", smaller, rules=_rules((SHUT,), (SHUT,)), earlier=True),),
+        signs=tuple(
+            Sign(field, smaller, rules=_rules((SHUT,), (SHUT,)), earlier=True)
+            for field in ("size", "image size")
+        ),
         follows=DATA,
     ),
     Difference(
@@ -403,7 +403,8 @@ INTENDED: tuple[Difference, ...] = (
         " shrink again",
         source="ext4_ext_try_to_merge, ext4_ext_try_to_merge_up",
         signs=tuple(Sign(field, deeper_tree) for field in ("blocks", "disk_blocks")),
-        follows=TREE,
+        follows=DATA,  # of another file, if the disk is full: it gets a block more or less
+        everywhere=True,
         between="any",
     ),
 )

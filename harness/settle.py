@@ -40,6 +40,8 @@ IN_IMAGE = {
     "image content": "content",
 }
 """What fields of the image are called where a mounted file system shows the same."""
+Differences = dict[tuple[Place, str | None, str], tuple[object, object]]
+"""Both values by place, file and field."""
 WARNINGS = "warnings"
 """A field that the model may leave open: an entry has to describe its values alone then."""
 
@@ -47,14 +49,16 @@ WARNINGS = "warnings"
 class Seen(msgspec.Struct, frozen=True):
     """One side: its kernel's `trace`, and `judged`, that trace held against its own model.
 
-    `model` is the model's trace, None if it refused the workload. `path` is the one that
-    regular files took (`bh`, `iomap`).
+    `model` is the model's trace, None if it refused the workload; `strict` the one without
+    known issues, None if it is the same or was refused. `path` is the one that regular files
+    took (`bh`, `iomap`).
     """
 
     trace: Trace
     path: str
     judged: Verdict
     model: Trace | None = None
+    strict: Trace | None = None
 
 
 def settle(expected: Seen, actual: Seen, entries: Iterable[Difference] = INTENDED) -> Verdict:
@@ -73,7 +77,8 @@ class _Sorter:
 
     `open` holds, by file, the entries that have shown there since the file was last equal
     on both sides, `fresh` the names of those that are new in this step; `issues` the known
-    issues that only one side has met since all was equal.
+    issues that the sides' models have followed so far. `predicted` are the differences of the
+    two models, `strict` those of the models without known issues.
     """
 
     def __init__(self, sides: tuple[Seen, Seen], entries: Iterable[Difference]) -> None:
@@ -85,16 +90,14 @@ class _Sorter:
         )
         self.open: dict[str | None, list[Difference]] = {}
         self.fresh: set[str] = set()
-        self.issues: list[str] = []
+        self.issues: dict[str, None] = {}
         self.known: dict[str, None] = {}
         self.history = [frozenset[str](), frozenset[str]()]
         self.mismatches: list[Mismatch] = []
         self.intended: list[Intended] = []
-        self.predicted: dict[object, tuple[object, object]] | None = None
-        one, other = sides[0].model, sides[1].model
-        if one is not None and other is not None:
-            found = compare(one, other)
-            self.predicted = {_key(m): (m.expected, m.actual) for m in found.mismatches}
+        one, other = sides
+        self.predicted = _differences(one.model, other.model)
+        self.strict = _differences(one.strict or one.model, other.strict or other.model)
 
     def sort(self, direct: Verdict) -> Verdict:
         """`direct` without what is excused, which goes to `intended` and `known`."""
@@ -119,9 +122,9 @@ class _Sorter:
         """Take note of rules and known issues met at `place`, and of what a rename carries on."""
         for side, step in enumerate(self._models(place)):
             self.history[side] |= _rules(step)
-        met = [set(step.quirks) if step is not None else set() for step in self._models(place)]
-        names = {issue.quirk: issue.name for issue in KNOWN_ISSUES}
-        self.issues += [names.get(quirk, quirk) for quirk in sorted(met[0] ^ met[1])]
+        for seen, step in zip(self.sides, self._models(place), strict=True):
+            for quirk in step.quirks if step is not None else ():
+                self.issues[_issue(quirk, seen.path)] = None
         op = self._op(place)
         if isinstance(op, Rename) and op.file in self.open:
             self.open.setdefault(op.to, []).extend(self.open[op.file])
@@ -146,16 +149,16 @@ class _Sorter:
                 self._excuse(m, signs[index])
         differing = {m.file for m in differences}
         self.open = {file: rows for file, rows in self.open.items() if file in differing}
-        if not differing:
-            self.issues.clear()
 
     def _excuse(self, m: Mismatch, entry: Difference | None) -> None:
-        """`m`, which the model predicts: by its sign, by what it follows from, or not."""
+        """`m`, which the model predicts: by a known issue, by its sign, by what it follows from,
+        or not."""
         follows = entry or self._cause(m)
-        if follows is not None:
+        without = self._without_issues(m)
+        if without is None or (follows is None and without != (m.expected, m.actual)):
+            self.known.update(self.issues)
+        elif follows is not None:
             self.intended.append(Intended(m, follows.name, follows=entry is None))
-        elif self.issues:
-            self.known.update(dict.fromkeys(self.issues))
         else:
             said = "the model predicts both values, but no intended difference describes this one"
             self._blame(m, said)
@@ -205,6 +208,13 @@ class _Sorter:
 
     def _predicts(self, m: Mismatch) -> bool:
         return self.predicted is not None and self.predicted.get(_key(m)) == (m.expected, m.actual)
+
+    def _without_issues(self, m: Mismatch) -> tuple[object, object] | None:
+        """The two values if no known issue had been followed; None if they were the same then."""
+        values = (m.expected, m.actual)
+        if not self.issues or self.strict is None or not self._predicts(m):
+            return values
+        return self.strict.get(_key(m))
 
     def _unseen(self, m: Mismatch) -> bool:
         """Whether the model has no such field in this workload, though it covers it."""
@@ -260,6 +270,19 @@ class _Sorter:
     def _op(self, place: Place) -> Op | None:
         ops = self.sides[0].trace.workload.ops
         return ops[place] if isinstance(place, int) and place < len(ops) else None
+
+
+def _differences(one: Trace | None, other: Trace | None) -> Differences | None:
+    """Where the models' traces differ, with both values; None if the model refused one."""
+    if one is None or other is None:
+        return None
+    return {_key(m): (m.expected, m.actual) for m in compare(one, other).mismatches}
+
+
+def _issue(quirk: str, path: str) -> str:
+    """The known issue that has `quirk` on `path`."""
+    names = (issue.name for issue in KNOWN_ISSUES if (issue.quirk, issue.path) == (quirk, path))
+    return next(names, quirk)
 
 
 def _key(m: Mismatch) -> tuple[Place, str | None, str]:

@@ -341,13 +341,40 @@ def test_other_quota_warnings_are_excused_by_their_shape_alone(first, second, ou
     assert verdict.outcome is outcome
 
 
+def buggy(workload: Workload, path: str, quirks: frozenset[str]) -> Seen:
+    """A kernel with these known bugs, its model with and without them."""
+    trace = kernel(workload, path, path, quirks=quirks)
+    return msgspec.structs.replace(seen(trace), strict=kernel(workload, path, path))
+
+
 def test_a_known_issue_of_one_path_is_known_and_no_intended_difference():
-    workload = make_workload("pwrite a 0 4k; pwrite_fault a 20000 8k fault=0; fsync a")
-    quirk = frozenset({"efault_beyond_eof_moves_size"})
-    one = kernel(workload, "one", "bh", quirks=quirk)
-    verdict = settle(seen(one), seen(kernel(workload, "other", "iomap")))
+    workload = make_workload("pwrite a 0 4k; pwrite_fault a 20000 8k fault=0", "4k@delalloc")
+    quirks = frozenset({"efault_beyond_eof_moves_size"})
+    one, other = buggy(workload, "bh", quirks), seen(kernel(workload, "y", "iomap"))
+    verdict = settle(one, other)
     assert verdict.outcome is Outcome.KNOWN
     assert verdict.known == ("efault-beyond-eof-moves-size",)
+
+
+HIDDEN = "pwrite a 0 5000; fsync a; fzero a 4k 12k; pread a 0 16k; pwrite a 4k 100; fsync a"
+
+
+@pytest.mark.parametrize("config", ["4k@delalloc", "4k@nodelalloc", "bigalloc16k@delalloc"])
+def test_an_issue_of_both_paths_that_shows_later_on_one_is_known(config):
+    workload = make_workload(HIDDEN, config)
+    quirks = frozenset({"zero_range_revives_eof_block"})
+    verdict = settle(buggy(workload, "bh", quirks), buggy(workload, "iomap", quirks))
+    assert verdict.outcome is Outcome.KNOWN
+    assert "zero-range-revives-eof-block" in verdict.known
+
+
+def test_what_differs_without_the_issue_too_is_not_excused_by_it():
+    workload = make_workload(HIDDEN, "4k@delalloc")
+    quirks = frozenset({"zero_range_revives_eof_block"})
+    sides = [buggy(workload, path, quirks) for path in ("bh", "iomap")]
+    assert sides[0].model is not None
+    same = [msgspec.structs.replace(side, strict=side.model) for side in sides]
+    assert settle(*same).outcome is Outcome.MISMATCH
 
 
 # --- after a crash ----------------------------------------------------------------------
