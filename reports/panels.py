@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 from harness.extent import runs
 from harness.trace import Content, FileObservation, Observation, Trace
-from harness.verdict import Compared, Mismatch, Place
+from harness.verdict import Compared, Mismatch, Place, Verdict
 from reports.picture import Cell, Numbers, Panel, Picture, Row, Span, spans_of_runs
+from reports.words import place_text
 from workloads.ops import Op
 
 __all__ = ["PIECE", "pictures_of", "short_names"]
@@ -47,7 +48,7 @@ def pictures_of(compared: Compared) -> tuple[Picture, ...]:
     for file in _files(verdict.headline, _op_at(compared, place)):
         panels = [*_moments(compared, place, file), *_at_the_end(compared, place, file)]
         if panels:
-            found.append(Picture(file, tuple(panels)))
+            found.append(Picture(file, _step_text(verdict), tuple(panels)))
     return tuple(found[:_MOST])
 
 
@@ -55,6 +56,12 @@ def short_names(subjects: tuple[str, str]) -> tuple[str, str]:
     """The subjects as rows name them: a kernel without its release."""
     expected, actual = (name.partition(" ")[0] for name in subjects)
     return (expected, actual) if expected != actual else subjects
+
+
+def _step_text(verdict: Verdict) -> str:
+    first = verdict.mismatches[0]
+    place = place_text(first.place, len(verdict.workload.ops))
+    return f"{place}: {first.op}" if first.op else place
 
 
 def _op_at(compared: Compared, place: Place) -> Op | None:

@@ -91,9 +91,10 @@ class Panel(msgspec.Struct, frozen=True):
 
 
 class Picture(msgspec.Struct, frozen=True):
-    """Panels of one file, in the order of time."""
+    """Panels of one file, in the order of time; `step` says which step it is about."""
 
     file: str
+    step: str
     panels: tuple[Panel, ...]
 
 
@@ -222,10 +223,12 @@ def _cut(found: list[Window], budget: int) -> list[Window]:
 
 
 def _widened(found: list[Window], budget: int, end: int) -> list[Window]:
-    """The cells that are left of the budget, shared out to the right of the windows."""
+    """What is left of the budget, shared out to both sides of the windows."""
     share = (budget - sum(stop - first for first, stop in found)) // max(1, len(found))
     wider: list[Window] = []
     for number, (first, stop) in enumerate(found):
-        limit = found[number + 1][0] if number + 1 < len(found) else end
-        _append(wider, first, min(stop + share, limit))
+        after = found[number + 1][0] if number + 1 < len(found) else end
+        before = wider[-1][1] if wider else 0
+        left = min(share // 2, first - before)
+        _append(wider, first - left, min(stop + share - left, after))
     return wider
