@@ -15,6 +15,7 @@ import msgspec
 import pandas as pd
 
 from harness.errors import MachineryError
+from harness.signature import Signature
 from harness.verdict import Outcome
 from reports.rows import Covered, Finding, Night, Row
 
@@ -64,6 +65,8 @@ COLUMNS: dict[str, dict[str, str]] = {
     "findings": {
         "signature": "its id; equal ones are of one cause",
         "text": "the signature in a line",
+        "what": "the field that parts first, and how it differs",
+        "rule": "the rule of docs/semantics.md that tells most of the situation",
         "line": "of the nights in which it showed",
         "path": "bh or iomap",
         "programs": "how many rows show it, in all nights",
@@ -212,11 +215,8 @@ def _signature(row: Row) -> str:
 def _findings(
     results: pd.DataFrame, kept: Mapping[str, Finding], rows: Iterable[Row]
 ) -> pd.DataFrame:
-    texts = {
-        row.digest.signature.id: row.digest.signature.text
-        for row in rows
-        if row.digest.signature is not None
-    }
+    signatures = {row.digest.signature for row in rows if row.digest.signature is not None}
+    texts = {one.id: one for one in signatures}
     found: list[dict[str, object]] = []
     shown = results[results["signature"] != ""].sort_values(["order", "night"])
     groups = shown.groupby(["signature", "line", "path"], observed=True, sort=False)
@@ -226,7 +226,7 @@ def _findings(
         finding = kept.get(signature, Finding(signature, ""))
         found.append({
             "signature": signature,
-            "text": texts.get(signature) or finding.text or "mismatches without a signature",
+            **_words(texts.get(signature), finding.text),
             "line": line,
             "path": path,
             "programs": len(group),
@@ -244,6 +244,15 @@ def _findings(
         })  # fmt: skip
     columns = {column: [entry[column] for entry in found] for column in COLUMNS["findings"]}
     return _frame("findings", columns)
+
+
+def _words(signature: Signature | None, text: str) -> dict[str, object]:
+    """A signature's columns; `text` is what was kept of it."""
+    if signature is None:
+        said = text or "mismatches without a signature"
+        return {"text": said, "what": said, "rule": ""}
+    bare = msgspec.structs.replace(signature, rules=())
+    return {"text": signature.text, "what": bare.text, "rule": ", ".join(signature.rules)}
 
 
 def _coverage(coverage: Iterable[Covered]) -> pd.DataFrame:
@@ -273,7 +282,7 @@ def _timings(rows: Sequence[Row]) -> pd.DataFrame:
 
 def _told(row: Row) -> float:
     """The part of a row's seconds that is accounted for; a boot is not in them."""
-    return sum(msgspec.structs.astuple(row.spent)) - row.spent.boot
+    return float(sum(msgspec.structs.astuple(row.spent)) - row.spent.boot)
 
 
 def _remarks(rows: Iterable[Row]) -> pd.DataFrame:

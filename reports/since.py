@@ -24,7 +24,7 @@ import pandas as pd
 from harness.verdict import Outcome
 from reports.frames import Frames
 
-__all__ = ["Found", "Part", "Since", "State", "since_last_night"]
+__all__ = ["Cause", "Found", "Part", "Since", "State", "since_last_night"]
 
 HALF_A_DAY = 12 * 60 * 60
 """In `order` of nights, which goes by seconds as long as clocks are right."""
@@ -74,27 +74,70 @@ class Part:
 
 
 @dataclasses.dataclass(frozen=True)
+class Cause:
+    """A signature and the lines and paths that it is of, those first that matter more."""
+
+    signature: str
+    places: tuple[tuple[Part, Found], ...]
+
+    @property
+    def state(self) -> State:
+        """The state that matters most."""
+        return self.places[0][1].state
+
+    @property
+    def about(self) -> Any:
+        """The row of the frame for the first place."""
+        return self.places[0][1].about
+
+    @property
+    def programs(self) -> int:
+        """How many programs show it."""
+        return sum(found.programs for _, found in self.places)
+
+
+@dataclasses.dataclass(frozen=True)
 class Since:
     """The last night. `nights` are its rows of the frame, `results` those of its programs."""
 
     nights: pd.DataFrame
     results: pd.DataFrame
     parts: tuple[Part, ...]
+    causes: tuple[Cause, ...]
 
-    @property
-    def findings(self) -> list[tuple[Part, Found]]:
-        """All of them, those first that matter."""
-        order = list(State)
-        every = [(part, found) for part in self.parts for found in part.findings]
-        return sorted(every, key=lambda one: (order.index(one[1].state), -one[1].programs))
-
-    def of(self, state: State) -> list[Found]:
-        """The findings of one state."""
-        return [found for _, found in self.findings if found.state is state]
+    def of(self, state: State) -> list[Cause]:
+        """The signatures of one state."""
+        return [cause for cause in self.causes if cause.state is state]
 
     def count(self, *outcomes: Outcome) -> int:
         """How many programs came out so."""
         return sum(part.outcomes.get(outcome, 0) for part in self.parts for outcome in outcomes)
+
+    @property
+    def headline(self) -> str:
+        """The last night in a few words."""
+        new, back = len(self.of(State.NEW)), len(self.of(State.BACK))
+        if not self.parts:
+            return "Nothing was run"
+        if new:
+            return f"{new} new finding{'' if new == 1 else 's'}"
+        if back:
+            return f"No new finding, {back} that {'is' if back == 1 else 'are'} back"
+        if self.count(Outcome.MISMATCH):
+            return "Nothing new"
+        if self.count(Outcome.AGREE, Outcome.INTENDED, Outcome.KNOWN):
+            return "No mismatch"
+        return "Nothing was compared"
+
+    @property
+    def mood(self) -> str:
+        """What the headline means: `bad`, `old`, `good` or `empty`."""
+        if self.of(State.NEW):
+            return "bad"
+        if self.count(Outcome.MISMATCH):
+            return "old"
+        compared = self.count(Outcome.AGREE, Outcome.INTENDED, Outcome.KNOWN)
+        return "good" if compared else "empty"
 
 
 def last_night(nights: Sequence[Any]) -> list[Any]:
@@ -121,13 +164,27 @@ def since_last_night(frames: Frames) -> Since:
         before = {night.night for night in last_night(earlier)}
         of_line = frames.results[frames.results["line"] == line]
         now = of_line[of_line["night"].isin(ids)]
-        for path in sorted(now["path"].unique(), reverse=False):
+        for path in sorted(now["path"].unique()):
             parts.append(_part(frames, of_line[of_line["path"] == path], ids, before))
     return Since(
         nights=frames.nights[frames.nights["night"].isin(ids)],
         results=frames.results[frames.results["night"].isin(ids)],
         parts=tuple(parts),
+        causes=_causes(parts),
     )
+
+
+def _causes(parts: Iterable[Part]) -> tuple[Cause, ...]:
+    order = list(State)
+    places: dict[str, list[tuple[Part, Found]]] = {}
+    for part in parts:
+        for found in part.findings:
+            places.setdefault(str(found.about.signature), []).append((part, found))
+    causes = [
+        Cause(signature, tuple(sorted(group, key=lambda place: order.index(place[1].state))))
+        for signature, group in places.items()
+    ]
+    return tuple(sorted(causes, key=lambda cause: (order.index(cause.state), -cause.programs)))
 
 
 def _part(frames: Frames, rows: pd.DataFrame, last: set[str], before: set[str]) -> Part:

@@ -13,7 +13,7 @@ from harness.signature import Signature, signature_of
 from harness.verdict import Outcome, Verdict
 from reports.intended import counted, intended_summary
 from reports.terminal import headline
-from reports.words import columns
+from reports.words import columns, times
 
 __all__ = ["Digest", "digest", "summarise"]
 
@@ -115,7 +115,7 @@ def _mismatches(digests: Iterable[Digest]) -> list[str]:
 def _complaints(digests: Iterable[Digest]) -> list[str]:
     """What kernels complained of, each title once."""
     counts = Counter(title for digest in digests for title in digest.complaints)
-    lines = [f"  {title} in {_times(count, 'workload')}" for title, count in counts.most_common()]
+    lines = [f"  {title} in {times(count, 'workload')}" for title, count in counts.most_common()]
     return ["", "The kernel's complaints", *lines] if lines else []
 
 
@@ -136,14 +136,14 @@ def _known(digests: Sequence[Digest]) -> list[str]:
             lines += ["", title]
         for name, count in counts.most_common():
             said = f": {issues[name].observable}" if name in issues else ""
-            lines.append(f"  {name} in {_times(count, 'workload')}{said}")
+            lines.append(f"  {name} in {times(count, 'workload')}{said}")
     return lines
 
 
 def _reasons(digests: Iterable[Digest], outcome: Outcome, title: str) -> list[str]:
     found = [digest for digest in digests if digest.outcome is outcome]
     counts = Counter(digest.reason or digest.said for digest in found)
-    lines = [f"  {_times(count, 'workload')}: {reason}" for reason, count in counts.most_common()]
+    lines = [f"  {times(count, 'workload')}: {reason}" for reason, count in counts.most_common()]
     return ["", title, *lines] if lines else []
 
 
@@ -153,7 +153,7 @@ def _not_compared(digests: Iterable[Digest]) -> list[str]:
         for field, reason, count in found.not_compared:
             counts[field, reason] += count
     rows = [
-        (field, _times(count, "time"), reason) for (field, reason), count in counts.most_common()
+        (field, times(count, "time"), reason) for (field, reason), count in counts.most_common()
     ]
     return ["", "Not compared", *columns(rows)] if rows else []
 
@@ -162,7 +162,3 @@ def _slowest(digests: Sequence[Digest]) -> list[str]:
     slow = sorted(digests, key=lambda digest: -digest.seconds)[:SLOWEST]
     rows = [(f"{digest.seconds:.2f} s", digest.name) for digest in slow]
     return ["", "Slowest", *columns(rows)]
-
-
-def _times(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -9,7 +9,7 @@ from harness.trace import Complaint, Extent
 from harness.verdict import Place
 from workloads.fields import format_number
 
-__all__ = ["columns", "extents_text", "paint", "place_text", "value_text"]
+__all__ = ["columns", "extents_text", "paint", "place_text", "times", "value_text"]
 
 FIRST_LINES = 12
 """Lines of a kernel's complaint that a report shows."""
@@ -60,6 +60,11 @@ def place_text(place: Place, steps: int) -> str:
     if place == "start":
         return "before the first step"
     return "after the last step" if place == "final" else f"step {place + 1} of {steps}"
+
+
+def times(count: int, noun: str) -> str:
+    """`1 workload`, `2 workloads`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:

@@ -1,0 +1,119 @@
+"""Reads stores, and writes the reports that are asked for.
+
+Imported only by `ext4diff report`: what it needs (pandas, pyarrow, jinja2) is an extra.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from harness.errors import AGREE, MISMATCH, MachineryError
+from harness.manifest import harness_version
+from harness.past_run import is_run, read_run
+from harness.specification import specification
+from harness.store import Store, merge
+from harness.verdict import Outcome
+from reports.frames import Frames, export, frames_of
+from reports.html import page
+from reports.junit import junit
+from reports.ktap import ktap
+from reports.markdown import markdown
+from reports.overview import overview
+from reports.since import Since, State, since_last_night
+from workloads.ops import BY_WORD
+
+__all__ = ["report"]
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write what the options of `ext4diff report` ask for; the exit status."""
+    with _opened(options.stores, options.merge) as store:
+        frames = frames_of(store.nights(), store.rows(), store.findings(), store.coverage())
+    since = since_last_night(frames)
+    for line in overview(since):
+        print(line)
+    for target in _write(options, frames, since):
+        print(f"written: {target}")
+    if options.fail_on == "new":
+        return MISMATCH if since.of(State.NEW) else AGREE
+    failed = options.fail_on == "mismatch" and since.count(Outcome.MISMATCH)
+    return MISMATCH if failed else AGREE
+
+
+@contextlib.contextmanager
+def _opened(paths: list[Path], target: Path | None) -> Iterator[Store]:
+    """The one store at `paths`, or what several are together; kept at `target` if it is given."""
+    with tempfile.TemporaryDirectory(prefix="ext4diff-") as scratch:
+        folder = Path(scratch)
+        stores = [
+            _as_store(path, folder / f"run-{number}") if is_run(path) else path
+            for number, path in enumerate(paths)
+        ]
+        if target is None and len(stores) == 1:
+            store = Store.read(stores[0])
+        else:
+            store = merge(stores, target or folder / "merged")
+        with store:
+            yield store
+
+
+def _as_store(run: Path, target: Path) -> Path:
+    """A store with the results of a differential run."""
+    night, rows = read_run(run)
+    with Store.open(target) as store:
+        store.update(night)
+        store.add(rows)
+    return target
+
+
+def _write(options: argparse.Namespace, frames: Frames, since: Since) -> Iterator[Path]:
+    """Each file that was written."""
+    if options.html is not None:
+        yield _text(options.html, [_page(frames, since)])
+    for target, make in ((options.junit, junit), (options.ktap, ktap)):
+        if target is not None:
+            yield _text(target, make(since))
+    if options.markdown is not None:
+        yield _text(options.markdown, markdown(since), append=_is_summary(options.markdown))
+    for form in ("parquet", "csv"):
+        if getattr(options, form) is not None:
+            yield from export(frames, getattr(options, form), form)
+    if options.merge is not None:
+        yield options.merge
+
+
+def _is_summary(path: Path) -> bool:
+    """Whether it is the file that GitHub shows, which steps of a job share."""
+    shared = os.environ.get("GITHUB_STEP_SUMMARY")
+    return shared is not None and path.absolute() == Path(shared).absolute()
+
+
+def _page(frames: Frames, since: Since) -> str:
+    rules = [rule.name for rule in specification()]
+    made = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return page(frames, since, rules, list(BY_WORD), version=harness_version(), made=made)
+
+
+def _text(target: Path, lines: Iterable[str], *, append: bool = False) -> Path:
+    """Write `lines`, whole or not at all. Raises `MachineryError`."""
+    part = target.with_name(f".{target.name}.part")
+    try:
+        if append:
+            with target.open("a", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in lines)
+            return target
+        try:
+            with part.open("w", encoding="utf-8", errors="replace") as file:
+                file.writelines(f"{line}\n" for line in lines)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise MachineryError(f"cannot write {target}: {error.strerror or error}") from error
+    return target
