@@ -17,7 +17,7 @@ __all__ = ["main"]
 
 COMMANDS = (
     "differential", "run", "check-recording", "bench", "lint", "generate", "coverage", "steer",
-    "import", "export", "image", "kernel", "bisect", "doctor",
+    "import", "export", "image", "kernel", "bisect", "report", "doctor",
 )  # fmt: skip
 """Each is a module of `harness.commands`."""
 STATUS = """\
