@@ -32,6 +32,9 @@ class ModelledSide(Side):
 
     name: str
     seeded: frozenset[str] = frozenset()
+    identity_: dict[str, str] = dataclasses.field(
+        default_factory=lambda: {"release": RELEASE, "sha256": "0" * 64}
+    )
     runs: int = 0
     closed: int = 0
 
@@ -49,6 +52,9 @@ class ModelledSide(Side):
         if self.is_model:
             return trace
         return msgspec.structs.replace(trace, subject=self.name, kernel=RELEASE)
+
+    def identity(self) -> dict[str, str]:
+        return {} if self.is_model else self.identity_
 
     def release(self) -> str:
         return RELEASE

@@ -7,6 +7,8 @@ from minimizing import EFAULT, PROGRAMS, ModelledSide
 from modelled import geometry
 
 from harness import pairs
+from harness.archive import pack
+from harness.artifact_read import open_artifact
 from harness.cli import main
 from harness.minimize import refusal
 from harness.sides import Choice
@@ -114,7 +116,7 @@ def test_bad_input_is_status_2_in_one_line(sides, capsys, words, said):
 
 def test_a_workload_that_agrees_is_said_to_agree(sides, capsys):
     assert main(["minimize", "pwrite a 0 4k"]) == 2
-    assert "no mismatch shows in 5 runs" in capsys.readouterr().err
+    assert "no mismatch shows, in 5 runs" in capsys.readouterr().err
 
 
 def test_a_workload_that_agrees_on_all_configurations_is_told_with_each(sides, capsys, tmp_path):
@@ -132,6 +134,64 @@ def test_a_known_issue_is_no_mismatch_and_the_way_to_make_it_one_is_told(sides, 
     err = capsys.readouterr().err
     assert "known (efault-beyond-eof-moves-size)" in err
     assert "--strict-model counts known issues as mismatches" in err
+
+
+# --- artifacts --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def artifact(sides, tmp_path, capsys):
+    """What a run of `LINE` on the kernel with the bug has left."""
+    assert main(["run", LINE, "--strict-model", "--results", "found"]) == 1
+    capsys.readouterr()
+    return tmp_path / "found/line@4k@delalloc"
+
+
+def test_an_artifact_is_minimized_beside_it_as_it_was_recorded(sides, artifact, capsys):
+    assert main(["minimize", str(artifact), "--kernel", "x"]) == 0
+    out, err = capsys.readouterr()
+    assert len(parse(out, "minimal").ops) == 1
+    assert "a known issue shows" in err  # the artifact says --strict-model
+    with open_artifact(artifact.with_name("line@4k@delalloc.min")) as made:
+        assert len(made.workload.ops) == 1
+        assert made.manifest.flakiness == (5, 5)
+        assert made.manifest.strict
+        assert str(artifact) in made.manifest.minimized_from
+        assert "4 operations" in made.manifest.minimized_from
+
+
+def test_an_archive_is_minimized_beside_it(sides, artifact, capsys, tmp_path):
+    packed = tmp_path / "mail.tar.zst"
+    pack(artifact, packed)
+    assert main(["minimize", str(packed), "--kernel", "x"]) == 0
+    assert (tmp_path / "mail.min/workload.ops").exists()
+
+
+def test_a_mismatch_that_does_not_show_any_more_is_told_with_what_can_be_done(
+    sides, artifact, capsys
+):
+    sides.guest = ModelledSide("guest", identity_={"sha256": "other", "release": "9.9"})
+    assert main(["minimize", str(artifact), "--kernel", "x"]) == 2
+    err = capsys.readouterr().err
+    assert "recorded on kernel 7.3.4-cloud-amd64" in err
+    assert "this is 9.9" in err
+    assert "does not show any more, in 5 runs" in err
+    assert "--repeat 50" in err
+
+
+def test_an_artifact_of_a_newer_version_is_refused(sides, artifact, capsys):
+    manifest = artifact / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"version": 1', '"version": 99'))
+    assert main(["minimize", str(artifact)]) == 2
+    assert "version 99 of artifacts" in capsys.readouterr().err
+
+
+def test_an_artifact_says_itself_where_it_ran(sides, artifact, capsys):
+    assert main(["minimize", str(artifact), "--on", "1k"]) == 2
+    assert "--on and --from are for workloads" in capsys.readouterr().err
+
+
+# --- ends ---------------------------------------------------------------------------------
 
 
 def test_ctrl_c_prints_the_best_so_far_and_the_same_command_goes_on(sides, capsys, monkeypatch):
@@ -158,4 +218,5 @@ def test_results_that_cannot_be_written_are_told(sides, capsys, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/line@4k@delalloc.min.answers").mkdir()
     assert main(["minimize", LINE, "--strict-model", "--results", "out"]) == 3
-    assert f"{tmp_path}/out" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert f"cannot write {tmp_path}/out/line@4k@delalloc.min.answers: Is a directory" in err

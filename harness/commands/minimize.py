@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 import model
-from harness.artifact import FOLDER, program_of, try_keep
+from harness.artifact import FOLDER, Origin, program_of, try_keep
 from harness.commands.run import workloads_of
 from harness.errors import AGREE, INTERRUPTED, MACHINERY, MachineryError, UsageError
 from harness.lab import Lab
@@ -26,11 +26,11 @@ from harness.minimize.task import (
     artifact_task,
     is_kept,
     mismatching,
-    other_kernels,
     workload_task,
 )
 from harness.options import add_against, add_guest_options, choice_of
 from harness.pairs import MODEL, Pair, make_pair
+from harness.recorded_pair import differing_kernels, recorded_pair
 from harness.start import require_modelled, start_from
 from workloads.program import Note
 from workloads.syntax import format_program
@@ -69,6 +69,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_guest_options(parser.add_argument)
     add_against(parser.add_argument)
+    parser.set_defaults(accel=None, against=None)  # an artifact says which
     parser.add_argument(
         "--results", metavar="DIR",
         help=f"where to keep the result (default: beside the artifact, or {FOLDER})",
@@ -85,7 +86,8 @@ def run(options: argparse.Namespace) -> int:
         lab = Lab(pair, task.folder)
         stack.enter_context(contextlib.closing(lab))
         lab.prepare()
-        for line in (*pair.header(), *task.notes, *other_kernels(task, pair)):
+        others = differing_kernels(task.manifest, pair) if task.manifest is not None else []
+        for line in (*pair.header(), *task.notes, *others):
             progress.tell(line)
         return _minimize(options, task, lab, progress)
 
@@ -119,14 +121,10 @@ def _task(options: argparse.Namespace, stack: contextlib.ExitStack) -> Task:
 
 def _pair(options: argparse.Namespace, task: Task) -> Pair:
     """The sides that the user chose; of what was left out, those that the artifact names."""
-    against, strict, choice = options.against, options.strict_model, choice_of(options)
-    if (noted := task.manifest) is not None:
-        against = noted.against if against == MODEL else against
-        strict = strict or noted.strict
-        specs = [side.spec for name, side in noted.sides.items() if name != "base"]
-        if choice.kernel is None and specs:
-            choice = dataclasses.replace(choice, kernel=specs[-1])
-    return make_pair(against, choice, strict=strict)
+    if task.manifest is not None:
+        return recorded_pair(task.manifest, options)
+    choice = dataclasses.replace(choice_of(options), accel=options.accel or "auto")
+    return make_pair(options.against or MODEL, choice, strict=options.strict_model)
 
 
 def _minimize(options: argparse.Namespace, task: Task, lab: Lab, progress: Progress) -> int:
@@ -154,7 +152,7 @@ def _minimize(options: argparse.Namespace, task: Task, lab: Lab, progress: Progr
     unfinished = f"the budget ({found.spent}) is spent: it may get smaller" if found.spent else ""
     progress.tell(minimizer.counts())
     _print(found, task, unfinished)
-    _keep(found, pair, result, progress)
+    _keep(found, task, pair, result, progress)
     if unfinished:
         progress.tell(f"{unfinished}; the same command with a larger budget goes on from here")
     return AGREE
@@ -196,9 +194,11 @@ def _times(shown: Shown) -> str:
     return f"{shown[0]} of {shown[1]} runs"
 
 
-def _keep(found: Minimized, pair: Pair, result: Path, progress: Progress) -> None:
+def _keep(found: Minimized, task: Task, pair: Pair, result: Path, progress: Progress) -> None:
+    """Keep the run that shows the mismatch as an artifact."""
     if found.compared is None:
         progress.tell("none of the last runs shows it any more, so no artifact is written")
         return
-    kept, note = try_keep(found.compared, pair, result)
+    origin = Origin(f"{task.source}, {_sizes(found.first)}", found.shown_best)
+    kept, note = try_keep(found.compared, pair, result, origin)
     progress.tell(f"Kept in: {kept}" if kept else note.strip())

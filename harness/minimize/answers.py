@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from harness.minimize.files import replace_file, writing
 from harness.verdict import Place
-from vm import cache
 from workloads.workload import Workload
 
 __all__ = ["Answer", "Answers", "key_of"]
@@ -46,7 +46,7 @@ class Answers:
 
     `earlier` counts those that were there already. A file that cannot be read, was cut
     short or answers another question begins anew; one that cannot be written raises
-    `CacheError`.
+    `MachineryError`.
     """
 
     def __init__(self, question: str, path: Path | None = None) -> None:
@@ -67,7 +67,7 @@ class Answers:
         key = key_of(workload)
         self._known[key] = answer
         if self.path is not None:
-            with cache.disk_errors(self.path.parent), self.path.open("ab") as file:
+            with writing(self.path), self.path.open("ab") as file:
                 file.write(msgspec.json.encode(_Line(key, answer)) + b"\n")
 
     def _read(self, path: Path) -> None:
@@ -81,8 +81,4 @@ class Answers:
 
     def _write(self, path: Path) -> None:
         lines = [self._head, *(_Line(key, answer) for key, answer in self._known.items())]
-        with cache.disk_errors(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fresh = path.with_suffix(".new")
-            fresh.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
-            fresh.replace(path)
+        replace_file(path, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))

@@ -12,6 +12,7 @@ from harness.artifact import program_of
 from harness.errors import MachineryError, NotModelledError, UsageError
 from harness.minimize.answers import Answers
 from harness.minimize.budget import Budget, BudgetSpentError
+from harness.minimize.files import replace_file
 from harness.minimize.oracle import Oracle, Shown, tries_for
 from harness.minimize.progress import Progress
 from harness.minimize.refusal import Refuses
@@ -19,7 +20,6 @@ from harness.minimize.search import Search
 from harness.signature import Signature, same, signature_of
 from harness.verdict import Compared, Outcome, Place, Verdict
 from reports.terminal import headline
-from vm import cache
 from workloads.syntax import format_program
 from workloads.workload import Workload
 
@@ -73,6 +73,7 @@ class Minimizer:
     ) -> None:
         self.workload = workload
         self.target = target
+        self._recorded = target is not None
         self.budget = budget or Budget()
         self._run = run
         self._question = question
@@ -165,11 +166,7 @@ class Minimizer:
         path = self._files[1]
         if path is None or self._search is None:
             return
-        text = format_program(program_of(self._search.best))
-        with cache.disk_errors(path.parent):
-            fresh = path.with_suffix(".new")
-            fresh.write_text(text, "utf-8")
-            fresh.replace(path)
+        replace_file(path, format_program(program_of(self._search.best)).encode())
 
     def _show(self, *, news: bool) -> None:
         if self._progress is not None and self._search is not None:
@@ -207,15 +204,15 @@ class Minimizer:
             return NotModelledError(said)
         times = "one run" if runs == 1 else f"{runs} runs"
         kernel = f" on kernel {verdict.kernel}" if verdict.kernel else ""
-        if verdict.outcome is Outcome.MISMATCH:
-            return NotShownError(
-                f"another mismatch shows in {times}{kernel}, not the one to be minimized: {said}"
-            )
         hint = ""
         if verdict.outcome is Outcome.KNOWN:
             hint = "; --strict-model counts known issues as mismatches"
-        what = "no mismatch shows" if self.target is None else "the mismatch does not show any more"
-        return NotShownError(f"{what} in {times}{kernel}: {said}{hint}")
+        elif self._recorded:
+            hint = "; if it is rare, more runs (--repeat 50) may show it; else see --kernel"
+        what = "the mismatch does not show any more" if self._recorded else "no mismatch shows"
+        if verdict.outcome is Outcome.MISMATCH:
+            what = "another mismatch shows than the one to be minimized"
+        return NotShownError(f"{what}, in {times}{kernel}: {said}{hint}")
 
 
 def _shows(workload: Workload, target: Signature) -> str:

@@ -14,14 +14,13 @@ from harness.artifact import FOLDER, folder_name, results_folder
 from harness.artifact_read import open_artifact
 from harness.errors import UsageError
 from harness.lab import Lab
-from harness.manifest import Manifest, SideNote
-from harness.pairs import Pair
+from harness.manifest import Manifest
 from harness.signature import Signature, signature_of
 from harness.verdict import Outcome
 from reports.terminal import headline
 from workloads.workload import Workload
 
-__all__ = ["Task", "artifact_task", "is_kept", "mismatching", "other_kernels", "workload_task"]
+__all__ = ["Task", "artifact_task", "is_kept", "mismatching", "workload_task"]
 
 MINIMIZED = ".min"
 """What the names of results end with."""
@@ -33,7 +32,7 @@ class Task:
 
     `source` is what the user named; `base` is where results go, without their suffixes (None:
     in a folder of their own, named by the workload). For an artifact, `target` is the mismatch
-    that it recorded and `manifest` says how; `notes` what is not as it was written.
+    that it recorded, `manifest` says how, and `notes` what is not as it was written.
     """
 
     workloads: Sequence[Workload]
@@ -74,7 +73,7 @@ def artifact_task(source: str, results: str | None) -> Iterator[Task]:
             base=there.name.removesuffix(SUFFIX),
             target=target,
             manifest=artifact.manifest,
-            notes=artifact.notes,
+            notes=tuple(f"{source}: {note}" for note in artifact.notes),
         )
 
 
@@ -102,19 +101,3 @@ def mismatching(task: Task, lab: Lab) -> Workload:
             return workload
         said.append(f"  {headline(verdict)}")
     raise UsageError("\n".join([f"{task.source} mismatches on no configuration:", *said]))
-
-
-def other_kernels(task: Task, pair: Pair) -> list[str]:
-    """What to say of kernels that are not those that the artifact was recorded on."""
-    lines = []
-    for side in pair.sides:
-        noted = task.manifest.sides.get(side.name) if task.manifest is not None else None
-        now = side.identity()
-        if noted is not None and any(
-            noted.identity.get(name) != now.get(name) for name in ("release", "sha256")
-        ):
-            lines.append(
-                f"{task.source} was recorded on kernel {noted}, this is {SideNote(now)}: the"
-                " mismatch may look different or not show at all; --kernel chooses another kernel"
-            )
-    return lines
