@@ -10,18 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import MachineryError, UsageError
-
-if sys.version_info >= (3, 14):
-    from compression.zstd import ZstdError, ZstdFile
-else:
-    from backports.zstd import ZstdError, ZstdFile
+from vm.zstd import zstd
 
 __all__ = ["SUFFIX", "ArtifactError", "pack", "unpacked"]
 
@@ -43,7 +38,7 @@ class _TooLargeError(Exception):
     """An archive holds more than an artifact can have."""
 
 
-class _Bounded(ZstdFile):
+class _Bounded(zstd.ZstdFile):
     """A zstd file that ends with an error instead of without end."""
 
     def read(self, size: int | None = -1) -> bytes:
@@ -71,7 +66,7 @@ def pack(directory: Path, target: Path) -> None:
     temporary = target.with_name(f".{os.getpid()}{SUFFIX}")
     try:
         with (
-            ZstdFile(temporary, "w", level=LEVEL) as packed,
+            zstd.ZstdFile(temporary, "w", level=LEVEL) as packed,
             tarfile.open(fileobj=packed, mode="w") as archive,
         ):
             for path in sorted(directory.iterdir()):
@@ -102,7 +97,7 @@ def unpacked(path: Path) -> Iterator[Path]:
             directory = _unpack(path, Path(folder))
         except _TooLargeError as error:
             raise ArtifactError(f"{path} is no artifact of ext4diff: {error}") from error
-        except (tarfile.TarError, ZstdError, EOFError) as error:
+        except (tarfile.TarError, zstd.ZstdError, EOFError) as error:
             raise ArtifactError(
                 f"{path} is damaged or cut short ({error}): get it again; what can still be"
                 f" read of it, as by hand: tar --zstd -xf {path}"

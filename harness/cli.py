@@ -16,7 +16,8 @@ from harness.manifest import harness_version
 __all__ = ["main"]
 
 COMMANDS = (
-    "differential", "run", "check-recording", "bench", "lint", "generate", "coverage", "steer",
+    "differential", "run", "replay", "pack",
+    "check-recording", "bench", "lint", "generate", "coverage", "steer",
     "import", "export", "image", "kernel", "bisect", "report", "doctor",
 )  # fmt: skip
 """Each is a module of `harness.commands`."""
