@@ -18,7 +18,8 @@ __all__ = ["main"]
 COMMANDS = (
     "differential", "run", "replay", "pack",
     "check-recording", "bench", "lint", "generate", "coverage", "steer",
-    "import", "export", "image", "kernel", "bisect", "report", "doctor",
+    "import", "export", "image", "kernel", "bisect", "minimize", "report",
+    "doctor",
 )  # fmt: skip
 """Each is a module of `harness.commands`."""
 STATUS = """\
