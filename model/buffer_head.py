@@ -144,15 +144,19 @@ def _map_range(
 
 def _commit(inode: Inode, folio: Folio, pos: int, length: int, *, accepted: int, new: int) -> None:
     """Buffers after the copy: what was written, and new ones that a short copy left out,
-    are uptodate and dirty (block_write_end, folio_zero_new_buffers)."""
+    are uptodate and dirty (block_write_end, folio_zero_new_buffers). So is the one in whose
+    middle nothing was written (block_commit_write)."""
     cache = inode.cache
-    bits = cache.bits(folio, pos, pos + accepted) if accepted else 0
+    inside = pos % inode.sb.block_size != 0
+    bits = cache.bits(folio, pos, pos + max(accepted, 1)) if accepted or inside else 0
     if accepted < length:
         left = new & cache.bits(folio, pos + accepted, pos + length)
         if left:
             inode.sb.rule("short copy keeps new blocks: folio_zero_new_buffers")
         bits |= left
     folio.uptodate |= bits
+    if folio.uptodate | folio.behind_eof == folio.all:
+        folio.uptodate = folio.all
     cache.mark_dirty(folio, bits)
 
 

@@ -43,7 +43,9 @@ class Folio(msgspec.Struct, eq=False, gc=False):
     """`pages` pages from page `index`, which are the bytes `[start, end)` of the file and hold
     `count` blocks; `all` has the bits of those. The bit fields count blocks from its start.
 
-    `uptodate` blocks hold what a read would give, `dirty` ones wait for writeback.
+    `uptodate` blocks hold what a read would give, `dirty` ones wait for writeback. `behind_eof`
+    (buffer_head only) are those that writeback found wholly past EOF: uptodate too, but the folio
+    as a whole is not taken for it before the next write to it.
     `mapped` (buffer_head only) are buffers whose state was looked up in the file's map,
     `delay` those that were delayed then and have not been written back since;
     `buffers` tells whether there are buffer heads at all, `state` (iomap only) whether
@@ -66,6 +68,7 @@ class Folio(msgspec.Struct, eq=False, gc=False):
     state: bool = False
     marked: bool = False
     revived: int = 0
+    behind_eof: int = 0
 
     @property
     def full(self) -> bool:

@@ -45,9 +45,10 @@ class Readahead:
 def read_pages(inode: Inode, pos: int, count: int) -> None:
     """Bring in what read(2) of `count` bytes at byte `pos` takes (filemap_read); where it
     has got to counts for the next read only."""
-    stop, last = min(pos + count, inode.size), ceil_div(pos + count, PAGE)
+    end = pos + count
+    stop, last = min(end, inode.size), ceil_div(end, PAGE)
     while pos < stop:
-        pos = min(stop, _get_pages(inode, pos // PAGE, last)[-1].end)
+        pos = min(stop, _get_pages(inode, pos // PAGE, last, (pos, end))[-1].end)
     inode.readahead.previous = pos
 
 
@@ -60,9 +61,12 @@ def splice_pages(inode: Inode, pos: int, count: int, stop: int) -> None:
         inode.readahead.previous = pos
 
 
-def _get_pages(inode: Inode, index: int, last: int) -> list[Folio]:
+def _get_pages(
+    inode: Inode, index: int, last: int, wanted: tuple[int, int] | None = None
+) -> list[Folio]:
     """Adjacent folios from page `index` on, uptodate, none at or past page `last`; the read
-    behind and ahead of them is started (filemap_get_pages)."""
+    behind and ahead of them is started (filemap_get_pages). Of the last one no more need be
+    uptodate than the bytes `wanted`, if given."""
     cache = inode.cache
     batch = _batch(cache, index, last)
     if not batch:
@@ -74,8 +78,22 @@ def _get_pages(inode: Inode, index: int, last: int) -> list[Folio]:
     if not end.full:
         if len(batch) > 1:
             return batch[:-1]
-        end.uptodate = end.all
+        if wanted is None or not _is_partially_uptodate(cache, end, *wanted):
+            end.uptodate = end.all
     return batch
+
+
+def _is_partially_uptodate(cache: PageCache, folio: Folio, start: int, end: int) -> bool:
+    """Whether bytes `[start, end)`, as far as the folio has them, can be read from it as it is
+    (filemap_range_uptodate, block_is_partially_uptodate, iomap_is_partially_uptodate)."""
+    if not (folio.buffers or folio.state) or folio.count == 1:
+        return False
+    if start <= folio.start and end >= folio.end:
+        return False
+    block = cache.block_size
+    if folio.buffers and start < folio.start + block and end > folio.end - block:
+        return False
+    return not cache.bits(folio, start, end) & ~(folio.uptodate | folio.behind_eof)
 
 
 def _batch(cache: PageCache, index: int, last: int) -> list[Folio]:

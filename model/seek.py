@@ -63,6 +63,6 @@ def _cached(inode: Inode, start: int, end: int) -> Iterator[tuple[int, int]]:
             continue
         first = (low - folio.start) // size
         for block in range(first, -(-(high - folio.start) // size)):
-            if folio.uptodate >> block & 1:
+            if (folio.uptodate | folio.behind_eof) >> block & 1:
                 at = folio.start + block * size
                 yield max(low, at), min(high, at + size)

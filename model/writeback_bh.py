@@ -73,7 +73,7 @@ def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
         written_in_place(inode, folio)
         below = min(inode.eof_block - cache.first_block(folio), folio.count)
         folio.delay &= ~(folio.dirty & mask(0, max(below, 0)))
-        cache.clean(folio, folio.all)
+        _submit(inode, folio)
         folio.marked = False
     reached = folios[-1].end if folios else dirty[0].start
     if len(folios) < len(dirty) and _clean_past_eof(inode, dirty[len(folios)], needy):
@@ -90,6 +90,14 @@ def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
     return reached
 
 
+def _submit(inode: Inode, folio: Folio) -> None:
+    """All blocks of `folio` are clean then; those past EOF, which are not written, count as
+    uptodate (ext4_bio_write_folio)."""
+    inode.cache.clean(folio, folio.all)
+    if inode.size < folio.end:
+        folio.behind_eof |= folio.all & ~inode.cache.bits(folio, folio.start, inode.size)
+
+
 def _clean_past_eof(inode: Inode, folio: Folio, needy: list[_Buffers]) -> bool:
     """The first folio wholly past EOF ends the walk (mpage_process_page_bufs); returns
     whether it was submitted.
@@ -101,7 +109,9 @@ def _clean_past_eof(inode: Inode, folio: Folio, needy: list[_Buffers]) -> bool:
     if needy and needy[-1].end == inode.cache.first_block(folio):
         return False
     kept = inode.size % (folio.end - folio.start)
-    inode.cache.clean(folio, folio.all & ~inode.cache.bits(folio, folio.start, folio.start + kept))
+    behind = folio.all & ~inode.cache.bits(folio, folio.start, folio.start + kept)
+    inode.cache.clean(folio, behind)
+    folio.behind_eof |= behind
     inode.sb.rule("folio past EOF: ext4_bio_write_folio")
     return True
 

@@ -1,0 +1,67 @@
+"""Folios of which some blocks are uptodate: what reading brings in, and what writeback marks.
+
+As seen on Debian's 7.3.4, and with the iomap series.
+"""
+
+from __future__ import annotations
+
+import pytest
+from fakes import make_workload
+from modelled import placed, results, states
+
+KIB = 1024
+BOTH = pytest.mark.parametrize("path", ["", ",buffered_iomap"])
+
+
+def seen(line: str, config: str) -> list[object]:
+    """What each `seek` of `line` returned."""
+    trace = placed(make_workload(line, config), iomap="iomap" in config)
+    return [
+        result
+        for result, op in zip(results(trace), line.split("; "), strict=True)
+        if op.startswith("seek")
+    ]
+
+
+@BOTH
+def test_a_read_of_cached_blocks_brings_in_nothing(path: str) -> None:
+    line = (
+        "falloc a 0 8k; pwrite a 1k 1k; pread a 1k 1000; seek a; pread a 1025 1023; seek a;"
+        " pread a 1025 1024; seek a"
+    )
+    part, whole = [[KIB, 2 * KIB]], [[0, 4 * KIB]]
+    assert seen(line, f"1k@delalloc{path}") == [part, part, whole]
+
+
+@BOTH
+def test_a_pipe_takes_whole_folios(path: str) -> None:
+    line = "falloc a 0 64k; pwrite a 1k 1k; sendfile a 1k 100 b 0; seek a"
+    assert seen(line, f"1k@delalloc{path}") == [[[0, 4 * KIB]]]
+
+
+def test_a_folio_of_one_block_is_uptodate_or_not() -> None:
+    assert seen("falloc a 0 8k; pread a 100 10; seek a", "4k@delalloc") == [[[0, 8 * KIB]]]
+
+
+@pytest.mark.parametrize("config", ["2k@nodelalloc", "2k@delalloc", "2k@data=journal"])
+def test_blocks_behind_eof_are_uptodate_once_their_folio_was_written(config: str) -> None:
+    assert seen("pwrite a 0 99; falloc a 2k 3; seek a", config) == [[[0, 2 * KIB]]]
+    assert seen("pwrite a 0 99; fsync a; falloc a 2k 3; seek a", config) == [[[0, 2 * KIB + 3]]]
+
+
+def test_the_folio_is_uptodate_with_the_next_write_only() -> None:
+    """A short copy is judged by the folio: the first one counts as no bytes."""
+    line = "pwrite a 0 99; fsync a; {}falloc a 1k 3000; pwritev a 500 100,2000:0"
+    for between in ("", "pwrite a 100 10; "):
+        trace = placed(make_workload(line.format(between), "1k@delalloc"))
+        assert results(trace)[-1] == 100
+
+
+@pytest.mark.parametrize(("off", "written"), [(8 * KIB, [0]), (8 * KIB + 100, [0, 8 * KIB])])
+def test_a_copy_of_no_bytes_inside_a_block_leaves_it_dirty(off: int, written: list[int]) -> None:
+    """Blocks 1 to 3 are delayed under clean pages: they were behind EOF."""
+    line = (
+        f"pwrite_fault a 0 16k fault=4k; fsync a; truncate a 64k; pwrite_fault a {off} 9k fault=0"
+    )
+    last = placed(make_workload(line + "; fsync a")).steps[-1]
+    assert [start for start, _, state in states(last) if state == "written"] == written
