@@ -12,6 +12,7 @@ import pytest
 from harness.artifact import folder_name, try_keep
 from harness.generated import Batch
 from harness.lab import LAB
+from harness.signature import signature_of
 from harness.verdict import Compared, Outcome, Verdict
 from reports.summary import Digest, digest
 from reports.terminal import explain
@@ -103,6 +104,7 @@ class WorkloadItem(pytest.Item):
         finally:
             self.seconds = time.monotonic() - lab.pair.starting - began
         verdict = self.compared.verdict
+        signature = signature_of(verdict)
         self.user_properties += [
             ("outcome", str(verdict.outcome)),
             ("config", verdict.workload.config.name),
@@ -110,6 +112,7 @@ class WorkloadItem(pytest.Item):
             ("kernel", verdict.kernel or "unknown"),
             *((("build id", verdict.build_id),) if verdict.build_id else ()),
             *(("complaint", title) for title in verdict.complaints),
+            *((("signature", signature.id),) if signature is not None else ()),
         ]
         if verdict.outcome in (Outcome.BROKEN, Outcome.UNUSABLE):
             if not lab.pair.usable():

@@ -47,7 +47,10 @@ class Results:
     def add(self, digest: Digest) -> None:
         """Take note of one verdict, at once and for good."""
         self.digests.append(digest)
-        self._append("results.jsonl", json.dumps(msgspec.to_builtins(digest)) + "\n")
+        row = msgspec.to_builtins(digest)
+        if digest.signature is not None:  # what tools group by
+            row["signature"] |= {"id": digest.signature.id, "text": digest.signature.text}
+        self._append("results.jsonl", json.dumps(row) + "\n")
 
     def finish(self, header: Sequence[str], identity: Mapping[str, str] | None = None) -> list[str]:
         """The summary's lines, also kept as `summary.txt`, with `identity.json` beside it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,7 +28,8 @@ class Digest(msgspec.Struct, frozen=True):
     `name` is the test item's, `seconds` its wall time. `not_compared` holds field, reason
     and count. `said` is the verdict's headline; `reason` why nothing was compared, if so;
     `complaints` are the titles of those of the kernel's complaints that count as findings.
-    `signature` says what a mismatch's cause looks like.
+    `signature` says what a mismatch's cause looks like; `at` is when the verdict was there, in
+    seconds since 1970.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Digest(msgspec.Struct, frozen=True):
     complaints: tuple[str, ...] = ()
     build_id: str | None = None
     signature: Signature | None = None
+    at: float | None = None
 
 
 def digest(verdict: Verdict, name: str, seconds: float, kept_in: str | None = None) -> Digest:
@@ -70,6 +74,7 @@ def digest(verdict: Verdict, name: str, seconds: float, kept_in: str | None = No
         complaints=verdict.complaints,
         build_id=verdict.build_id,
         signature=signature_of(verdict),
+        at=time.time(),
     )
 
 
@@ -104,12 +109,37 @@ def _table(digests: Sequence[Digest]) -> list[str]:
 
 
 def _mismatches(digests: Iterable[Digest]) -> list[str]:
-    lines = []
+    """Each cause once, however many workloads met it; the commonest first."""
+    causes: dict[Signature | None, list[Digest]] = {}
     for found in digests:
         if found.outcome is Outcome.MISMATCH:
-            lines.append(f"  {found.said}")
-            lines += [f"    kept in {_short(found.kept_in)}"] if found.kept_in else []
-    return ["", "Mismatches", *lines] if lines else []
+            causes.setdefault(found.signature, []).append(found)
+    if not causes:
+        return []
+    hits = sum(map(len, causes.values()))
+    lines = ["", f"Mismatches: {times(len(causes), 'finding')} in {times(hits, 'workload')}"]
+    for signature, same in sorted(causes.items(), key=lambda cause: -len(cause[1])):
+        lines += _cause(signature, same)
+    return lines
+
+
+def _cause(signature: Signature | None, found: Sequence[Digest]) -> list[str]:
+    """A finding: how often, what, its shortest workload, and the first that came."""
+    text = f"{signature.text} [{signature.id}]" if signature is not None else "no signature"
+    example = min(found, key=lambda digest: (digest.kept_in is None, digest.steps))
+    lines = [f"  {times(len(found), 'workload')}: {text}", f"    {example.said}"]
+    if example.kept_in:
+        lines.append(f"    kept in {_short(example.kept_in)}")
+    if len(found) > 1:
+        lines.append(f"    first seen at {_moment(found[0])} in {found[0].name}")
+    return lines
+
+
+def _moment(digest: Digest) -> str:
+    """When the workload was over, by this machine's clock."""
+    if digest.at is None:
+        return "an unknown time"
+    return datetime.datetime.fromtimestamp(digest.at).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _complaints(digests: Iterable[Digest]) -> list[str]:

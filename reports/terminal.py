@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.known import KNOWN_ISSUES
+from harness.signature import signature_of
 from harness.trace import Complaint
 from harness.verdict import Compared, Mismatch, Outcome, Place, Verdict
 from reports.because import because_lines
@@ -60,6 +61,8 @@ def explain(compared: Compared, *, colour: bool = False, kept_in: Path | None = 
         for picture in pictures_of(compared):
             lines += draw(picture, colour=colour)
         lines += _later(verdict)
+        signature = signature_of(verdict)
+        lines += ["", f"Signature {signature.id}: {signature.text}"] if signature else []
     lines += intended_lines(verdict)
     if kept_in is not None:
         lines += ["", f"Kept in: {kept_in}"]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import msgspec
 from fakes import RELEASE, make_trace, seen
 
 from harness.compare import compare
+from harness.session import Results
+from harness.signature import Signature
 from harness.trace import Complaint, ComplaintKind, Extent, State, Step
 from harness.verdict import Compared, Mismatch, Outcome, Verdict
 from reports.steps import step_table
-from reports.summary import digest, summarise
+from reports.summary import Digest, digest, summarise
 from reports.terminal import explain, headline
 
 D, W = State.DELAYED, State.WRITTEN
@@ -106,6 +111,32 @@ def test_the_summary_counts_every_outcome_and_names_every_reason(workload):
     assert any(line.split() == ["blocks", "3", "times", "tree"] for line in lines)
     assert "kept in /kept" in text
     assert "5.00 s  item5" in text
+
+
+def test_a_thousand_hits_of_one_cause_are_one_finding(workload):
+    one = digest(mismatch().verdict, "first", 1.0, "/kept/first")
+    hits = [msgspec.structs.replace(one, name=f"item{i}", steps=9 - i % 5) for i in range(999)]
+    other = msgspec.structs.replace(
+        one, signature=Signature((), ("bfree",), ("larger",), "fsync"), kept_in=None
+    )
+    lines = summarise([one, *hits, other])
+    at = lines.index("Mismatches: 2 findings in 1001 workloads")
+    assert lines[at + 1] == f"  1000 workloads: {one.signature.text} [{one.signature.id}]"
+    assert lines[at + 2].startswith("    example@4k@delalloc: model and guest differ at step 2")
+    assert lines[at + 3] == "    kept in /kept/first"
+    assert re.fullmatch(r"    first seen at \d{4}-\d\d-\d\d [\d:]{8} in first", lines[at + 4])
+    assert lines[at + 5].startswith("  1 workload: bfree: larger, fsync [")
+    assert not any("first seen" in line for line in lines[at + 6 :])
+
+
+def test_a_row_of_the_results_carries_what_tools_group_by(tmp_path):
+    results = Results(tmp_path)
+    results.add(digest(mismatch().verdict, "item", 1.0))
+    row = json.loads((tmp_path / "results.jsonl").read_text())
+    signature = results.digests[0].signature
+    assert row["signature"]["id"] == signature.id
+    assert row["signature"]["text"] == signature.text
+    assert msgspec.convert(row, Digest) == results.digests[0]
 
 
 def test_a_digest_travels_as_json(workload):
