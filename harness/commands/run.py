@@ -19,6 +19,7 @@ from harness.programs import config_named, read_program
 from harness.session import exit_status
 from harness.start import mount_of, require_modelled, start_from
 from harness.verdict import Outcome
+from reports.screen import has_colour
 from reports.steps import step_table
 from reports.summary import Digest, digest
 from reports.terminal import explain
@@ -77,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
 def _run_one(lab: Lab, workload: Workload) -> Digest:
     compared = lab.run(workload)
     print()
-    colour = sys.stdout.isatty()
+    colour = has_colour(sys.stdout)
     verdict = compared.verdict
     if compared.actual is not None:
         print("\n".join(step_table(compared, colour=colour)))
