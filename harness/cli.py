@@ -16,7 +16,7 @@ from harness.manifest import harness_version
 __all__ = ["main"]
 
 COMMANDS = (
-    "differential", "run", "replay", "pack",
+    "differential", "run", "replay", "pack", "mail",
     "check-recording", "bench", "lint", "generate", "coverage", "steer",
     "import", "export", "image", "kernel", "bisect", "minimize", "report",
     "doctor",

@@ -13,15 +13,16 @@ from workloads.formats.xfs_io_export import write_script
 from workloads.program import Program
 from workloads.workload import Config
 
-__all__ = ["NAME", "exports", "recipe", "write_reproducers"]
+__all__ = ["NAME", "RUN", "exports", "recipe", "write_reproducers"]
 
 NAME = "reproduce"
 """Of the files, without suffix."""
 _WRITERS = {"sh": write_script, "c": write_program}
-_RUN = {
-    "sh": f"sh {NAME}.sh /mnt $DEV",
-    "c": f"gcc -O1 -static -o {NAME} {NAME}.c && ./{NAME} /mnt $DEV",
+RUN = {
+    "sh": (f"sh {NAME}.sh /mnt $DEV",),
+    "c": (f"gcc -O1 -static -o {NAME} {NAME}.c", f"./{NAME} /mnt $DEV"),
 }
+"""Commands that build and start each kind, once the file system is mounted."""
 
 
 def exports(program: Program) -> dict[str, Exported]:
@@ -37,7 +38,7 @@ def write_reproducers(program: Program, directory: Path) -> list[str]:
     for kind, exported in exports(program).items():
         for suffix, text in exported.files.items():
             (directory / f"{NAME}{suffix}").write_text(text, "utf-8")
-        lines += ["", _RUN[kind]]
+        lines += ["", *RUN[kind]]
         lines += [f"  # {line}" for line in said_of(exported.left_out, len(program.ops))]
     return lines
 

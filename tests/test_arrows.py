@@ -18,7 +18,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "reports": (
         "reports", "workloads", "harness.extent", "harness.verdict", "harness.known",
         "harness.intended", "harness.differences", "harness.signature",
-        "harness.specification", *SHARED,
+        "harness.specification", "harness.manifest", *SHARED,
     ),
     "harness": PACKAGES,
 }  # fmt: skip
@@ -27,7 +27,7 @@ JUDGES = (
     "harness.errors", "harness.verdict", "harness.findings", "harness.compare",
     "harness.compare_content", "harness.compare_image", "harness.known", "harness.shapes",
     "harness.intended", "harness.differences", "harness.kinds", "harness.signature",
-    "harness.specification",
+    "harness.specification", "harness.manifest",
 )  # fmt: skip
 """What others import of harness; it may import nothing but workloads and itself."""
 
