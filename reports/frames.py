@@ -202,7 +202,8 @@ def _results(rows: Sequence[Row], nights: Mapping[str, Night]) -> pd.DataFrame:
             columns[column] = [getattr(row.digest, column) for row in rows]
     for column in ("seed", "number"):
         columns[column] = _whole(columns[column])
-    return _frame("results", columns)
+    order = ["order", "night", "kind", "seed", "number", "program", "config", "path"]
+    return _frame("results", columns).sort_values(order, ignore_index=True)
 
 
 def _signature(row: Row) -> str:

@@ -7,7 +7,8 @@ say what they leave out.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -32,27 +33,35 @@ HOST = ("model", "compare", "image", "other")
 
 @dataclasses.dataclass(frozen=True)
 class Matrix:
-    """Programs by configuration and outcome. `rows` holds line, path, configuration and the
-    counts; `more` is how many rows are not shown."""
+    """Programs by configuration and outcome. A row is line, path, configuration and the
+    counts; `odd` are the rows with a mismatch or what could not be judged, `fine` the others.
+    `more` is how many rows are not shown."""
 
     outcomes: tuple[str, ...]
-    rows: tuple[tuple[str, str, str, tuple[int, ...]], ...]
+    odd: tuple[MatrixRow, ...]
+    fine: tuple[MatrixRow, ...]
     more: int
 
 
+MatrixRow = tuple[str, str, str, tuple[int, ...]]
+ODD = (Outcome.MISMATCH, Outcome.BROKEN, Outcome.UNUSABLE)
+
+
 def matrix(since: Since) -> Matrix:
-    """The matrix of the last night, mismatches first."""
+    """The matrix of the last night, by line, path and configuration."""
     keys = ["line", "path", "config"]
     counts = since.results.groupby([*keys, "outcome"], observed=True).size()
-    table = counts.unstack("outcome", fill_value=0) if len(counts) else pd.DataFrame()
+    if not len(counts):
+        return Matrix((), (), (), 0)
+    table = counts.unstack("outcome", fill_value=0).sort_index()
     shown = tuple(str(o) for o in Outcome if str(o) in table.columns)
-    order = [name for name in (str(Outcome.MISMATCH), str(Outcome.BROKEN)) if name in shown]
-    table = table.sort_values(order, ascending=False, kind="stable") if order else table
-    rows = [
-        (str(key[0]), str(key[1]), str(key[2]), tuple(int(values[name]) for name in shown))
-        for key, values in zip(table.index, table.to_dict("records"), strict=True)
-    ]
-    return Matrix(shown, tuple(rows[:MOST]), max(0, len(rows) - MOST))
+    rows: dict[bool, list[MatrixRow]] = {True: [], False: []}
+    for key, values in zip(table.index, table.to_dict("records"), strict=True):
+        counted = tuple(int(values[name]) for name in shown)
+        odd = any(values.get(str(outcome)) for outcome in ODD)
+        rows[odd].append((str(key[0]), str(key[1]), str(key[2]), counted))
+    more = sum(max(0, len(kind) - MOST) for kind in rows.values())
+    return Matrix(shown, tuple(rows[True][:MOST]), tuple(rows[False][:MOST]), more)
 
 
 # --- coverage ---------------------------------------------------------------------------
@@ -142,27 +151,37 @@ def speed(frames: Frames, since: Since) -> Speed | None:
 
 @dataclasses.dataclass(frozen=True)
 class Issue:
-    """A known issue: in how many programs it showed, and in how many it should have shown
-    and did not. `about` is None for one that this version does not list any more."""
+    """A known issue: where it showed, and where it should have shown and did not, each with
+    line, path and how many programs. `about` is None for one that is not listed any more."""
 
     name: str
-    showed: int
-    missed: int
+    showed: tuple[tuple[str, str, int], ...]
+    missed: tuple[tuple[str, str, int], ...]
     about: KnownIssue | None
 
 
 def issues(frames: Frames, since: Since) -> list[Issue]:
-    """All known issues, those first that showed."""
+    """All known issues, by name."""
+    lines = dict(zip(since.nights["night"], since.nights["line"], strict=True))
     found = _remarks(frames, since)
-    counts = found[found["what"].isin(["known", "gone"])].groupby(["what", "name"], observed=True)
-    sizes = {key: len(group) for key, group in counts}
+    counts: dict[str, Counter[tuple[str, str, str]]] = {"known": Counter(), "gone": Counter()}
+    groups = found.groupby(["what", "name", "night", "path"], observed=True).size()
+    for (what, name, night, path), count in groups.items():
+        if what in counts:
+            counts[what][str(name), lines[night], str(path)] += int(count)
     listed = {issue.name: issue for issue in KNOWN_ISSUES}
-    names = dict.fromkeys([*(name for _, name in sizes), *listed])
-    every = [
-        Issue(name, sizes.get(("known", name), 0), sizes.get(("gone", name), 0), listed.get(name))
-        for name in names
+    names = {name for counted in counts.values() for name, _, _ in counted} | listed.keys()
+    return [
+        Issue(name, _places(counts["known"], name), _places(counts["gone"], name), listed.get(name))
+        for name in sorted(names)
     ]
-    return sorted(every, key=lambda issue: (-issue.missed, -issue.showed, issue.name))
+
+
+def _places(
+    counts: Mapping[tuple[str, str, str], int], name: str
+) -> tuple[tuple[str, str, int], ...]:
+    """Line, path and count of what is said of `name`."""
+    return tuple((key[1], key[2], count) for key, count in counts.items() if key[0] == name)
 
 
 def remarks(frames: Frames, since: Since, what: str) -> list[tuple[str, str, int, int]]:

@@ -79,9 +79,10 @@ class Trend:
 
 
 def trends(frames: Frames) -> tuple[list[Trend], int]:
-    """The trend of each line, the one with the newest night first, and how many are left out."""
+    """The trends of the lines with the newest nights, and how many lines are left out."""
     lines = list(dict.fromkeys(reversed(frames.nights["line"].tolist())))
-    return [_trend(frames, line) for line in lines[:LINES]], max(0, len(lines) - LINES)
+    shown = reversed(lines[:LINES])
+    return [_trend(frames, line) for line in shown], max(0, len(lines) - LINES)
 
 
 def _trend(frames: Frames, line: str) -> Trend:
