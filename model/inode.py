@@ -138,9 +138,12 @@ class Inode:
         if self.es.unreserved is not None and first <= self.es.unreserved < end:
             self.es.unreserved = None
             self.uncharged += claim  # else the allocation itself was charged
+        # What is claimed was charged before, and is once while tree blocks are freed.
+        if used > 0 and claim:
+            self.da_update_reserve_space(used, claim)
         self.tree_insert(run)
         self.most_mapped = max(self.most_mapped, self.allocated * self.sb.ratio)
-        if used > 0:
+        if used > 0 and not claim:
             self.da_update_reserve_space(used, claim)
 
     def convert(self, start: int, end: int, state: int) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from fakes import make_workload
-from modelled import placed, run
+from modelled import file, geometry, placed, run
 
-from model import quota_warnings
+from harness.trace import Extent, State
+from model import Behaviour, Model, quota_warnings
 from vm.agent.quota import WARNINGS
 
 CONFIG = "quota4k@delalloc,usrquota"
@@ -43,6 +44,33 @@ def test_warnings(line: str, expected: list[str]) -> None:
     trace = placed(make_workload(FULL + line, CONFIG))
     assert trace.final is not None
     assert list(trace.final.warnings or ()) == expected
+
+
+CLUSTERS = (
+    "pwrite a 0 1; chown a uid=1000; quota_set uid=1000 hard=160; user_write a 0 100k uid=1000;"
+    " fsync a; user_write a 100k 100k uid=1000; fpunch a 20k 20k; user_write a 24k 4k uid=1000;"
+    " user_write a 200k 40k uid=1000; fsync a; fpunch a 16k 88k; user_write a 0 200k uid=1000;"
+    " fsync a"
+)
+BEFORE = ((0, 20, 5216), (24, 4, 5240), (40, 88, 5256), (200, 24, 5416))
+AFTER = ((0, 16, 5216), (16, 64, 5440), (104, 24, 5320), (200, 24, 5416))
+
+
+def test_a_tree_block_that_is_freed_at_the_limit_brings_usage_below_it() -> None:
+    """Seen on 7.3.4, whose blocks `BEFORE` and `AFTER` the last write are (KiB): it makes room
+    for the extents in the inode, and so the last fsync frees the block of their tree."""
+    workload = make_workload(CLUSTERS, "quotabig16k@delalloc,usrquota")
+    whole = {"a": (Extent(0, 100 << 10, State.WRITTEN, 5216 << 10),)}
+    then, last = (
+        {"a": tuple(Extent(at << 10, size << 10, State.WRITTEN, pblk << 10)
+                    for at, size, pblk in found)}
+        for found in (BEFORE, AFTER)
+    )  # fmt: skip
+    placement = (whole,) * 9 + (then,) * 3 + (last,) * 2
+    trace = Model(Behaviour(), geometry).run(workload, placement)
+    assert [file(step).blocks for step in trace.steps[-2:]] == [320, 288]
+    assert trace.final is not None
+    assert trace.final.warnings == (REACHED, BELOW, REACHED, BELOW, REACHED, BELOW)
 
 
 def test_what_was_told_before_caches_were_dropped_may_be_told_again() -> None:
