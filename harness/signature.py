@@ -19,7 +19,7 @@ from harness.kinds import kind_of
 from harness.specification import rule_noted
 from harness.verdict import Mismatch, Verdict
 
-__all__ = ["Signature", "same", "signature_of", "telling"]
+__all__ = ["Signature", "same", "signature_of", "situation", "telling"]
 
 _LEADING = (
     "kernel", "log", "error", "fsck", "image", "exists", "result", "calls by thread", "size",
@@ -96,14 +96,20 @@ def signature_of(verdict: Verdict) -> Signature | None:
     first = min(verdict.headline, key=_rank)
     field = _bare(first.field)
     kind = kind_of(first.field, first.expected, first.actual)
-    rules = telling(first.because)
-    word = first.op.partition(" ")[0]
-    return Signature(rules, (field,), (kind,), "" if rules else _KIND.get(word, word))
+    rules, op = situation(first.because, first.op.partition(" ")[0])
+    return Signature(rules, (field,), (kind,), op)
 
 
 def same(one: Signature | None, other: Signature | None) -> bool:
     """Whether both are of one cause; no mismatch is the same as no other one."""
     return one is not None and one == other
+
+
+def situation(because: Iterable[str], word: str) -> tuple[tuple[str, ...], str]:
+    """A signature's `rules` and `op` for a step of the operation `word` in which the model
+    noted `because`."""
+    rules = telling(because)
+    return rules, "" if rules else _KIND.get(word, word)
 
 
 def telling(because: Iterable[str]) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ from harness.pairs import MODEL, Pair, make_pair
 from harness.recorded_pair import differing_kernels, recorded_pair
 from harness.start import require_modelled, start_from
 from workloads.program import Note
-from workloads.syntax import format_program
+from workloads.syntax import format_line, format_program
 from workloads.workload import Workload
 
 __all__ = ["add", "run"]
@@ -185,7 +185,7 @@ def _print(found: Minimized, task: Task, unfinished: str) -> None:
 
 def _sizes(workload: Workload) -> str:
     count = len(workload.ops)
-    size = len(format_program(program_of(workload)))
+    size = len(format_line(program_of(workload)))
     noun = "operation" if count == 1 else "operations"
     return f"{count} {noun} ({size} characters) on {workload.config.name}"
 

@@ -187,11 +187,11 @@ class Minimizer:
         assert self._oracle is not None
         assert self._search is not None
         oracle = self._oracle
-        left = len(self._search.ops)
+        count = len(self._search.ops)
+        left = f"{count} operation{'' if count == 1 else 's'} left"
         return (
             f"{oracle.tried} candidates run, {oracle.recalled} known,"
-            f" {oracle.discarded} refused by the model; {left} operation{'' if left == 1 else 's'}"
-            f" left; {self.budget.spent:.1f} s"
+            f" {oracle.discarded} discarded by the model; {left}; {self.budget.spent:.1f} s"
         )
 
     def _nothing(self, others: list[Verdict], runs: int) -> Exception:

@@ -105,13 +105,15 @@ class Oracle:
         return same(self.target, signature_of(compared.verdict))
 
     def count(self, workload: Workload, runs: int) -> tuple[Shown, Compared | None]:
-        """In how many of `runs` it shows, and one that does; the last run does if any (more
-        runs are made for that and counted), so that what it left is at hand."""
-        shown, done, example, last = 0, 0, None, False
-        while done < runs or (example is not None and not last and done < runs + MOST_TRIES):
-            compared = self.look(workload)
-            done += 1
-            last = self.shows(compared)
-            if last:
-                shown, example = shown + 1, compared
-        return (shown, done), example
+        """In how many of `runs` it shows, and a run that shows it, if there is any.
+
+        That run is the last one, so that what it left is at hand: if need be a few more are
+        made for it, which do not count.
+        """
+        seen = [self.look(workload) for _ in range(runs)]
+        shown = sum(map(self.shows, seen))
+        for _ in range(MOST_TRIES):
+            if self.shows(seen[-1]):
+                return (shown, runs), seen[-1]
+            seen.append(self.look(workload))
+        return (shown, runs), None

@@ -11,7 +11,7 @@ from harness.errors import MachineryError, NotModelledError, UsageError
 from harness.known import KNOWN_ISSUES
 from harness.pairs import Pair
 from harness.sides import on_path
-from harness.signature import signature_of, telling
+from harness.signature import Signature, signature_of, situation
 from harness.start import open_start
 from harness.verdict import Verdict
 from model import Behaviour, Model
@@ -44,29 +44,37 @@ def refusal_of(pair: Pair, shown: Verdict) -> Refuses | None:
     behaviour = Behaviour.of_release(
         side.release(), iomap=side.knows_iomap(), quirks=frozenset(quirks)
     )
-    refuses = discarding(Model(behaviour, mkfs.geometry_of, open_start), target.rules)
+    refuses = discarding(Model(behaviour, mkfs.geometry_of, open_start), target)
     return lambda workload: refuses(on_path(workload, side.forced_path))
 
 
-def discarding(model: Model, rules: tuple[str, ...]) -> Refuses:
-    """Discards what `model` does not cover, and what does not apply just `rules` in any step.
+def discarding(model: Model, target: Signature) -> Refuses:
+    """Discards what `model` does not cover, and what has no step in the situation of `target`:
+    with its rules, or of its kind of operation if it has none.
 
     The model does not know here where the kernel puts blocks. What it can't predict for
     want of that is left to a real run, as are parallel sections, whose rules depend on the
     order of their calls.
     """
+    wanted = (target.rules, target.op)
 
     def refuses(workload: Workload) -> bool:
         try:
             check_covered(workload)
         except NotModelledError:
             return True
-        if not rules or any(isinstance(op, Parallel) for op in workload.ops):
+        if wanted == NOWHERE or any(isinstance(op, Parallel) for op in workload.ops):
             return False
         try:
             steps = model.run(workload).steps
         except (NotModelledError, UsageError, MachineryError):
             return False
-        return all(telling(step.because) != rules for step in steps)
+        words = (type(op).WORD for op in workload.ops)
+        found = (situation(step.because, word) for step, word in zip(steps, words, strict=True))
+        return wanted not in found
 
     return refuses
+
+
+NOWHERE: tuple[tuple[str, ...], str] = ((), "")
+"""The situation of a mismatch at the start or the end."""

@@ -52,12 +52,15 @@ class Search:
         """Fewer operations, simpler arguments, a simpler configuration, until nothing helps."""
         while True:
             before = self._measure
-            self.phase = "operations"
-            fewer_operations(self)
+            self._operations()
             self.phase = "arguments"
-            self._arguments()
+            if self._all_calls():
+                self._operations()
+            self.phase = "arguments"
+            self._each_call()
             self.phase = "configuration"
-            self._configuration()
+            while any(self._try(candidate) for candidate in simpler_configs(self.best)):
+                pass
             if self._measure == before:
                 return
 
@@ -78,11 +81,20 @@ class Search:
         self._better()
         return True
 
-    def _arguments(self) -> None:
-        """Simpler arguments: of all calls at once, then of one after the other."""
+    def _operations(self) -> None:
+        self.phase = "operations"
+        fewer_operations(self)
+
+    def _all_calls(self) -> bool:
+        """Simpler arguments of all calls at once; whether that has helped."""
+        before = self._measure
         for candidates in (tidied, equal_numbers):
             while any(self.try_ops(ops) for ops in candidates(self.ops, self._block)):
                 pass
+        return self._measure != before
+
+    def _each_call(self) -> None:
+        """Simpler arguments of one call after the other."""
         for number in range(len(list(calls(self.ops)))):
             while any(self._call(number, call) for call in self._simpler_calls(number)):
                 pass
@@ -97,8 +109,3 @@ class Search:
     @property
     def _block(self) -> int:
         return self.best.config.image.block_size
-
-    def _configuration(self) -> None:
-        """The simplest configuration that there is."""
-        while any(self._try(candidate) for candidate in simpler_configs(self.best)):
-            pass
