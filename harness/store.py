@@ -16,6 +16,7 @@ counts once, and files of several machines can be merged in any order (`merge`).
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -337,7 +338,11 @@ def _connect(uri: str) -> sqlite3.Connection:
 
 
 def _json(record: Row | Night | Finding) -> str:
-    return msgspec.json.encode(record).decode()
+    try:
+        return msgspec.json.encode(record).decode()
+    except UnicodeEncodeError:  # bytes of a log that are no text, escaped as surrogates
+        text = json.dumps(msgspec.to_builtins(record), ensure_ascii=False)
+        return text.encode("utf-8", "replace").decode()
 
 
 def _decoded(kind: type[_Record], text: str) -> _Record:

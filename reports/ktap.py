@@ -7,7 +7,6 @@ machinery failed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ import pandas as pd
 
 from harness.verdict import Outcome
 from reports.since import Since
+from reports.words import one_line
 
 __all__ = ["ktap"]
 
@@ -48,9 +48,9 @@ def _programs(rows: pd.DataFrame) -> Iterator[str]:
     yield f"1..{len(rows)}"
     for number, row in enumerate(rows.itertuples(index=False), 1):
         if row.outcome == Outcome.MISMATCH:
-            yield f"# {_text(row.said)}"
+            yield f"# {one_line(row.said)}"
             if row.artifact:
-                yield f"# kept in {_text(row.artifact)}"
+                yield f"# kept in {one_line(row.artifact)}"
         yield f"{_result(row.outcome in _BAD)} {number} {_name(row.program)}{_directive(row)}"
 
 
@@ -58,9 +58,9 @@ def _directive(row: Any) -> str:
     """What follows the name, if anything."""
     match row.outcome:
         case Outcome.NOT_MODELLED:
-            return f" # SKIP not modelled: {_text(row.reason)}"
+            return f" # SKIP not modelled: {one_line(row.reason)}"
         case Outcome.BROKEN | Outcome.UNUSABLE:
-            return f" # ERROR {row.outcome}: {_text(row.reason)}"
+            return f" # ERROR {row.outcome}: {one_line(row.reason)}"
         case Outcome.KNOWN | Outcome.INTENDED:
             return f" # {row.outcome}"
     return ""
@@ -72,12 +72,7 @@ def _result(bad: bool) -> str:
 
 def _name(text: str) -> str:
     """A description must not hold a `#`."""
-    return _text(text).replace("#", "no.")
-
-
-def _text(text: str) -> str:
-    """In one line, without control characters."""
-    return re.sub(r"[\x00-\x1f\x7f]+", " ", text)
+    return one_line(text).replace("#", "no.")
 
 
 def _indented(lines: Iterator[str]) -> Iterator[str]:

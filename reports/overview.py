@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from harness.verdict import Outcome
 from reports.since import Cause, Since, State
-from reports.words import columns, times
+from reports.words import columns, one_line, times
 
 __all__ = ["overview"]
 
@@ -15,7 +15,11 @@ MOST = 20
 
 
 def overview(since: Since) -> Iterator[str]:
-    """The lines."""
+    """The lines, free of what a terminal would obey."""
+    return (one_line(line) for line in _lines(since))
+
+
+def _lines(since: Since) -> Iterator[str]:
     yield since.headline
     if not since.parts:
         yield "The last night has no results: it was cut off before its first program was done,"

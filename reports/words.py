@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from harness.extent import Run, runs
@@ -9,7 +10,7 @@ from harness.trace import Complaint, Extent
 from harness.verdict import Place
 from workloads.fields import format_number
 
-__all__ = ["columns", "extents_text", "paint", "place_text", "times", "value_text"]
+__all__ = ["columns", "extents_text", "one_line", "paint", "place_text", "times", "value_text"]
 
 FIRST_LINES = 12
 """Lines of a kernel's complaint that a report shows."""
@@ -60,6 +61,11 @@ def place_text(place: Place, steps: int) -> str:
     if place == "start":
         return "before the first step"
     return "after the last step" if place == "final" else f"step {place + 1} of {steps}"
+
+
+def one_line(text: str) -> str:
+    """`text` without line ends and control characters; a kernel's log may hold any."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text)
 
 
 def times(count: int, noun: str) -> str:

@@ -123,6 +123,12 @@ def test_a_finding_keeps_its_smallest_program(path):
         assert store.findings() == [short]
 
 
+def test_bytes_of_a_log_that_are_no_text_do_not_stop_a_night(path):
+    with Store.open(path) as store:
+        store.add([make_row(said="BUG: \udcff in ext4")])
+        assert [row.digest.said for row in store.rows()] == ["BUG: ? in ext4"]
+
+
 # --- what is refused ------------------------------------------------------------------
 
 
