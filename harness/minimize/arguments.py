@@ -12,7 +12,7 @@ from harness.minimize.calls import default_tags, map_calls, names_of, numbers_of
 from harness.minimize.numbers import simpler_counts, simpler_numbers, simpler_shares
 from harness.minimize.simplicity import NAMES, SIMPLER_KINDS
 from workloads.fields import Field, fields_of
-from workloads.ops import AnyOp, Call, Parallel, Pwritev, RangeOp, RlimitWrite, calls
+from workloads.ops import AnyOp, Call, Op, Parallel, Pwritev, RangeOp, RlimitWrite, calls
 
 __all__ = ["Ops", "equal_numbers", "simpler_calls", "tidied", "with_call"]
 
@@ -77,11 +77,9 @@ def rounded(ops: Ops, block: int) -> Iterator[Ops]:
     yield _each_number(ops, lambda field, n: n and (block if field.name == "len" else n))
     yield _each_number(ops, lambda _field, n: -(-n // block) * block)
     yield _each_number(ops, lambda _field, n: n // block * block)
-    offsets = [n for _, field, n in numbers_of(calls(ops)) if field.name != "len" and n > 0]
-    if least := min(offsets, default=0):
-        yield _each_number(
-            ops, lambda field, n: n - least if n and field.name in ("off", "dst", "size") else n
-        )
+    found = {n // block * block for _, _, n in numbers_of(calls(ops))}
+    for least in sorted((n for n in found if n > 0), reverse=True):
+        yield _each_number(ops, lambda _field, n, less=least: n - less if n >= less else n)  # type: ignore[misc]
 
 
 def _each_number(ops: Ops, change: Callable[[Field, int], int]) -> Ops:
@@ -105,7 +103,7 @@ def simpler_calls(call: Call, block: int) -> Iterator[Call]:
 
 def _simpler_calls(call: Call, block: int) -> Iterator[Call]:
     for kind in SIMPLER_KINDS.get(type(call), ()):
-        yield cast(Call, _as(kind, call))
+        yield from _as(kind, call)
     if isinstance(call, RangeOp) and (into := call.off % block):
         yield msgspec.structs.replace(call, off=call.off - into, len=call.len + into)
     for field in fields_of(type(call)):
@@ -113,18 +111,28 @@ def _simpler_calls(call: Call, block: int) -> Iterator[Call]:
             yield msgspec.structs.replace(call, **{field.name: value})
 
 
-def _as(kind: type[Any], call: Call) -> Any:
+def _as(kind: type[Op], call: Call) -> Iterator[Call]:
     """`call` as one of `kind`, with what they have in common and 0 for what they have not."""
     given: dict[str, Any] = {name: getattr(call, name) for name in call.__struct_fields__}
-    if isinstance(call, Pwritev):
-        lengths = [length for length, _ in call.segs]
-        faults = [at for at, (_, readable) in enumerate(call.segs) if readable is not None]
-        first = faults[0] if faults else len(lengths)
-        readable = call.segs[first][1] if faults else 0
-        given |= {"len": sum(lengths), "fault": sum(lengths[:first]) + (readable or 0)}
+    lengths = [given.get("len", 0)]
     if isinstance(call, RlimitWrite):
-        given["len"] = max(0, min(call.len, call.limit - call.off))
-    return kind(**{name: given.get(name, 0) for name in kind.__struct_fields__})
+        lengths.append(max(0, min(call.len, call.limit - call.off)))
+    if isinstance(call, Pwritev):
+        lengths = [sum(length for length, _ in call.segs)]
+        given["fault"] = _first_fault(call.segs)
+    for length in dict.fromkeys(lengths):
+        values = {**given, "len": length}
+        yield cast(Call, kind(**{name: values.get(name, 0) for name in kind.__struct_fields__}))
+
+
+def _first_fault(segments: Segments) -> int:
+    """The byte of the buffer from which on it is unmapped; its end if nowhere."""
+    before = 0
+    for length, readable in segments:
+        if readable is not None:
+            return before + readable
+        before += length
+    return before
 
 
 def with_call(ops: Ops, number: int, new: Call) -> Ops:

@@ -6,7 +6,7 @@ from harness.minimize.simplicity import number_cost
 
 __all__ = ["simpler_counts", "simpler_numbers", "simpler_shares"]
 
-MOST = 12
+MOST = 16
 """Candidates for one number of bytes."""
 
 
@@ -21,6 +21,9 @@ def simpler_numbers(value: int, block: int, low: int = 0) -> list[int]:
     if size % block:
         found |= {1, _power(size) // 2, size // 1000 * 1000, size // 100 * 100, whole + 1, size}
         found |= {size % block, size // 2}
+    part = whole // block
+    while part := part // 2:  # up to the one just below it, so that a bound is found by halving
+        found.add(whole - part * block)
     cost = number_cost(value, block)
     simpler = {n for n in found if n >= low and number_cost(n, block) < cost}
     return sorted(simpler, key=lambda n: number_cost(n, block))[:MOST]
