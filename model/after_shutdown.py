@@ -192,7 +192,7 @@ def _is_dirty(inode: Inode) -> bool | None:
     sb, cache = inode.sb, inode.cache
     if inode.states_unknown is not None:
         return None
-    if not cache.dirty_starts:
+    if not cache.dirty:
         return False
     return None if sb.data_journal else True
 

@@ -15,15 +15,10 @@ from model.tree_bounds import MAX_DEPTH, tree_bounds
 
 __all__ = [
     "claim_free_clusters", "commit_frees_some", "has_free_clusters", "is_plentiful",
-    "need_plenty", "nonda_switch", "obtainable", "should_retry_alloc", "watermark", "with_retries",
+    "need_plenty", "nonda_switch", "obtainable", "should_retry_alloc", "with_retries",
 ]  # fmt: skip
 
 _Result = TypeVar("_Result")
-
-
-def watermark(sb: Superblock) -> int:
-    """Clusters below which the counters are read exactly (EXT4_FREECLUSTERS_WATERMARK)."""
-    return 4 * BATCH * sb.behaviour.nr_cpu
 
 
 def has_free_clusters(sb: Superblock, count: int, use_reserved: bool = False) -> bool:
@@ -39,7 +34,7 @@ def has_free_clusters(sb: Superblock, count: int, use_reserved: bool = False) ->
     def has(more: int) -> bool:
         free, dirty = sb.free.approx(), sb.dirty.approx()
         kept = sb.r_blocks + sb.resv
-        if free - (count + kept + dirty) < watermark(sb):
+        if free - (count + kept + dirty) < sb.watermark:
             free, dirty = sb.free.sum(), sb.dirty.sum()
         free += more
         if free >= count + kept + dirty:
@@ -112,7 +107,7 @@ def need_plenty(sb: Superblock, count: int) -> None:
     """Raise `TreesCount` unless `count` clusters can be claimed, and no decision on low space
     goes the other way, however many clusters the tree blocks take that nobody counts."""
     free, dirty = sb.free.sum(), sb.dirty.sum()
-    spare = free - count - 2 * dirty - sb.r_blocks - sb.resv - watermark(sb) - 4 * BATCH
+    spare = free - count - 2 * dirty - sb.r_blocks - sb.resv - sb.watermark - 4 * BATCH
     mapped = (sb.most_free - free) * sb.ratio
     if spare < MAX_DEPTH * mapped and spare < _most_tree_blocks(sb):
         raise TreesCount
@@ -175,7 +170,7 @@ def nonda_switch(sb: Superblock) -> bool:
         return False
     dirty = sb.dirty.approx()
     kick = dirty > 0 and _is_low(sb, lambda free: free < 2 * dirty)
-    nonda = _is_low(sb, lambda free: 2 * free < 3 * dirty or free < dirty + watermark(sb))
+    nonda = _is_low(sb, lambda free: 2 * free < 3 * dirty or free < dirty + sb.watermark)
     if kick:
         sb.rule("low-space writeback: ext4_nonda_switch")
         sb.writeback_all()

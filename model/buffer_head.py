@@ -116,7 +116,7 @@ def _map_range(
 
     Returns the bits of the new buffers, and the error that ended it, if any.
     """
-    first, new = inode.cache.first_block(folio), 0
+    first, new = folio.first, 0
     at, end = first + low, first + high
     while at < end:
         run = inode.es.lookup(at)

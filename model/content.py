@@ -83,6 +83,8 @@ class Content:
             self._regain(start, end)
         starts, pieces = self._starts, self._pieces
         low, high = bisect_left(starts, start), bisect_left(starts, end)
+        if low == high and (not low or starts[low - 1] + len(pieces[low - 1]) <= start):
+            return low
         kept: list[tuple[int, memoryview]] = []
         if low and starts[low - 1] + len(pieces[low - 1]) > start:
             low -= 1

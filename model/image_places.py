@@ -41,7 +41,7 @@ def claim_known(inode: Inode, space: Space) -> list[Place]:
     """
     if any(run.state == DELAYED for run in inode.es):
         raise NotModelledError(f"an image while blocks of {inode.name} are delayed: sync first")
-    if inode.cache.dirty_starts or inode.size != inode.disksize:
+    if inode.cache.dirty or inode.size != inode.disksize:
         raise NotModelledError(f"an image while {inode.name} is not written back: sync first")
     if inode.states_unknown is not None:
         raise NotModelledError(f"an image of {inode.name}: {inode.states_unknown}")

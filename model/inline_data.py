@@ -57,7 +57,7 @@ def convert_inline_data(inode: Inode) -> None:
 def destroy_inline_data(inode: Inode) -> None:
     """Writeback of a file whose data is inline still: the page cache has it too
     (ext4_do_writepages)."""
-    if inode.inline and inode.cache.dirty_starts:
+    if inode.inline and inode.cache.dirty:
         inode.inline, inode.inline_size, inode.inline_copy = False, 0, None
 
 

@@ -205,7 +205,7 @@ def _punch_clean_blocks(inode: Inode, folio: Folio, low: int, high: int) -> None
     """Punch the blocks of a dirty folio that are clean (iomap_write_delalloc_ifs_punch)."""
     size = inode.sb.block_size
     for block in range(low // size, ceil_div(high, size)):
-        if not folio.dirty >> (block - inode.cache.first_block(folio)) & 1:
+        if not folio.dirty >> (block - folio.first) & 1:
             punch_delalloc(inode, block * size, (block + 1) * size)
 
 

@@ -170,7 +170,8 @@ class Mount:
         for name in list(self.open):
             self.close(name)
         self.sync()
-        self.sb.options, self.sb.read_only = set(self.sb.config.options), False
+        self.sb.set_options(self.sb.config.options)
+        self.sb.read_only = False
         if self.sb.shut_down:
             assert self.durable is not None
             self.durable.recover()

@@ -7,7 +7,7 @@ mm/readahead.c, mm/truncate.c).
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -41,7 +41,8 @@ def _halves(index: int, pages: int, edges: set[int]) -> Iterator[tuple[int, int]
 
 class Folio(msgspec.Struct, eq=False, gc=False):
     """`pages` pages from page `index`, which are the bytes `[start, end)` of the file and hold
-    `count` blocks; `all` has the bits of those. The bit fields count blocks from its start.
+    `count` blocks from block `first` on; `all` has the bits of those. The bit fields count
+    blocks from its start.
 
     `uptodate` blocks hold what a read would give, `dirty` ones wait for writeback. `behind_eof`
     (buffer_head only) are those that writeback found wholly past EOF: uptodate too, but the folio
@@ -58,6 +59,7 @@ class Folio(msgspec.Struct, eq=False, gc=False):
     pages: int
     start: int
     end: int
+    first: int
     count: int
     all: int
     uptodate: int = 0
@@ -82,24 +84,24 @@ class PageCache:
     def __init__(self, block_size: int, max_folio: int, iomap: bool = False) -> None:
         self.block_size, self.max_folio, self.iomap = block_size, max_folio, iomap
         self.per_page = PAGE // block_size
-        self._by_page: dict[int, Folio] = {}
         self._starts: list[int] = []
-        self.dirty_starts: set[int] = set()
+        self._folios: list[Folio] = []
+        self.dirty: dict[int, Folio] = {}
+        """Dirty folios by their first page."""
         self.on_drop: Callable[[Folio], None] | None = None
 
     def __len__(self) -> int:
         return len(self._starts)
 
     def __iter__(self) -> Iterator[Folio]:
-        return (self._by_page[start] for start in list(self._starts))
+        return iter(self._folios.copy())
 
     def get(self, index: int) -> Folio | None:
         """The folio that holds page `index`."""
-        return self._by_page.get(index)
-
-    def first_block(self, folio: Folio) -> int:
-        """Number in the file of the folio's first block."""
-        return folio.index * self.per_page
+        at = bisect_right(self._starts, index)
+        if at and index < (folio := self._folios[at - 1]).index + folio.pages:
+            return folio
+        return None
 
     def bits(self, folio: Folio, start: int, end: int) -> int:
         """Bits of the folio's blocks that bytes `[start, end)` touch."""
@@ -118,63 +120,67 @@ class PageCache:
         return mask(low, high)
 
     def add(self, index: int, order: int) -> Folio:
-        """A new folio at page `index` of at most `order`, halved until nothing overlaps."""
-        while order and self.occupied(index, index + (1 << order)):
-            order -= 1
+        """A new folio at page `index`, which is not cached, of at most `order`, halved until
+        nothing overlaps."""
+        at = bisect_left(self._starts, index)
+        if order and at < len(self._starts):
+            order = min(order, (self._starts[at] - index).bit_length() - 1)
         folio = self._folio(index, 1 << order)
-        self._by_page.update(dict.fromkeys(range(index, index + folio.pages), folio))
-        insort(self._starts, index)
+        self._starts.insert(at, index)
+        self._folios.insert(at, folio)
         return folio
 
     def add_read(self, first: int, end: int, mark: int) -> None:
         """A folio that has just been read for each of the pages `[first, end)` that is not
         cached; that of page `mark` is marked."""
-        count, every = self.per_page, (1 << self.per_page) - 1
-        state = self.iomap and count > 1
-        missing = {
-            page: Folio(page, 1, page * PAGE, (page + 1) * PAGE, count, every, every, state=state)
-            for page in range(first, end)
-            if page not in self._by_page
-        }
-        if mark in missing:
-            missing[mark].marked = True
-        self._by_page |= missing
         low, high = bisect_left(self._starts, first), bisect_left(self._starts, end)
-        self._starts[low:high] = sorted([*self._starts[low:high], *missing])
+        before = self.get(first)
+        page = first if before is None else before.index + before.pages
+        folios: list[Folio] = []
+        for folio in self._folios[low:high]:
+            folios += self._read_pages(page, folio.index, mark)
+            folios.append(folio)
+            page = folio.index + folio.pages
+        folios += self._read_pages(page, end, mark)
+        self._starts[low:high] = [folio.index for folio in folios]
+        self._folios[low:high] = folios
+
+    def _read_pages(self, first: int, end: int, mark: int) -> list[Folio]:
+        """Folios of one page each, uptodate."""
+        per, every = self.per_page, (1 << self.per_page) - 1
+        state = self.iomap and per > 1
+        return [
+            Folio(page, 1, page * PAGE, (page + 1) * PAGE, page * per, per, every, every,
+                  state=state, marked=page == mark)
+            for page in range(first, end)
+        ]  # fmt: skip
 
     def _folio(self, index: int, pages: int) -> Folio:
-        count = pages * self.per_page
-        return Folio(index, pages, index * PAGE, (index + pages) * PAGE, count, (1 << count) - 1)
+        per, count = self.per_page, pages * self.per_page
+        end = (index + pages) * PAGE
+        return Folio(index, pages, index * PAGE, end, index * per, count, (1 << count) - 1)
 
     def occupied(self, first: int, end: int) -> bool:
         """Whether any of the pages `[first, end)` is cached."""
-        if first in self._by_page:
-            return True
-        at = bisect_left(self._starts, first)
-        return at < len(self._starts) and self._starts[at] < end
+        return bool(self.overlapping(first * PAGE, end * PAGE))
 
     def write_folio(self, pos: int, length: int) -> Folio:
         """The folio for a write at byte `pos`, made if need be (write_begin_get_folio)."""
         index = pos // PAGE
-        folio = self._by_page.get(index)
-        return folio or self.add(index, write_order(index, length, self.max_folio))
+        return self.get(index) or self.add(index, write_order(index, length, self.max_folio))
 
     def overlapping(self, start: int, end: int) -> list[Folio]:
         """The folios that bytes `[start, end)` touch."""
         if end <= start:
             return []
-        first, last = start // PAGE, (end - 1) // PAGE
-        found = []
-        before = self._by_page.get(first)
-        if before is not None and before.index < first:
-            found.append(before)
-        low = bisect_left(self._starts, first)
-        high = bisect_right(self._starts, last, low)
-        return found + [self._by_page[index] for index in self._starts[low:high]]
+        low = bisect_right(self._starts, start // PAGE)
+        if low and self._folios[low - 1].end > start:
+            low -= 1
+        return self._folios[low : bisect_left(self._starts, ceil_div(end, PAGE), low)]
 
     def dirty_folios(self, start: int = 0, end: int | None = None) -> list[Folio]:
         """Dirty folios that bytes `[start, end)` touch, by index."""
-        found = [self._by_page[index] for index in sorted(self.dirty_starts)]
+        found = [self.dirty[index] for index in sorted(self.dirty)]
         if start == 0 and end is None:
             return found
         return [f for f in found if f.end > start and (end is None or f.start < end)]
@@ -183,12 +189,12 @@ class PageCache:
         """Let `bits` of the folio wait for writeback (mark_buffer_dirty, iomap_set_range_dirty)."""
         if bits:
             folio.dirty |= bits
-            self.dirty_starts.add(folio.index)
+            self.dirty[folio.index] = folio
 
     def is_dirty(self, folio: Folio) -> bool:
         """Whether the folio as a whole is marked dirty (folio_test_dirty); it stays so when
         its last dirty block is forgotten, until writeback."""
-        return folio.index in self.dirty_starts
+        return folio.index in self.dirty
 
     def holds_dirty(self, pos: int) -> bool:
         """Whether the block of byte `pos` waits for writeback."""
@@ -199,7 +205,7 @@ class PageCache:
         """Take `bits` off the blocks that wait for writeback."""
         folio.dirty &= ~bits
         if not folio.dirty:
-            self.dirty_starts.discard(folio.index)
+            self.dirty.pop(folio.index, None)
 
     def drop(self, folio: Folio) -> None:
         """Remove the folio."""
@@ -209,27 +215,26 @@ class PageCache:
         """Remove folios with no other one between them."""
         if not folios:
             return
-        for folio in folios:
-            self._tell_drop(folio)
-            for page in range(folio.index, folio.index + folio.pages):
-                del self._by_page[page]
-            self.dirty_starts.discard(folio.index)
+        self._tell_drop(folios)
+        if self.dirty:
+            for folio in folios:
+                self.dirty.pop(folio.index, None)
         at = bisect_left(self._starts, folios[0].index)
-        del self._starts[at : at + len(folios)]
+        del self._starts[at : at + len(folios)], self._folios[at : at + len(folios)]
 
-    def _tell_drop(self, folio: Folio) -> None:
-        """Tell whoever follows revived blocks that this folio goes."""
-        if folio.revived and self.on_drop is not None:
-            self.on_drop(folio)
+    def _tell_drop(self, folios: list[Folio]) -> None:
+        """Tell whoever follows revived blocks that these folios go."""
+        if self.on_drop is not None:
+            for folio in folios:
+                if folio.revived:
+                    self.on_drop(folio)
 
     def clear(self) -> None:
         """Remove all folios."""
-        if self.on_drop is not None:
-            for folio in self:
-                self._tell_drop(folio)
-        self._by_page.clear()
+        self._tell_drop(self._folios)
         self._starts.clear()
-        self.dirty_starts.clear()
+        self._folios.clear()
+        self.dirty.clear()
 
     def drop_clean(self) -> None:
         """Remove all folios without dirty blocks (drop_caches, invalidate_mapping_pages).
@@ -237,7 +242,7 @@ class PageCache:
         Dirty ones are marked for reclaim (lru_deactivate_file), which a read then takes for
         the mark of a readahead window.
         """
-        if not self.dirty_starts:
+        if not self.dirty:
             self.clear()
         for folio in self:
             if self.is_dirty(folio):
@@ -271,7 +276,7 @@ class PageCache:
             bits = self.whole_bits(folio, start, end)
             self.clean(folio, bits)
             if dirty:
-                self.dirty_starts.add(folio.index)
+                self.dirty[folio.index] = folio
             folio.mapped &= ~bits
             folio.delay &= ~bits
             folio.revived &= ~bits

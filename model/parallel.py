@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 
 from harness.errors import NotModelledError
 from harness.trace import Ran, Result
-from model.balloc import watermark
 from model.errors import OpError
 from model.mount import Mount
 from workloads import ops
@@ -70,7 +69,7 @@ def _refuse_short_space(mount: Mount, section: ops.Parallel) -> None:
             continue
         length = call.len if isinstance(call, ops.Falloc | ops.FallocKeep) else end - start
         wanted += length // (sb.block_size * sb.ratio) + 2 + TREE_BLOCKS
-    kept = watermark(sb) + sb.r_blocks + sb.resv
+    kept = sb.watermark + sb.r_blocks + sb.resv
     if wanted and sb.free.sum() < 3 * (sb.dirty.sum() + wanted) + kept:
         raise NotModelledError("threads that share the last free space are not modelled")
 

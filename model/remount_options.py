@@ -43,7 +43,7 @@ def remount_options(mount: Mount, text: str) -> None:
     if "ro" in words and not sb.read_only:
         mount.sync()
     sb.read_only = "ro" in words
-    sb.options = fresh
+    sb.set_options(fresh)
     sb.rule("options changed: ext4_reconfigure")
 
 

@@ -48,7 +48,7 @@ def _bit_of(inode: Inode, block: int) -> tuple[int, bool]:
     folio = inode.cache.get(block * inode.sb.block_size // PAGE)
     if folio is None:
         return 0, False
-    bit = 1 << (block - inode.cache.first_block(folio))
+    bit = 1 << (block - folio.first)
     return bit, bool(folio.uptodate & bit)
 
 
@@ -75,7 +75,7 @@ def _revive(inode: Inode, block: int, old: bytes, known: bool) -> None:
 def _forget(inode: Inode, folio: Folio) -> None:
     """A folio is dropped: what is on disk shows again, zeros where blocks are unwritten. On
     the iomap path what was written to such a block since has converted it."""
-    size, first = inode.sb.block_size, inode.cache.first_block(folio)
+    size, first = inode.sb.block_size, folio.first
     for low, high in ranges(folio.revived):
         for run in inode.es.pieces(first + low, first + high):
             if run.state != WRITTEN or not inode.iomap:
@@ -87,13 +87,13 @@ def is_stuck(inode: Inode, block: int) -> bool:
     folio = inode.cache.get(block * inode.sb.block_size // PAGE)
     if folio is None or not folio.revived:
         return False
-    return bool((folio.mapped & folio.revived) >> (block - inode.cache.first_block(folio)) & 1)
+    return bool((folio.mapped & folio.revived) >> (block - folio.first) & 1)
 
 
 def written_in_place(inode: Inode, folio: Folio) -> None:
     """Dirty blocks of the folio go to disk as they are: that is lost where they are unwritten,
     but holds where they have become written since (ext4_bio_write_folio)."""
-    first = inode.cache.first_block(folio)
+    first = folio.first
     for low, high in ranges(folio.dirty & folio.revived):
         for run in inode.es.pieces(first + low, first + high):
             if run.state == WRITTEN:

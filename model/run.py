@@ -139,7 +139,7 @@ def check_covered(workload: Workload) -> set[type[ops.Op]]:
     options = config.options - COVERED_OPTIONS
     if options:
         raise NotModelledError(f"mount options are not modelled: {', '.join(sorted(options))}")
-    kinds: set[type[ops.Op]] = {type(op) for op in ops.calls(workload.ops)}
+    kinds: set[type[ops.Op]] = set(map(type, ops.calls(workload.ops)))
     for kind in kinds - HANDLERS.keys():
         raise NotModelledError(f"the operation {kind.WORD} is not modelled")
     return kinds

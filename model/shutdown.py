@@ -108,7 +108,7 @@ class Durable:
         """
         zeroed, inode.ordered = inode.ordered, None
         writes = zeroed is not None or not inode.delalloc
-        if not inode.sb.data_ordered or inode.iomap or not writes or not inode.cache.dirty_starts:
+        if not inode.sb.data_ordered or inode.iomap or not writes or not inode.cache.dirty:
             return
         spans = [zeroed] if zeroed is not None else []
         if not inode.sb.dioread_nolock:
@@ -247,7 +247,7 @@ def _stale(inode: Inode) -> set[int]:
 
 def _written_bits(inode: Inode, folio: Folio) -> int:
     """The dirty blocks of `folio` that can be written without allocation."""
-    first, bits = inode.cache.first_block(folio), 0
+    first, bits = folio.first, 0
     for low, high in ranges(folio.dirty & ~folio.delay):
         for run in inode.es.pieces(first + low, first + high):
             if run.state == WRITTEN:
@@ -267,7 +267,7 @@ def _content_on_disk(inode: Inode) -> Content:
 def _dirty(inode: Inode) -> set[int]:
     cache = inode.cache
     return {
-        cache.first_block(folio) + bit
+        folio.first + bit
         for folio in cache.dirty_folios()
         for bit in range(folio.count)
         if folio.dirty >> bit & 1

@@ -6,7 +6,7 @@ the low-space decisions read only their global part, so the model keeps both par
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import TYPE_CHECKING
 
 from harness.trace import Event, EventKind
@@ -72,10 +72,12 @@ class Superblock:
         self.journal = "^has_journal" not in features
         self.extents = "^extents" not in features
         self.inline = "inline_data" in features
-        self.options = set(config.options)
+        self.set_options(config.options)
         clusters = geometry.blocks // self.ratio
         self.resv = min(clusters // 50, 4096) if self.extents else 0
         self.r_blocks = geometry.reserved_blocks // self.ratio
+        self.watermark = 4 * BATCH * behaviour.nr_cpu
+        """Clusters below which the counters are read exactly (EXT4_FREECLUSTERS_WATERMARK)."""
         self.free = PerCpuCounter(geometry.free_blocks // self.ratio)
         self.most_free = self.free.sum()
         self.dirty = PerCpuCounter(0)
@@ -100,45 +102,29 @@ class Superblock:
 
     # --- options ------------------------------------------------------------------------
 
-    @property
-    def data_journal(self) -> bool:
+    def set_options(self, options: Set[str]) -> None:
+        """Mount with `options` (ext4_parse_param, __ext4_fill_super)."""
+        self.options = options
+        self.data_journal = "data=journal" in options
         """data=journal: file data goes through the journal."""
-        return "data=journal" in self.options
-
-    @property
-    def data_ordered(self) -> bool:
+        self.data_ordered = (
+            self.journal and not self.data_journal and "data=writeback" not in options
+        )
         """data=ordered, the default with a journal."""
-        return self.journal and not self.data_journal and "data=writeback" not in self.options
-
-    @property
-    def delalloc(self) -> bool:
+        self.delalloc = "nodelalloc" not in options and not self.data_journal
         """Delayed allocation, on unless switched off or data=journal."""
-        return "nodelalloc" not in self.options and not self.data_journal
-
-    @property
-    def auto_da_alloc(self) -> bool:
+        self.auto_da_alloc = "noauto_da_alloc" not in options
         """What replaces a file is written back at once (EXT4_MOUNT_NO_AUTO_DA_ALLOC)."""
-        return "noauto_da_alloc" not in self.options
-
-    @property
-    def dioread_nolock(self) -> bool:
+        self.dioread_nolock = self.delalloc and self.extents and "dioread_lock" not in options
         """New blocks are unwritten until written (ext4_should_dioread_nolock)."""
-        return self.delalloc and self.extents and "dioread_lock" not in self.options
-
-    @property
-    def iomap(self) -> bool:
-        """New regular files take the iomap path (ext4_should_use_buffered_iomap)."""
-        return (
-            "buffered_iomap" in self.options and self.behaviour.iomap and self.extents
+        self.iomap = (
+            "buffered_iomap" in options and self.behaviour.iomap and self.extents
             and not self.inline and not self.data_journal
         )  # fmt: skip
-
-    @property
-    def max_folio(self) -> int:
+        """New regular files take the iomap path (ext4_should_use_buffered_iomap)."""
+        largest = min(self.behaviour.max_folio, self.block_size << 11)
+        self.max_folio = PAGE if self.data_journal else largest
         """Bytes of the largest folio (ext4_set_inode_mapping_order)."""
-        if self.data_journal:
-            return PAGE
-        return min(self.behaviour.max_folio, self.block_size << 11)
 
     # --- blocks that are freed ---------------------------------------------------------------
 

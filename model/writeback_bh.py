@@ -54,7 +54,7 @@ def cyclic_writepages(inode: Inode) -> None:
     if not start:
         writepages(inode)
         return
-    if inode.cache.dirty_starts:
+    if inode.cache.dirty:
         inode.sb.rule("cyclic writeback: ext4_do_writepages")
         _write_range(inode, start, None)
         inode.writeback_start = _write_range(inode, 0, start) or 0
@@ -66,13 +66,14 @@ def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
     dirty = cache.dirty_folios(start, end)
     if not dirty:
         return None
-    folios = [folio for folio in dirty if folio.start < inode.size]
-    needy = [buffers for folio in folios for buffers in _need_mapping(inode, folio)]
+    folios, eof = [folio for folio in dirty if folio.start < inode.size], inode.eof_block
+    needy = [buffers for folio in folios for buffers in _need_mapping(inode, folio, eof)]
     ended, lost = _map_all(inode, needy)
     for folio in folios:
-        written_in_place(inode, folio)
-        below = min(inode.eof_block - cache.first_block(folio), folio.count)
-        folio.delay &= ~(folio.dirty & mask(0, max(below, 0)))
+        if folio.revived:
+            written_in_place(inode, folio)
+        if folio.delay:
+            folio.delay &= ~(folio.dirty & mask(0, eof - folio.first))
         _submit(inode, folio)
         folio.marked = False
     reached = folios[-1].end if folios else dirty[0].start
@@ -106,7 +107,7 @@ def _clean_past_eof(inode: Inode, folio: Folio, needy: list[_Buffers]) -> bool:
     with a length taken from i_size modulo its own size, and buffers behind that length
     become clean though nothing was written (mpage_submit_folio, ext4_bio_write_folio).
     """
-    if needy and needy[-1].end == inode.cache.first_block(folio):
+    if needy and needy[-1].end == folio.first:
         return False
     kept = inode.size % (folio.end - folio.start)
     behind = folio.all & ~inode.cache.bits(folio, folio.start, folio.start + kept)
@@ -116,14 +117,14 @@ def _clean_past_eof(inode: Inode, folio: Folio, needy: list[_Buffers]) -> bool:
     return True
 
 
-def _need_mapping(inode: Inode, folio: Folio) -> Iterator[_Buffers]:
-    """Dirty buffers below EOF that are delayed or unwritten (mpage_add_bh_to_extent), and
+def _need_mapping(inode: Inode, folio: Folio, eof: int) -> Iterator[_Buffers]:
+    """Dirty buffers below block `eof` that are delayed or unwritten (mpage_add_bh_to_extent), and
     mapped: a store past EOF makes buffers dirty that never were.
 
     The buffer's own mark counts: truncating inline data takes the delayed extent away under
     a buffer that goes on being marked so, and the block is allocated all the same.
     """
-    first, eof = inode.cache.first_block(folio), inode.eof_block
+    first = folio.first
     for low, high in ranges(folio.dirty & folio.mapped & ~folio.revived):
         for run in inode.es.pieces(first + low, min(first + high, eof)):
             if run.state != WRITTEN:
@@ -150,7 +151,7 @@ def _lose(inode: Inode, low: int, high: int) -> None:
     (mpage_release_unused_pages)."""
     size = inode.sb.block_size
     for folio in list(inode.cache.overlapping(low * size, high * size)):
-        first = inode.cache.first_block(folio)
+        first = folio.first
         if any(run.state != DELAYED for run in inode.es.overlapping(first, first + folio.count)):
             raise NotModelledError("blocks are lost in a folio of which others are allocated")
         inode.remove_status(first, first + folio.count)

@@ -32,7 +32,7 @@ def iomap_writepages(inode: Inode, start: int = 0, end: int | None = None) -> No
     range_end = EOF_BLOCK * size if end is None else end - 1
     done: list[tuple[int, int]] = []
     for folio in cache.dirty_folios(start, end):
-        first = cache.first_block(folio)
+        first = folio.first
         try:
             for low, high in ranges(folio.dirty):
                 stop = min(first + high, inode.eof_block)
@@ -84,7 +84,7 @@ def _discard_folio(inode: Inode, folio: Folio) -> None:
     """Forget what is delayed of a folio of which a block found no space; what is before that
     block has been mapped (ext4_iomap_discard_folio). The data stays in the page cache until
     the folio is dropped."""
-    first = inode.cache.first_block(folio)
+    first = folio.first
     dirty = [(first + low, min(first + high, inode.eof_block)) for low, high in ranges(folio.dirty)]
     failed = min(
         max(run.start, low)

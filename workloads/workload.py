@@ -53,7 +53,7 @@ class Workload(msgspec.Struct, frozen=True):
     @property
     def cpus(self) -> int:
         """CPUs that the guest should have: a second one for threads against each other."""
-        return 2 if any(isinstance(op, Parallel) for op in self.ops) else 1
+        return 2 if Parallel in map(type, self.ops) else 1
 
     @property
     def name(self) -> str:
