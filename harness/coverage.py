@@ -4,7 +4,7 @@ arguments and results, pairs of operations.
 Only the model runs. Each workload runs on both paths of a kernel that has them, and the
 model is told that every file's blocks are contiguous, so that extent trees are known. Then it
 runs on both paths as on a kernel with all known bugs, in which the flusher thread comes
-first, once without being told of places: there are rules about these, too.
+first, and once more without being told of places: there are rules about these, too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from harness.specification import Rule, specification
 from harness.trace import Extent, Placement, State, Step, Trace
 from model import QUIRKS, Behaviour, Model
 from workloads.images import Geometry, Image
-from workloads.ops import AnyOp, FileOp
+from workloads.ops import AnyOp, FileOp, calls
 from workloads.workload import Workload
 
 __all__ = ["Coverage", "RuleReached", "contiguous", "novelty"]
@@ -36,6 +36,9 @@ _BUGGY = {
     path: Behaviour(iomap=path == "iomap", cyclic_sync=True, quirks=frozenset(QUIRKS))
     for path in PATHS
 }
+
+LONGEST = 1 << 44
+"""Bytes of the longest file."""
 
 Novelty = frozenset[tuple[str, ...]]
 
@@ -84,7 +87,7 @@ class Coverage:
             if trace is not None:
                 self._count(trace, workload.name, once=path == PATHS[0])
                 found |= novelty(trace)
-        for path, told in (("bh", places), ("iomap", None)):
+        for path, told in (("bh", places), ("iomap", places), ("iomap", None)):
             trace = self._run(on_path(workload, path), _BUGGY[path], told)
             if trace is not None:
                 self._note_rules(trace, workload.name)
@@ -167,16 +170,12 @@ def novelty(trace: Trace) -> frozenset[tuple[str, ...]]:
 
 def contiguous(workload: Workload) -> Placement:
     """A placement in which every file is in one piece, far from the others."""
-    names = sorted(
-        {
-            getattr(op, field)
-            for op in workload.ops
-            for field in ("file", "to")
-            if hasattr(op, field)
-        }
-    )
+    fields = (
+        getattr(op, field) for op in calls(workload.ops) for field in ("file", "to")
+        if hasattr(op, field)
+    )  # fmt: skip
     placed: dict[str, tuple[Extent, ...]] = {
-        name: (Extent(0, 1 << 30, State.WRITTEN, 1 << (31 + 4 * at)),)
-        for at, name in enumerate(names)
+        name: (Extent(0, LONGEST, State.WRITTEN, 4 * LONGEST * number),)
+        for number, name in enumerate(sorted(set(fields)), start=1)
     }
     return (placed,) * (len(workload.ops) + 1)

@@ -23,10 +23,12 @@ from harness.shapes import (
     left_dirty,
     less_done,
     less_on_disk,
+    more_data,
     more_done,
     moved,
     one_round_more,
     other_hard_limit_warnings,
+    reserves_in_vain,
     small_blocks,
     smaller,
     updates_less,
@@ -45,6 +47,7 @@ from workloads.ops import (
     Pwritev,
     Remount,
     RlimitWrite,
+    Seek,
     Sendfile,
     Splice,
     SyncRange,
@@ -126,6 +129,9 @@ INTENDED: tuple[Difference, ...] = (
         signs=(
             Sign("extents", moved((D, None)), WRITES, _rules(second=(PUNCH,))),
             Sign("events", gives_back, WRITES, _rules(second=(PUNCH,))),
+            # The second's mapping ended before the hole that the first had reserved.
+            Sign("extents", moved((D, None)), WRITES, _rules((KEPT,), (FAULT,))),
+            Sign("events", reserves_in_vain, WRITES, _rules((KEPT,), (FAULT,))),
         ),
         follows=SPACE | {"disksize"},
     ),
@@ -136,7 +142,10 @@ INTENDED: tuple[Difference, ...] = (
         second="only what was copied is written back; the rest stays unwritten",
         why="the copy that stops short dirties no block behind it",
         source="iomap_write_end; folio_zero_new_buffers",
-        signs=(Sign("extents", moved((W, U)), (Op,), _rules(first=(KEPT,)), earlier=True),),
+        signs=(
+            Sign("extents", moved((W, U)), rules=_rules(first=(KEPT,)), earlier=True),
+            Sign("result", more_data, (Seek,), _rules(first=(KEPT,)), earlier=True),
+        ),
         follows=SPACE,
     ),
     Difference(
@@ -297,6 +306,16 @@ INTENDED: tuple[Difference, ...] = (
         source="iomap_set_range_dirty",
         signs=(Sign("extents", both(small_blocks, moved((U, W))), rules=_rules(second=(IOEND,))),),
         follows=SPACE,
+    ),
+    Difference(
+        name="behind-eof-is-cached",
+        situation="blocks are smaller than a page, and the blocks of EOF's page that are behind"
+        " EOF become unwritten ones of a longer file",
+        first="writeback zeroed them, so they are uptodate in the page cache: data to lseek(2)",
+        second="they were never read or written, so they are a hole to lseek(2)",
+        why="ext4_bio_write_folio() marks the buffers behind EOF uptodate",
+        source="ext4_bio_write_folio; iomap_writeback_handle_eof",
+        signs=(Sign("result", both(small_blocks, more_data), (Seek,)),),
     ),
     Difference(
         name="cut-folio-is-split",

@@ -155,6 +155,12 @@ def gives_up(moment: Moment) -> bool:
     return not second and nothing_used and counts[EventKind.RESERVE] == counts[EventKind.RELEASE]
 
 
+def reserves_in_vain(moment: Moment) -> bool:
+    """The first reserves, the second does nothing."""
+    first, second = moment.events
+    return bool(first) and not second and {event.kind for event in first} == {EventKind.RESERVE}
+
+
 def one_round_more(moment: Moment) -> bool:
     """The first reserves once more at the end, and releases the same; all else is equal."""
     first, second = moment.events
@@ -216,6 +222,20 @@ def more_done(moment: Moment) -> bool:
 def left_dirty(moment: Moment) -> bool:
     """After a shutdown the first finds nothing left to write, the second fails to write it."""
     return moment.values == (0, "EIO")
+
+
+def more_data(moment: Moment) -> bool:
+    """The first has all data ranges of the second, and more."""
+    first, second = moment.values
+    if not isinstance(first, list) or not isinstance(second, list):
+        return False
+    return all(
+        any(start <= low and high <= end for start, end in first) for low, high in second
+    ) and _bytes(first) > _bytes(second)
+
+
+def _bytes(ranges: list[list[int]]) -> int:
+    return sum(end - start for start, end in ranges)
 
 
 def smaller(moment: Moment) -> bool:

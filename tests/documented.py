@@ -14,18 +14,19 @@ from typing import Any, NamedTuple
 import pytest
 from modelled import RECORDINGS
 
+from harness.coverage import contiguous
 from harness.recording import geometry_of, raw_lines, recorded_by, trace_of
-from harness.trace import Extent, Placement, State, Trace, placement_of
+from harness.trace import Placement, Trace, placement_of
 from model import Behaviour, Model
 from workloads.files import catalogue
 from workloads.images import IMAGES, Geometry, Image
-from workloads.ops import calls
 from workloads.program import Program
 from workloads.syntax import parse_line, workloads
 from workloads.workload import Workload
 
 __all__ = [
-    "DOCS", "MODEL", "PROGRAMS", "Example", "Ran", "exists", "known", "notices", "run", "run_usual",
+    "DOCS", "MODEL", "PROGRAMS", "Example", "Ran", "exists", "geometry", "known", "notices", "run",
+    "run_usual",
 ]  # fmt: skip
 
 ROOT = Path(__file__).parent.parent
@@ -128,7 +129,8 @@ def notices(example: Example, functions: Iterable[str], monkeypatch: pytest.Monk
     return False
 
 
-def _geometry(image: Image) -> Geometry:
+def geometry(image: Image) -> Geometry:
+    """What `image`, of its usual size or another one, says after mke2fs."""
     name = image.name.partition("-")[0]  # `1k-16m` is the image 1k, but of 16 MiB
     full = IMAGES[name]
     taken = full.size // full.block_size - FREE[name]
@@ -136,18 +138,7 @@ def _geometry(image: Image) -> Geometry:
     return Geometry(blocks, blocks - taken, 0, image.block_size, image.cluster_size)
 
 
-def _placement(workload: Workload) -> Placement:
-    """Every file contiguous and apart from the others."""
-    names = sorted({getattr(op, name) for op in calls(workload.ops) for name in ("file", "to")
-                    if hasattr(op, name)})  # fmt: skip
-    placed: dict[str, tuple[Extent, ...]] = {
-        name: (Extent(0, 1 << 30, State.WRITTEN, 1 << (31 + 4 * at)),)
-        for at, name in enumerate(names)
-    }
-    return tuple(placed for _ in range(len(workload.ops) + 1))
-
-
-def _observed(behaviour: Behaviour, geometry: Geometry, workload: Workload,
+def _observed(behaviour: Behaviour, start: Geometry, workload: Workload,
               placement: Placement | None) -> Ran:  # fmt: skip
     """Run the model and note its functions and rules."""
     codes: set[CodeType] = set()
@@ -159,7 +150,7 @@ def _observed(behaviour: Behaviour, geometry: Geometry, workload: Workload,
     before = sys.getprofile()
     sys.setprofile(note)
     try:
-        trace = Model(behaviour, lambda _: geometry).run(workload, placement)
+        trace = Model(behaviour, lambda _: start).run(workload, placement)
     finally:
         sys.setprofile(before)
     functions = {
@@ -177,9 +168,8 @@ def _run_program(program: Program, example: Example, switches: dict[str, Any]) -
         config = workload.config.with_options("buffered_iomap") if iomap else workload.config
         chosen = Workload(workload.program, config, workload.ops, workload.shows)
         behaviour = Behaviour(**{"iomap": iomap, **switches})
-        geometry = _geometry(config.image)
-        placement = _placement(chosen) if example.placed else None
-        found.append(_observed(behaviour, geometry, chosen, placement))
+        placement = contiguous(chosen) if example.placed else None
+        found.append(_observed(behaviour, geometry(config.image), chosen, placement))
     return Ran(
         frozenset().union(*(ran.functions for ran in found)),
         frozenset().union(*(ran.reports for ran in found)),

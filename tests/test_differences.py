@@ -103,7 +103,7 @@ def event(kind: EventKind, count: int, reserved: int) -> Callable[[Step], Step]:
     return lambda step: msgspec.structs.replace(step, events=(*(step.events or ()), more))
 
 
-def result(value: int | str) -> Callable[[Step], Step]:
+def result(value: int | str | list[list[int]]) -> Callable[[Step], Step]:
     return lambda step: msgspec.structs.replace(step, result=value)
 
 
@@ -117,12 +117,16 @@ EXAMPLES: dict[str, list[Example]] = {
     "short-write-gives-back": [
         Example("pwrite_fault a 0 64k fault=8k", 0, extents((0, 8, W))),
         Example("pwrite_fault a 0 64k fault=8k", 0, event(RELEASE, 50, 0)),
+        Example("falloc a 0 1k; pwrite_fault a 100 3000 fault=0", 1, event(RELEASE, 1, 1),
+                "1k@delalloc"),
     ],
     "short-write-zeroes-the-rest": [
         Example(
             "falloc a 0 64k; pwrite_fault a 8k 48k fault=8k; fsync a",
             2, extents((0, 8, U), (8, 8, W), (16, 8, D), (24, 40, U)),
         ),
+        Example("falloc a 0 128k; pwrite_fault a 0 64k fault=16k; pread a 100 4000; seek a",
+                3, result([[0, 4096], [8192, 90000]])),
     ],
     "short-write-keeps-allocated": [
         Example(
@@ -200,6 +204,10 @@ EXAMPLES: dict[str, list[Example]] = {
     "ordered-data-at-commit": [
         Example("pwrite a 0 60k; pwrite b 0 4k; fsync b; shutdown 2; sync_range a 140k 4k",
                 4, result("EUCLEAN"), "4k@nodelalloc"),
+    ],
+    "behind-eof-is-cached": [
+        Example("pwrite a 0 99; fsync a; falloc a 2k 1000; seek a", 3,
+                result([[0, 1024], [4096, 5000]]), "1k@delalloc"),
     ],
     "disksize-after-io": [
         Example("pwrite a 0 100; pwrite a 100 10", 1, lambda s: with_file(s, disksize=200),

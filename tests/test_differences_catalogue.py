@@ -10,10 +10,11 @@ import msgspec
 import pytest
 from test_differences import seen
 
+from harness.coverage import contiguous
 from harness.errors import NotModelledError
 from harness.settle import settle
 from harness.sides import on_path
-from harness.trace import Extent, State, Trace
+from harness.trace import Trace
 from model import Behaviour, Model
 from vm import mkfs
 from workloads.files import CATALOGUE, load
@@ -31,20 +32,8 @@ WORKLOADS = [
 
 def trace(workload: Workload, path: str) -> Trace:
     """The model's, with each file in one piece, apart from the others."""
-    names = sorted(
-        {
-            getattr(op, field)
-            for op in workload.ops
-            for field in ("file", "to")
-            if hasattr(op, field)
-        }
-    )
-    placed = {
-        name: (Extent(0, 1 << 44, State.WRITTEN, number << 46),)
-        for number, name in enumerate(names, start=1)
-    }
     model = Model(Behaviour.of_release("7.3.4", iomap=True), mkfs.geometry_of)
-    found = model.run(on_path(workload, path), (placed,) * (len(workload.ops) + 1))
+    found = model.run(on_path(workload, path), contiguous(workload))
     return msgspec.structs.replace(found, subject=path, kernel="7.3.4")
 
 

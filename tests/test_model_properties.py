@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
-from documented import _geometry
+from documented import geometry
 from hypothesis import given, settings
 
 from harness.coverage import contiguous
@@ -22,7 +22,7 @@ SECTOR = 512
 
 @cache
 def model(iomap: bool) -> Model:
-    return Model(Behaviour.of_release("7.3", iomap=iomap), _geometry)
+    return Model(Behaviour.of_release("7.3", iomap=iomap), geometry)
 
 
 def traces(program: Program) -> list[Trace]:
