@@ -17,6 +17,7 @@ DAY = 24 * 60 * 60
 LINE = "debian:sid against model"
 EVIL = "</pre><script>alert(1)</script>\"'&\x00\x1b[31m|`*_#"
 """What a kernel's log may say."""
+PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"><path d="M0 0h9"/></svg>'
 
 
 def make_signature(name: str) -> Signature:
@@ -67,7 +68,7 @@ def a_week() -> Frames:
         row(iomap, 1, gone=("stale-folio-after-short-copy",), intended={"entry": (1, 2)}),
     ]
     kept = [
-        Finding(make_signature("size").id, "size", "pwrite a 0 4k\n", 1, "<svg>x</svg>"),
+        Finding(make_signature("size").id, "size", "pwrite a 0 4k\n", 1, PICTURE),
         Finding(make_signature(EVIL).id, EVIL, EVIL, 1),
     ]
     reached = [

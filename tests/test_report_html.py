@@ -8,7 +8,7 @@ import time
 from html.parser import HTMLParser
 
 import pytest
-from nights import EVIL, a_week, frames, make_signature, many, night, row
+from nights import EVIL, PICTURE, a_week, frames, make_signature, many, night, row
 
 from harness.known import KNOWN_ISSUES
 from reports.html import FULL, LINES, page
@@ -115,7 +115,7 @@ def test_findings_have_state_program_picture_and_command(week):
     assert "pwrite a 0 4k" in text
     assert "ext4diff differential --random 7:1:2 --on '4k@delalloc'" in text
     (picture,) = [image["src"] for image in Read(week).of("img")]
-    assert base64.b64decode(picture.partition(",")[2]) == b"<svg>x</svg>"
+    assert base64.b64decode(picture.partition(",")[2]) == PICTURE.encode()
     assert "not seen last night" in text  # extents, of the night before
 
 
