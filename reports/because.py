@@ -11,15 +11,16 @@ from harness.signature import telling
 from harness.specification import Rule, rule_noted
 from harness.trace import Trace
 from harness.verdict import Compared, Mismatch, Verdict
-from workloads.ops import AnyOp, RangeOp, Read
+from reports.panels import PIECE
+from workloads.ops import Read
 from workloads.syntax import format_op
+from workloads.writers import range_of, writers
 
 __all__ = ["because_lines"]
 
 MODEL = "model"
 WIDTH = 96
 _BYTE = re.compile(r"\(byte (\d+)\)")
-_PIECE = 4096
 _WRITERS = 2
 """Operations that are named as the last ones to have written what differs."""
 
@@ -27,7 +28,8 @@ _WRITERS = 2
 def because_lines(compared: Compared) -> list[str]:
     """The explanation's part about the first diverging step.
 
-    At the end no step is to blame: there it is the operations that last wrote what differs.
+    Where that read what differs, or comes after all steps, it is not to blame: then it is the
+    operations that last wrote there.
     """
     verdict = compared.verdict
     notes = list(dict.fromkeys(note for m in verdict.headline for note in m.because))
@@ -75,33 +77,26 @@ def _wrapped(text: str) -> list[str]:
 def _writers(compared: Compared) -> list[str]:
     """The last operations that wrote where the content differs, with their rules."""
     verdict, expected = compared.verdict, compared.expected
-    found = next((m for m in verdict.headline if m.file and _BYTE.search(m.field)), None)
-    if found is None or expected is None or verdict.subjects[0] != MODEL:
+    wanted = next((range_ for m in verdict.headline if (range_ := _bytes(verdict, m))), None)
+    if wanted is None or expected is None or verdict.subjects[0] != MODEL:
         return []
-    steps = _last_steps(verdict, found)
+    place = verdict.headline[0].place
+    before = verdict.workload.ops[: place if isinstance(place, int) else None]
     lines: list[str] = []
-    for step in steps:
+    for step in writers(before, wanted)[-_WRITERS:]:
         lines += _step(verdict, expected, step)
-    title = f"What last wrote these bytes of {found.file}, and the rules that {MODEL} applied there"
+    title = f"What last wrote there in {wanted[0]}, and the rules that {MODEL} applied"
     return ["", title, *lines] if lines else []
 
 
-def _last_steps(verdict: Verdict, found: Mismatch) -> list[int]:
-    """The last steps that name a range of the file with the byte that `found` is about."""
-    match = _BYTE.search(found.field)
-    assert match is not None
-    byte = int(match[1])
+def _bytes(verdict: Verdict, m: Mismatch) -> tuple[str, int, int] | None:
+    """The file and the bytes of it that `m` says to be others."""
+    match = _BYTE.search(m.field)
+    if match is not None and m.file is not None:
+        return m.file, int(match[1]), int(match[1]) + PIECE
     ops = verdict.workload.ops
-    steps = [index for index, op in enumerate(ops) if _writes(op, found.file or "", byte)]
-    return steps[-_WRITERS:]
-
-
-def _writes(op: AnyOp, file: str, byte: int) -> bool:
-    """Whether `op` is about bytes of the piece of `file` that begins at `byte`."""
-    if not isinstance(op, RangeOp) or isinstance(op, Read):
-        return False
-    name, start = (getattr(op, "to", op.file), getattr(op, "dst", op.off))
-    return bool(name == file and start < byte + _PIECE and byte < start + op.len)
+    op = ops[m.place] if isinstance(m.place, int) and m.place < len(ops) else None
+    return range_of(op) if isinstance(op, Read) and m.field == "result" else None
 
 
 def _step(verdict: Verdict, expected: Trace, step: int) -> list[str]:

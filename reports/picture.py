@@ -99,11 +99,12 @@ class Picture(msgspec.Struct, frozen=True):
 
 
 def _agree(expected: str, actual: str) -> bool:
-    """Whether two numbers beside rows are the same; `?` is not known, `8-24` are bounds."""
+    """Whether two numbers beside rows are the same; `?` is not known, `-` of no file, `8-24`
+    are bounds."""
     low, dash, high = expected.partition("-")
-    if dash and actual.isdecimal():
+    if low and dash and actual.isdecimal():
         return int(low) <= int(actual) <= int(high)
-    return expected == actual or "?" in (expected, actual)
+    return expected == actual or bool({"?", "-"} & {expected, actual})
 
 
 # --- spans ------------------------------------------------------------------------------

@@ -101,14 +101,15 @@ class _Canvas:
         """All of it, with what it shows in words."""
         width, height = self.width + MARGIN, self.y + MARGIN
         body = "\n".join(self.parts)
-        ident = f"bm-{hashlib.sha256(f'{title}{description}{body}'.encode()).hexdigest()[:8]}"
+        title, words = _text(title), _text(description)
+        ident = f"bm-{hashlib.sha256(f'{title}{words}{body}'.encode()).hexdigest()[:8]}"
         body = body.replace(f"{CLASS}-ID", ident)
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="{CLASS}" role="img"'
             f' viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
             f' aria-labelledby="{ident}-title {ident}-desc">\n'
-            f'<title id="{ident}-title">{_text(title)}</title>\n'
-            f'<desc id="{ident}-desc">{_text(description)}</desc>\n'
+            f'<title id="{ident}-title">{title}</title>\n'
+            f'<desc id="{ident}-desc">{words}</desc>\n'
             f"<style>{STYLE}</style>\n<defs>{PATTERNS.format(ident=ident)}</defs>\n"
             f'<rect width="100%" height="100%" rx="6" class="paper"/>\n{body}\n</svg>\n'
         )
