@@ -6,7 +6,7 @@ Descriptors matter: an append-only file that is open already still takes pwrite(
 
 from __future__ import annotations
 
-from model.after_shutdown import check_reach, comes_first, refused
+from model.after_shutdown import MAX_OFFSET, check_reach, comes_first, refused
 from model.errors import OpError
 from model.inode import Inode
 from model.mount import Mount
@@ -48,6 +48,7 @@ def check_access(mount: Mount, op: ops.AnyOp) -> None:
         written = op.to if isinstance(op, _COPY) else op.file
         _open(mount, op.file)
         if written != op.file:
+            mount.file(op.file)
             _open(mount, written)
         if type(op) in _BESIDE:
             _open_beside(mount, op.file, _BESIDE[type(op)])
@@ -133,7 +134,20 @@ def _refusal(inode: Inode, op: ops.FileOp) -> str:
         return "EPERM" if op.size >= 0 else ""
     if isinstance(op, ops.Chown):
         return "EPERM"
-    return "EPERM" if immutable and isinstance(op, (*_WRITE, *_COPY)) else ""
+    refused = isinstance(op, ops.CopyRange) or (isinstance(op, _WRITE) and _gets_to_ext4(op))
+    return "EPERM" if immutable and refused else ""
+
+
+def _gets_to_ext4(op: ops.FileOp) -> bool:
+    """Whether the VFS takes the range of a write (rw_verify_area), and an empty vector not even
+    then (vfs_writev)."""
+    if isinstance(op, ops.Append):
+        return True
+    if isinstance(op, ops.Pwritev):
+        length = sum(segment for segment, _ in op.segs)
+        return length > 0 and 0 <= op.off <= MAX_OFFSET - length
+    assert isinstance(op, ops.RangeOp | ops.RlimitWrite | ops.UserWrite)
+    return 0 <= op.off <= MAX_OFFSET - op.len
 
 
 def _store_refusal(inode: Inode, op: ops.FileOp, immutable: bool) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from harness.errors import NotModelledError
-from model.balloc import with_retries
+from model.balloc import is_plentiful, with_retries
 from model.errors import OpError
 from model.indirect_tree import max_file_bytes
 from model.inline_data import convert_inline_data
 from model.inode import Inode
 from model.map_blocks import map_blocks
 from model.revived import zero_whole_blocks
-from model.tree_claim import limited_tree
+from model.tree_claim import PLENTY, limited_tree
 from model.truncate import block_zero_eof, zero_partial
 from model.units import (
     EOF_BLOCK,
@@ -100,10 +100,11 @@ def zero_range(inode: Inode, off: int, length: int, keep_size: bool) -> None:
             zero_edges(inode, off, end)
     update_disksize_before_punch(inode, off, length)
     unsaved = inode.cache.holds_dirty(inode.size)
+    on_disk = _on_disk(inode, low, high) if high > low else []
     inode.cache.truncate(off, end)
     if high > low:
         zero_whole_blocks(inode, low, high, grows=new_size > inode.size, unsaved=unsaved)
-        _convert_unwritten(inode, low, high)
+        _convert_unwritten(inode, low, high, new_size, on_disk)
     if new_size:
         _grow(inode, new_size)
     if not inode.sb.behaviour.zero_range_edges_first:
@@ -111,18 +112,56 @@ def zero_range(inode: Inode, off: int, length: int, keep_size: bool) -> None:
     inode.sb.rule("zero range: ext4_zero_range")
 
 
-def _convert_unwritten(inode: Inode, low: int, high: int) -> None:
-    """Written, delayed and missing blocks become unwritten
-    (EXT4_GET_BLOCKS_CONVERT_UNWRITTEN in ext4_map_blocks)."""
-    big = high - low > UNWRITTEN_MAX_LEN
-    while low < high:
-        run = inode.es.lookup(low)
-        if run.state == WRITTEN:
-            end = min(run.end, high)
-            _make_unwritten(inode, low, end)
-        else:
-            end = _allocate_some(inode, low, high, normalize=big)
-        low = end
+def _convert_unwritten(
+    inode: Inode, low: int, high: int, new_size: int, on_disk: list[tuple[int, bytes | None]]
+) -> None:
+    """Written, delayed and missing blocks become unwritten (EXT4_GET_BLOCKS_CONVERT_UNWRITTEN
+    in ext4_map_blocks). On ENOSPC the size moves to where it stands, and what is on disk behind
+    that shows again."""
+    first, big = low, high - low > UNWRITTEN_MAX_LEN
+    try:
+        while low < high:
+            run = inode.es.lookup(low)
+            if run.state == WRITTEN:
+                end = min(run.end, high)
+                _make_unwritten(inode, low, end)
+            else:
+                end = _allocate_some(inode, low, high, normalize=big)
+            low = end
+    except OpError:
+        if new_size and low > first:
+            _grow(inode, min(new_size, low * inode.sb.block_size))
+        _show_again(inode, low * inode.sb.block_size, on_disk)
+        raise
+
+
+def _on_disk(inode: Inode, low: int, high: int) -> list[tuple[int, bytes | None]]:
+    """First byte and content of what blocks `[low, high)` hold on disk, nothing for a block that
+    is dirty; left out if the range is sure to find space."""
+    sb = inode.sb
+    if is_plentiful(sb, (high - low) // sb.ratio + PLENTY):
+        return []
+    size, found = sb.block_size, list[tuple[int, bytes | None]]()
+    for run in inode.es.overlapping(low, high):
+        start, end = run.start * size, run.end * size
+        if run.state != WRITTEN:
+            continue
+        if not inode.cache.dirty_folios(start, end):
+            found.append((start, inode.content.read(start, end - start)))
+            continue
+        for pos in range(start, end, size):
+            dirty = inode.cache.holds_dirty(pos)
+            found.append((pos, None if dirty else inode.content.read(pos, size)))
+    return found
+
+
+def _show_again(inode: Inode, start: int, on_disk: list[tuple[int, bytes | None]]) -> None:
+    """What `_on_disk` found from byte `start` on is read again."""
+    for pos, data in on_disk:
+        if data is None and pos >= start:
+            inode.content.lose(pos, min(pos + inode.sb.block_size, inode.size))
+        elif data is not None and pos + len(data) > start:
+            inode.content.write(max(pos, start), data[max(start - pos, 0) :])
 
 
 def _make_unwritten(inode: Inode, low: int, high: int) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from model.buffer_head import generic_perform_write
 from model.errors import OpError
+from model.fallocate import max_bytes
 from model.indirect_tree import max_file_bytes
 from model.inline_write import inline_write
 from model.inode import Inode
 from model.iomap_write import iomap_buffered_write
 from model.source import Source
 from model.truncate import block_zero_eof
-from model.units import EOF_BLOCK
 
 __all__ = ["buffered_write", "generic_write_checks", "max_size", "rw_verify_area"]
 
@@ -18,10 +18,10 @@ MAX_LFS_FILESIZE = (1 << 63) - 1
 
 
 def max_size(inode: Inode) -> int:
-    """Bytes of the longest file (s_maxbytes, ext4_max_size; s_bitmap_maxbytes)."""
+    """Bytes to which this file can grow (s_maxbytes; s_bitmap_maxbytes)."""
     if not inode.extents or inode.inline:
         return max_file_bytes(inode.sb.block_size)
-    return min(EOF_BLOCK * inode.sb.block_size, MAX_LFS_FILESIZE)
+    return max_bytes(inode)
 
 
 def rw_verify_area(pos: int, length: int) -> None:

@@ -17,7 +17,7 @@ from model.behaviour import Behaviour
 from model.copy_range import copy_file_range
 from model.direct_io import dio_write
 from model.errors import OpError, TreesCount
-from model.file_write import buffered_write, max_size
+from model.file_write import buffered_write, max_size, rw_verify_area
 from model.image.filesystem import Filesystem
 from model.image_load import load_image
 from model.mmap import tagged_store
@@ -250,6 +250,7 @@ def _write_fault(mount: Mount, op: ops.WriteFault) -> Result:
 
 def _read(mount: Mount, op: ops.Read) -> Result:
     inode = mount.file(op.file)
+    rw_verify_area(op.off, op.len)
     count = max(min(op.len, inode.size - op.off), 0)
     if count:
         read_pages(inode, op.off, op.len)

@@ -3,24 +3,40 @@ copy_file_range(2) does without reflinks (fs/splice.c)."""
 
 from __future__ import annotations
 
+from model.access import IMMUTABLE
 from model.errors import OpError
-from model.file_write import buffered_write
+from model.fallocate import max_bytes
+from model.file_write import MAX_LFS_FILESIZE, buffered_write, max_size, rw_verify_area
 from model.inode import Inode
 from model.readahead import splice_pages
 from model.source import Source
 from model.units import PAGE
 
-__all__ = ["sendfile", "splice_pieces"]
+__all__ = ["sendfile", "splice", "splice_pieces"]
 
 PIPE_BUFFERS = 16
 """Pages that a pipe holds."""
 
 
 def sendfile(source: Inode, off: int, target: Inode, dst: int, count: int) -> int:
-    """Copy `count` bytes from byte `off` of `source` to byte `dst` of `target`; returns
-    bytes copied (do_sendfile). Raises `OpError`."""
-    if off < 0 or dst < 0 or count < 0:
+    """Copy `count` bytes from byte `off` of `source` to byte `dst` of `target`, to which
+    lseek(2) goes first; returns bytes copied (ext4_llseek, do_sendfile). Raises `OpError`."""
+    if not 0 <= dst <= max_size(target) or count < 0:
         raise OpError("EINVAL")
+    rw_verify_area(off, count)
+    longest = max_bytes(source)
+    if off + count > longest:
+        if off >= longest:
+            raise OpError("EOVERFLOW")
+        count = longest - off
+    return splice_pieces(source, off, target, dst, count)
+
+
+def splice(source: Inode, off: int, target: Inode, dst: int, count: int) -> int:
+    """The same by splice(2) into a pipe and out of it, in calls for as much as it holds
+    (do_splice). Raises `OpError`."""
+    if count > 0:
+        rw_verify_area(off, min(count, PIPE_BUFFERS * PAGE))
     return splice_pieces(source, off, target, dst, count)
 
 
@@ -72,8 +88,12 @@ def _onto_itself(inode: Inode, at: int, pos: int, count: int) -> tuple[bytes, bo
 
 
 def _write_out(target: Inode, pos: int, data: bytes) -> tuple[int, OpError | None]:
-    """Write what the pipe holds; after a short write the rest is tried again, and the
-    error that ends it is told beside the bytes written (iter_file_splice_write)."""
+    """Write what the pipe holds, unless the file is immutable; after a short write the rest is
+    tried again, and the error that ends it is told beside the bytes written
+    (iter_file_splice_write)."""
+    if target.flags & IMMUTABLE and pos + len(data) <= MAX_LFS_FILESIZE:
+        target.sb.rule("protected file: IS_APPEND, IS_IMMUTABLE")
+        return 0, OpError("EPERM")
     done = 0
     while done < len(data):
         try:

@@ -135,7 +135,7 @@ def content_of(fd: int, limit: int = WHOLE_FILE_LIMIT) -> Row:
     blocks: dict[str, int] = {}
     if size > limit:
         for start, end in data_ranges(fd):
-            _pieces(fd, start & ~(PIECE - 1), min(end, size), blocks, None)
+            _pieces(fd, start & -PIECE, min(-(-end // PIECE) * PIECE, size), blocks, None)
         return {"size": size, "sha256": None, "blocks": blocks}
     whole = Sha256()
     _pieces(fd, 0, size, blocks, whole)
