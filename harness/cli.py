@@ -12,14 +12,15 @@ from types import ModuleType
 from harness.errors import INTERRUPTED, MACHINERY, Ext4diffError
 from harness.interrupt import interrupt_on_termination
 from harness.manifest import harness_version
+from reports.screen import fit
 
 __all__ = ["main"]
 
 COMMANDS = (
     "differential", "run", "replay", "pack", "mail",
     "check-recording", "bench", "lint", "generate", "coverage", "steer",
-    "import", "export", "image", "kernel", "bisect", "minimize", "report",
-    "doctor",
+    "import", "export", "image", "kernel", "bisect", "minimize", "campaign", "report",
+    "doctor", "shell",
 )  # fmt: skip
 """Each is a module of `harness.commands`."""
 STATUS = """\
@@ -61,6 +62,8 @@ def _dispatch(words: list[str]) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     interrupt_on_termination()
+    for stream in (sys.stdout, sys.stderr):
+        fit(stream)
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
     except Ext4diffError as error:

@@ -67,11 +67,15 @@ class ModelSide(Side):
         if self._workload != chosen:
             self._workload = chosen
             self._runs.clear()
+        began = time.monotonic()
         trace, mount = model.play(chosen, placement)
+        played = time.monotonic()
+        self.working += played - began
         if trace.final is not None:
             base = mkfs.image_file(chosen.config.image)
             final = with_expected_image(trace.final, mount, base)
             trace = msgspec.structs.replace(trace, final=final)
+            self.imaging += time.monotonic() - played
         self._runs.append((trace, mount))
         return trace
 
@@ -108,7 +112,7 @@ class GuestSide(Side):
     def __init__(self, choice: Choice, path: str | None = None) -> None:
         self.name = path or "guest"
         self.forced_path = path
-        self._choice = choice
+        self.choice = choice
         self._kernel: Kernel | None = None
         self._guests: Guests | None = None
         self._facts: Facts | None = None
@@ -122,7 +126,7 @@ class GuestSide(Side):
     def prepare(self) -> None:
         """Get QEMU, kernel, initramfs and, unless remembered, a first boot's facts."""
         ensure_host_tools()
-        choice = self._choice
+        choice = self.choice
         self._kernel = resolve_kernel(choice.kernel, choice.mirror, choice.refresh)
         files = boot_files(self._kernel, mirror=choice.mirror, refresh=choice.refresh)
         self._guests = Guests(self._kernel, choice.accel, files, always_boot=choice.always_boot)
@@ -139,7 +143,7 @@ class GuestSide(Side):
     def _facts_path(self, kernel: Kernel) -> Path:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         user = str(os.geteuid())
-        words = (kernel.identity, kernel.source, qemu_version(), self._choice.accel, boot, user)
+        words = (kernel.identity, kernel.source, qemu_version(), self.choice.accel, boot, user)
         key = cache.key_of(*words)
         return cache.cache_root() / "facts" / f"{key}.json"
 
@@ -187,6 +191,7 @@ class GuestSide(Side):
         """What the kernel does. Raises `KernelPanicError` and other `MachineryError`s."""
         guest = self._alive(workload.cpus)
         self._report = ""
+        began, judging = time.monotonic(), guest.judging
         try:
             trace = guest.run(on_path(workload, self.forced_path), placement)
         except KernelPanicError as error:
@@ -198,13 +203,18 @@ class GuestSide(Side):
         except BaseException:  # Ctrl-C too: what the guest is at is not known any more
             guest.dead = True
             raise
+        finally:
+            self.working += time.monotonic() - began - (guest.judging - judging)
+            self.imaging += guest.judging - judging
         if trace.final is not None and trace.final.log:
             guest.dead = True  # a kernel that has complained once may keep quiet the next time
         if trace.final is None:
             return trace
         shut_down = any(isinstance(op, Shutdown) for op in calls(workload.ops))
         disk = Path(guest.disk.path)
+        began = time.monotonic()
         final = with_image(trace.final, disk, workload.config, shut_down, cut_back(trace))
+        self.imaging += time.monotonic() - began
         return msgspec.structs.replace(trace, final=final)
 
     def save_evidence(self, directory: Path) -> None:

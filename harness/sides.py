@@ -43,6 +43,10 @@ class Side:
     is_model = False
     starting = 0.0
     """Seconds that it has spent on coming up, for reports of how long workloads took."""
+    working = 0.0
+    """Seconds that it has spent on workloads."""
+    imaging = 0.0
+    """Seconds that it has spent on what images hold afterwards: their checks, their form."""
     forced_path: str | None = None
     """The path that this side takes whatever the workload says, if any (of `PATHS`)."""
 
@@ -88,14 +92,14 @@ class Side:
     def save_evidence(self, directory: Path) -> None:
         """Put what it knows of its last run into `directory`: image, kernel log."""
 
-    def save_image(self, directory: Path, expected: Trace) -> str:  # noqa: ARG002
-        """Put the disk's image as it should be after `expected` into `directory`, if it can.
-
-        Returns what to say of it in the README, or nothing.
     def command(self) -> tuple[str, ...]:
         """The command that its guest runs in; empty if there is none."""
         return ()
 
+    def save_image(self, directory: Path, expected: Trace) -> str:  # noqa: ARG002
+        """Put the disk's image as it should be after `expected` into `directory`, if it can.
+
+        Returns what to say of it in the README, or nothing.
         """
         return ""
 

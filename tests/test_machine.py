@@ -63,6 +63,8 @@ class FakeGuest:
 class Host:
     """Stands for everything below `GuestSide`; `guests` are those that it started."""
 
+    judging = 0.0
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.guests: list[FakeGuest] = []

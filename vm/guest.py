@@ -121,6 +121,8 @@ class Guest:
         self.deadlines = deadlines or Deadlines().scaled(factor)
         self.netconsole = "not set up"
         self.dead = False
+        self.judging = 0.0
+        """Seconds that e2fsck and debugfs took on its disk."""
         self._closed = False
         self.hello: Row = {}
         self.kernel = KernelIdentity()
@@ -208,13 +210,13 @@ class Guest:
         """What QEMU runs."""
         return self._qemu.machine
 
-    def boot(self) -> None:
-        """Wait for the agent's first words, then fill free memory with 0xAA.
     @property
     def command(self) -> tuple[str, ...]:
         """QEMU's program and arguments."""
         return self._qemu.command
 
+    def boot(self) -> None:
+        """Wait for the agent's first words, then fill free memory with 0xAA.
 
         Raises what `first_words` does.
         """
@@ -347,7 +349,7 @@ class Guest:
         """Add what e2fsck and debugfs say about the image that the kernel left."""
         trace = transcript.trace()
         assert trace is not None and transcript.final is not None
-        path = Path(self.disk.path)
+        path, began = Path(self.disk.path), time.monotonic()
         names = sorted(transcript.final.observation.files)
         fsck, blocks = mkfs.fsck(path), None
         try:
@@ -355,6 +357,7 @@ class Guest:
         except FileSystemToolError:
             if not fsck:  # else it is e2fsck's finding that debugfs cannot read the image
                 raise
+        self.judging += time.monotonic() - began
         said = self._located(transcript.final.log or ())
         final = msgspec.structs.replace(transcript.final, fsck=fsck, disk_blocks=blocks, log=said)
         return msgspec.structs.replace(trace, final=final)

@@ -1,0 +1,1 @@
+"""Campaigns: generated programs for hours, on many guests, with nothing lost."""

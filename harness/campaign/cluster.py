@@ -1,0 +1,62 @@
+"""The workers: of a cluster of our own on this machine, or of one that runs already."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import dask
+import distributed
+from distributed.comm.core import CommClosedError
+
+from harness.errors import MachineryError
+
+__all__ = ["LOST", "SchedulerError", "connected"]
+
+CONNECT = 20.0
+"""Seconds in which a scheduler has to answer."""
+LOST = (CommClosedError, OSError, TimeoutError)
+"""What dask raises when the scheduler does not answer."""
+_TRIES = 5
+"""Workers that may die of one shard before it is given up."""
+
+
+class SchedulerError(MachineryError):
+    """The scheduler does not answer, or has no workers."""
+
+
+@contextlib.contextmanager
+def connected(scheduler: str | None, workers: int) -> Iterator[distributed.Client]:
+    """A client of the cluster at `scheduler`, or of one with `workers` processes of its own.
+
+    Those end with the context, and with this process. Raises `SchedulerError`.
+    """
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    with contextlib.ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="ext4diff-"))
+        settings = {
+            "distributed.scheduler.allowed-failures": _TRIES,
+            "distributed.comm.timeouts.connect": f"{CONNECT}s",
+            "distributed.worker.daemon": False,
+        }
+        stack.enter_context(dask.config.set(settings))
+        address: Any = scheduler
+        if scheduler is None:
+            address = stack.enter_context(
+                distributed.LocalCluster(
+                    n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0,
+                    dashboard_address=None, silence_logs=logging.CRITICAL,
+                    local_directory=scratch,
+                )
+            )  # fmt: skip
+        try:
+            client = distributed.Client(address, timeout=CONNECT, set_as_default=False)
+        except LOST as error:
+            raise SchedulerError(
+                f"the scheduler at {scheduler} does not answer within {CONNECT:g} s ({error});"
+                " is its address right, and are its versions of dask and Python ours?"
+            ) from error
+        yield stack.enter_context(client)

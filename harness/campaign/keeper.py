@@ -1,0 +1,105 @@
+"""Keeps what comes in: rows in the store, artifacts on the shelf, also when the disk is full."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter, deque
+
+import msgspec
+
+from harness.campaign.bench import Done, ShardDone
+from harness.campaign.shelf import Shelf
+from harness.store import Store, StoreError
+from harness.verdict import Outcome
+
+__all__ = ["Keeper"]
+
+_HELD = 64 << 20
+"""Bytes of artifacts that wait in memory while the disk is full; further ones are lost."""
+
+
+class Keeper:
+    """Writes to `store` and `shelf`; nobody else does.
+
+    What the disk does not take is held back and tried again by `retry`: rows all, artifacts
+    as far as memory goes. `outcomes` counts programs once, however often they come.
+    """
+
+    def __init__(self, night: str, store: Store, shelf: Shelf) -> None:
+        self._night, self._store, self._shelf = night, store, shelf
+        self._waiting: deque[Done] = deque()
+        self._shards: deque[tuple[str, ShardDone]] = deque()
+        self._held = 0
+        self._seen = {row.key: row.digest.outcome for row in store.rows() if row.night == night}
+        self.outcomes: Counter[Outcome] = Counter(self._seen.values())
+        self.findings: set[str] = {finding.signature for finding in store.findings()}
+        self.steps = 0
+        self.trouble: dict[str, int] = {}
+        """What could not be kept, and how often."""
+
+    @property
+    def backlog(self) -> int:
+        """Programs that are held back."""
+        return len(self._waiting)
+
+    def take(self, done: Done) -> bool:
+        """Keep a program's row and artifact; whether it is the first of its signature."""
+        row = done.row
+        before = self._seen.get(row.key)
+        if before is None:
+            self.steps += row.digest.steps
+        elif before is not row.digest.outcome:
+            self.outcomes[before] -= 1
+        if before is not row.digest.outcome:
+            self.outcomes[row.digest.outcome] += 1
+            self._seen[row.key] = row.digest.outcome
+        if done.note:
+            self._complain(done.note)
+        if done.archive and self._held + len(done.archive) > _HELD:
+            self._complain("an artifact, because the disk is full")
+            done = _without_artifact(done)
+        self._waiting.append(done)
+        self._held += len(done.archive)
+        self.retry()
+        new = done.finding is not None and done.finding.signature not in self.findings
+        if done.finding is not None:
+            self.findings.add(done.finding.signature)
+        return new
+
+    def finish(self, shard: str, done: ShardDone) -> None:
+        """Note that a shard is done, once all of its rows are kept."""
+        self._shards.append((shard, done))
+        self.retry()
+
+    def retry(self) -> None:
+        """Write what waits, until the disk is full."""
+        with contextlib.suppress(StoreError):
+            while self._waiting:
+                self._keep(self._waiting[0])
+                self._held -= len(self._waiting.popleft().archive)
+            while self._shards:
+                shard, done = self._shards[0]
+                self._store.finish(self._night, shard, done.rows, done.covered)
+                self._shards.popleft()
+
+    def _keep(self, done: Done) -> None:
+        """Raises `StoreError` if the disk takes nothing."""
+        if done.archive:
+            assert done.row.digest.kept_in is not None
+            try:
+                self._shelf.put(done.row.digest.kept_in, done.archive)
+            except OSError as error:
+                raise StoreError(f"cannot keep an artifact: {error}") from error
+        self._store.add([done.row])
+        if done.finding is not None:
+            self._store.find(done.finding)
+
+    def _complain(self, what: str) -> None:
+        self.trouble[what] = self.trouble.get(what, 0) + 1
+
+
+def _without_artifact(done: Done) -> Done:
+    digest = msgspec.structs.replace(done.row.digest, kept_in=None)
+    row = msgspec.structs.replace(done.row, digest=digest)
+    finding = done.finding and msgspec.structs.replace(done.finding, artifact="")
+    return Done(row, finding, note=done.note)

@@ -1,0 +1,131 @@
+"""What runs in a worker of dask: one bench a process, made when the first shard comes.
+
+dask starts workers, gives them shards, and gives a shard to another one if its worker dies.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import msgspec
+from distributed import WorkerPlugin, get_worker
+
+from harness.campaign.bench import Bench, Done, ShardDone
+from harness.campaign.plan import Plan, Shard
+from harness.manifest import harness_version
+from harness.pairs import make_pair
+from harness.sides import Choice
+
+__all__ = ["Ready", "Setup", "Workshop", "prepare", "run_shard", "stop", "topic"]
+
+
+_LOOK = 0.5
+"""Seconds after which a worker looks whether its parent is there."""
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """All that a worker has to know of a campaign.
+
+    `parent` is the process whose end ends a worker, 0 for workers of somebody's cluster.
+    """
+
+    night: str
+    plan: Plan
+    against: str
+    choice: Choice
+    strict: bool
+    parent: int = 0
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """What a worker says once it can run: header and identity of its sides."""
+
+    header: tuple[str, ...]
+    identity: dict[str, str]
+    version: str
+
+
+def topic(night: str) -> str:
+    """Where the workers of `night` tell of programs that are done (`Done`, as msgpack)."""
+    return f"ext4diff-{night}"
+
+
+class Workshop(WorkerPlugin):
+    """Holds a worker's bench, and ends its guests when the worker or the night ends."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.name = topic(setup.night)
+        self._setup = setup
+        self._lock = threading.Lock()
+        self._bench: Bench | None = None
+        self.stopped = threading.Event()
+
+    def __getstate__(self) -> Setup:
+        return self._setup
+
+    def __setstate__(self, setup: Setup) -> None:
+        self.__init__(setup)  # type: ignore[misc]
+
+    def setup(self, worker: Any) -> None:  # noqa: ARG002 - dask gives it
+        """Leave Ctrl-C to the parent, and end with it, however it ends."""
+        if self._setup.parent:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            watch = threading.Thread(target=_end_with, args=(self._setup.parent,), daemon=True)
+            watch.start()
+
+    def bench(self, worker: str) -> Bench:
+        """The bench, made if need be. Raises `UsageError`."""
+        with self._lock:
+            if self._bench is None:
+                setup = self._setup
+                pair = make_pair(setup.against, setup.choice, strict=setup.strict)
+                self._bench = Bench(setup.night, setup.plan, pair, worker)
+            return self._bench
+
+    def teardown(self, worker: Any) -> None:  # noqa: ARG002 - dask gives it
+        """End the guests."""
+        self.stopped.set()
+        with self._lock:
+            if self._bench is not None:
+                self._bench.close()
+
+
+def _end_with(parent: int) -> None:
+    """End this process, and so its guests, once `parent` is not its parent any more."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK)
+    os._exit(1)
+
+
+def _workshop(night: str) -> Workshop:
+    plugin = get_worker().plugins[topic(night)]
+    assert isinstance(plugin, Workshop)
+    return plugin
+
+
+def prepare(night: str) -> Ready:
+    """Fetch, build and probe what the sides need. Raises `Ext4diffError`."""
+    bench = _workshop(night).bench(str(get_worker().name))
+    header = bench.prepare()
+    return Ready(tuple(header), bench.identity(), harness_version())
+
+
+def run_shard(night: str, shard: Shard) -> ShardDone:
+    """Run a shard, telling of each program at once. Raises `MachineryError`."""
+    worker, workshop = get_worker(), _workshop(night)
+
+    def tell(done: Done) -> None:
+        worker.log_event(topic(night), msgspec.msgpack.encode(done))
+
+    return workshop.bench(str(worker.name)).run(shard, tell, workshop.stopped.is_set)
+
+
+def stop(night: str, dask_worker: Any) -> None:
+    """Make a worker leave its shard after the program that it is at; run by `Client.run`."""
+    plugin = dask_worker.plugins.get(topic(night))
+    if plugin is not None:
+        plugin.stopped.set()

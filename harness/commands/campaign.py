@@ -1,0 +1,175 @@
+"""`ext4diff campaign`: generated programs for hours, on many guests."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.artifact import FOLDER, results_folder
+from harness.campaign.plan import Plan
+from harness.campaign.progress import duration_text
+from harness.errors import UsageError
+from harness.generated import Batch, chosen_configs
+from harness.options import add_against, add_guest_options, pin_kernels
+from harness.session import exit_status
+from harness.store import Store
+from reports.summary import summarise
+from workloads.generate import KINDS
+from workloads.generate.plan import CONFIGS
+from workloads.program import DEFAULT_CONFIGS
+
+if TYPE_CHECKING:
+    from harness.campaign.night import Ended
+
+__all__ = ["add", "run"]
+
+HELP = "run generated programs for hours, on many guests or machines, with nothing lost"
+_PACKAGES = ("distributed", "pandas")
+"""Of the extra `campaign`."""
+_TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+)s?)?")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    add_argument = parser.add_argument
+    add_argument("--seed", type=int, metavar="S", help="of the programs (default: a new one)")
+    add_argument("--time", type=_seconds, metavar="T", help="stop after it: 8h, 90m, 1h30m, 45s")
+    add_argument("--count", type=int, metavar="N", help="seeded programs to run in all")
+    add_argument(
+        "--findings", type=int, metavar="N", help="stop after so many that were not known before"
+    )
+    add_argument(
+        "--kind", action="append", default=[], choices=(*KINDS, "none"),
+        help="of seeded programs, in turn (default: all; none: only what follows)",
+    )  # fmt: skip
+    add_argument("--exhaustive", metavar="FIRST:END|all", help="these programs, first of all")
+    add_argument("--catalogue", action="store_true", help="the catalogue, before seeded programs")
+    add_argument(
+        "--on", action="append", default=[], metavar="CONFIG",
+        help="configurations of seeded programs, patterns too (default: the seed chooses)",
+    )  # fmt: skip
+    add_argument(
+        "-j", "--guests", type=int, metavar="N", default=os.cpu_count() or 1,
+        help="guests at a time, a worker process each (default: one for each CPU)",
+    )  # fmt: skip
+    add_argument(
+        "--scheduler", metavar="ADDRESS",
+        help="use the workers of this dask scheduler (tcp://host:8786), not some of our own",
+    )  # fmt: skip
+    add_argument(
+        "--results", metavar="DIR",
+        help="where results.sqlite and artifacts go; a store there is gone on with, as a new night"
+        f" (default: {FOLDER}/TIME)",
+    )  # fmt: skip
+    add_argument(
+        "--resume", metavar="DIR", help="go on with the last campaign there, where it stopped"
+    )
+    add_argument(
+        "--disk", type=int, metavar="MB", default=4096,
+        help="for artifacts; the oldest go first, findings never (default: 4096)",
+    )  # fmt: skip
+    add_guest_options(add_argument)
+    add_against(add_argument)
+
+
+def _seconds(text: str) -> float:
+    match = _TIME.fullmatch(text)
+    if match is None or not text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write 8h, 90m, 1h30m or 45s")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    total = hours * 3600 + minutes * 60 + seconds
+    if not total:
+        raise argparse.ArgumentTypeError("no time at all: write 8h, 90m, 1h30m or 45s")
+    return float(total)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the night; 1 if there is a mismatch, also if it was there before."""
+    _require_packages()
+    from harness.campaign import night as nights  # noqa: PLC0415 - needs the packages
+    from harness.campaign.engine import Limits  # noqa: PLC0415
+
+    if options.guests < 1 or options.disk < 1:
+        raise UsageError("-j and --disk are 1 or more")
+    folder = results_folder(options.resume or options.results)
+    line = _line(options)
+    if options.resume:
+        path = folder / nights.STORE
+        if not path.is_file():
+            raise UsageError(f"--resume {options.resume}: there is no {path.name} in it")
+        with Store.read(path) as store:
+            night, asked = nights.last_night(store)
+    else:
+        pin_kernels(options)
+        asked = nights.Asked(
+            _plan(options), options.against, options.strict_model, options.kernel,
+            options.accel, options.mirror, options.always_boot,
+        )  # fmt: skip
+        night = nights.new_night(asked, line)
+    folder.mkdir(parents=True, exist_ok=True)
+    ended = nights.work(
+        folder, night, asked, Limits(options.time, options.findings),
+        workers=options.guests, scheduler=options.scheduler, budget=options.disk << 20,
+        tell=print,
+    )  # fmt: skip
+    digests = ended.digests
+    for text in _summary(folder, ended):
+        print(text)
+    return exit_status(digests, interrupted=ended.interrupted)
+
+
+def _summary(folder: Path, ended: Ended) -> list[str]:
+    rate = ended.ran / ended.seconds if ended.seconds else 0.0
+    lines = [
+        "",
+        *summarise(ended.digests),
+        "",
+        f"{ended.ran:,} programs in {duration_text(ended.seconds)} ({rate:.1f}/s); {ended.why}",
+    ]
+    for what, times in ended.trouble.items():
+        lines.append(f"not kept, {times} time{'s' * (times != 1)}: {what}")
+    if ended.dropped:
+        lines.append(f"{ended.dropped} old artifacts were dropped for want of room (--disk)")
+    lines.append(f"results are in {folder}; as a page: ext4diff report {folder / 'results.sqlite'}")
+    if not ended.complete:
+        lines.append(f"to go on: ext4diff campaign --resume {folder}")
+    return lines
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    kinds = () if options.kind == ["none"] else tuple(dict.fromkeys(options.kind)) or KINDS
+    if "none" in kinds:
+        raise UsageError("--kind none goes with no other kind")
+    exhaustive = None
+    if options.exhaustive:
+        batch = Batch.exhaustive(options.exhaustive, chosen_configs(options.on, DEFAULT_CONFIGS))
+        exhaustive = (batch.start, batch.stop)
+    if not (kinds or exhaustive or options.catalogue):
+        raise UsageError("--kind none: say what else to run: --exhaustive, --catalogue")
+    if kinds and options.count is None and not (options.time or options.findings):
+        raise UsageError("say when to stop: --time 8h, --count 10000, or --findings 1")
+    seed = secrets.randbelow(1 << 31) if options.seed is None else options.seed
+    if seed < 0 or (options.count is not None and options.count < 1):
+        raise UsageError("--seed is 0 or more, --count 1 or more")
+    configs = chosen_configs(options.on, tuple(CONFIGS)) if options.on else ()
+    return Plan(seed, kinds, options.count, exhaustive, options.catalogue, configs)
+
+
+def _line(options: argparse.Namespace) -> str:
+    """What is tested, by the words that the user has for it."""
+    strict = ", strictly" if options.strict_model else ""
+    return f"{options.kernel or 'default kernel'} against {options.against}{strict}"
+
+
+def _require_packages() -> None:
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"a campaign needs {' and '.join(missing)}: pip install 'ext4diff[campaign]', or in"
+            " a source tree pip install -e '.[campaign]'"
+        )

@@ -1,0 +1,87 @@
+"""A kernel for campaigns without a guest: the model with a known bug, in each worker of dask.
+
+Loaded into the workers as a preload (`dask worker --preload`, or dask's configuration). A file
+named by EXT4DIFF_TEST_KILL makes the worker that next runs a program die of SIGKILL, once;
+EXT4DIFF_TEST_SLOW is the seconds that a program takes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from harness import pairs
+from harness.coverage import contiguous
+from harness.image.look import with_expected_image
+from harness.sides import Choice, Side
+from harness.trace import Extent, Observation, Placement, State, Trace
+from model import Behaviour, Model
+from vm import mkfs
+from workloads.workload import Workload
+
+QUIRKS = frozenset({"efault_beyond_eof_moves_size"})
+
+
+class BuggyKernel(Side):
+    """The model with a known bug of a kernel of which no bug is known."""
+
+    name = "guest"
+
+    def run(
+        self,
+        workload: Workload,
+        placement: Placement | None = None,
+        quirks: frozenset[str] = frozenset(),
+    ) -> Trace:
+        _die_if_told()
+        time.sleep(float(os.environ.get("EXT4DIFF_TEST_SLOW", "0")))
+        model = Model(Behaviour.of_release("7.3", iomap=False, quirks=QUIRKS), mkfs.geometry_of)
+        places = contiguous(workload)
+        trace, mount = model.play(workload, places)
+        assert trace.final is not None
+        final = with_expected_image(trace.final, mount, mkfs.image_file(workload.config.image))
+        steps = tuple(
+            replace(step, observation=_placed(step.observation, places[0])) for step in trace.steps
+        )
+        final = replace(final, observation=_placed(final.observation, places[0]))
+        return replace(trace, steps=steps, final=final, subject="kernel", kernel="7.3.4-fake")
+
+    def knows_iomap(self) -> bool:
+        return False
+
+
+def _placed(seen: Observation, places: dict[str, tuple[Extent, ...]]) -> Observation:
+    """`seen` with the blocks where `contiguous` has them, as a kernel tells it."""
+    files = {}
+    for name, file in seen.files.items():
+        (all_of_it,) = places[name]
+        files[name] = replace(
+            file,
+            extents=file.extents
+            and tuple(
+                e if e.state is State.DELAYED else replace(e, physical=all_of_it.physical + e.start)
+                for e in file.extents
+            ),
+        )
+    return replace(seen, files=files)
+
+
+def _die_if_told() -> None:
+    told = os.environ.get("EXT4DIFF_TEST_KILL", "")
+    if told and Path(told).exists():
+        Path(told).unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _kernel(_spec: str | None, _choice: Choice) -> Side:
+    return BuggyKernel()
+
+
+def dask_setup(_worker: Any) -> None:
+    """Called by dask in each worker."""
+    pairs.MAKERS["kernel"] = _kernel

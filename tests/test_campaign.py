@@ -1,0 +1,262 @@
+"""Campaigns on real workers of dask, with the model in the kernel's place: nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.campaign.plan import Plan, shards
+from harness.cli import main
+from harness.errors import INTERRUPTED, MACHINERY, MISMATCH, USAGE
+from harness.store import Store
+from reports.rows import Row
+
+KERNEL = Path(__file__).with_name("campaign_kernel.py")
+PLAN = ("--seed", "11", "--count", "60", "--on", "4k@delalloc")
+SECONDS = 120
+
+
+class Place:
+    """A folder for results, an environment, and the processes that a test has started."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.kill = folder / "kill"
+        self.results = folder / "results"
+        self.started: list[subprocess.Popen[str]] = []
+        self.environment = os.environ | {
+            "DASK_DISTRIBUTED__WORKER__PRELOAD": json.dumps([str(KERNEL)]),
+            "EXT4DIFF_TEST_KILL": str(self.kill),
+        }
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words], env=self.environment, cwd=self.folder, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=0,
+        )  # fmt: skip
+        self.started.append(process)
+        return process
+
+    def campaign(self, *words: str) -> subprocess.Popen[str]:
+        return self.start("harness", "campaign", *words, "--results", str(self.results))
+
+    def rows(self) -> list[Row]:
+        with Store.read(self.results / "results.sqlite") as store:
+            return list(store.rows())
+
+    def wait_for_rows(self, count: int) -> None:
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            if (self.results / "results.sqlite").exists() and len(self.rows()) >= count:
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"{count} rows did not come within {SECONDS} s")
+
+    def of_ours(self) -> set[int]:
+        """Processes that have this folder in their environment."""
+        found = set()
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                if str(self.kill).encode() in (path / "environ").read_bytes():
+                    found.add(int(path.name))
+            except OSError:
+                continue
+        return found
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(tmp_path)
+    yield place
+    for process in place.started:
+        process.kill()
+        process.wait()
+
+
+def assert_complete(place: Place) -> None:
+    """Every program of the plan is there once."""
+    planned = {(s.kind, n): 1 for s in shards(Plan(11, count=60)) for n in range(s.start, s.stop)}
+    assert Counter((row.kind, row.number) for row in place.rows()) == planned
+
+
+def assert_nothing_runs(place: Place) -> None:
+    end = time.monotonic() + 15
+    while place.of_ours() and time.monotonic() < end:
+        time.sleep(0.2)
+    assert place.of_ours() == set()
+
+
+def test_a_campaign_finds_the_bug_and_keeps_everything(place: Place) -> None:
+    done = place.campaign(*PLAN, "--strict-model", "-j", "2")
+    output, _ = done.communicate(timeout=SECONDS)
+    assert done.returncode == MISMATCH, output
+    assert_complete(place)
+    found = [row for row in place.rows() if row.digest.outcome == "mismatch"]
+    assert found
+    assert len({row.worker for row in place.rows()}) == 2
+    with Store.read(place.results / "results.sqlite") as store:
+        (night,) = store.nights()
+        assert (night.seed, bool(night.ended)) == (11, True)
+        for finding in store.findings():
+            assert (place.results / finding.artifact).stat().st_size > 1000
+            assert "pwrite_fault" in finding.program or "pwritev" in finding.program
+        assert len(store.finished(night.id)) == 3
+        reached = {covered.name for covered in store.coverage() if covered.what == "rule"}
+    assert "map.allocate" in reached
+    assert "60 programs in" in output
+    assert f"ext4diff report {place.results}/results.sqlite" in output
+    assert_nothing_runs(place)
+
+
+def test_a_worker_that_is_killed_loses_nothing(place: Place) -> None:
+    place.environment["EXT4DIFF_TEST_SLOW"] = "0.05"
+    running = place.campaign(*PLAN, "-j", "2")
+    place.wait_for_rows(10)
+    place.kill.touch()
+    output, _ = running.communicate(timeout=SECONDS)
+    assert not place.kill.exists()  # a worker did die
+    assert running.returncode == 0, output
+    assert_complete(place)
+    assert_nothing_runs(place)
+
+
+def test_a_campaign_that_is_killed_is_resumed_where_it_was(place: Place) -> None:
+    place.environment["EXT4DIFF_TEST_SLOW"] = "0.05"
+    running = place.campaign(*PLAN, "-j", "2")
+    place.wait_for_rows(20)
+    running.send_signal(signal.SIGKILL)
+    running.wait(SECONDS)
+    assert_nothing_runs(place)
+    before = len(place.rows())
+    assert 20 <= before < 60
+    again = place.start("harness", "campaign", "--resume", str(place.results), "-j", "2")
+    output, _ = again.communicate(timeout=SECONDS)
+    assert again.returncode == 0, output
+    assert_complete(place)
+    with Store.read(place.results / "results.sqlite") as store:
+        assert len(store.nights()) == 1
+
+
+def test_ctrl_c_ends_all_and_keeps_what_was_done(place: Place) -> None:
+    place.environment["EXT4DIFF_TEST_SLOW"] = "0.05"
+    running = place.campaign("--seed", "11", "--time", "1h", "--on", "4k@delalloc", "-j", "2")
+    place.wait_for_rows(10)
+    os.killpg(running.pid, signal.SIGINT)
+    output, _ = running.communicate(timeout=SECONDS)
+    assert running.returncode == INTERRUPTED, output
+    assert "--resume" in output
+    assert "Traceback" not in output
+    assert len(place.rows()) >= 10
+    assert_nothing_runs(place)
+
+
+def test_it_stops_when_the_time_is_over(place: Place) -> None:
+    running = place.campaign("--seed", "11", "--time", "3s", "--on", "4k@delalloc", "-j", "1")
+    output, _ = running.communicate(timeout=SECONDS)
+    assert running.returncode == 0, output
+    assert "the time is over" in output
+    assert place.rows()
+
+
+# --- a cluster that runs already --------------------------------------------------------------
+
+
+@pytest.fixture
+def cluster(place: Place) -> tuple[str, list[subprocess.Popen[str]]]:
+    """A scheduler and two worker processes on loopback."""
+    where = place.folder / "scheduler.json"
+    words = ("--scheduler-file", str(where), "--no-dashboard")
+    place.start("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", *words)
+    end = time.monotonic() + SECONDS
+    while not (where.exists() and where.read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    options = ("--nthreads", "1", "--no-dashboard", "--no-nanny", "--host", "127.0.0.1")
+    workers = [
+        place.start(
+            "distributed.cli.dask_worker", "--scheduler-file", str(where), *options,
+            "--name", f"w{number}", "--local-directory", str(place.folder),
+        )
+        for number in range(2)
+    ]  # fmt: skip
+    return json.loads(where.read_text())["address"], workers
+
+
+def test_on_a_cluster_a_killed_worker_s_shard_runs_again_once(
+    place: Place, cluster: tuple[str, list[subprocess.Popen[str]]]
+) -> None:
+    address, workers = cluster
+    place.environment["EXT4DIFF_TEST_SLOW"] = "0.05"
+    running = place.campaign(*PLAN, "--scheduler", address)
+    place.wait_for_rows(5)
+    place.kill.touch()
+    output, _ = running.communicate(timeout=SECONDS)
+    assert running.returncode == 0, output
+    assert_complete(place)
+    assert sorted(worker.poll() is None for worker in workers) == [False, True]
+
+
+def test_a_scheduler_that_goes_away_loses_nothing(
+    place: Place, cluster: tuple[str, list[subprocess.Popen[str]]]
+) -> None:
+    address, _workers = cluster
+    running = place.campaign("--seed", "11", "--time", "1h", "--scheduler", address)
+    place.wait_for_rows(5)
+    scheduler = next(p for p in place.started if "scheduler" in str(p.args[2]))
+    scheduler.kill()
+    output, _ = running.communicate(timeout=SECONDS)
+    assert running.returncode == MACHINERY, output
+    assert "the scheduler went away" in output
+    assert "Traceback" not in output
+    assert len(place.rows()) >= 5
+
+
+# --- bad input ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "say when to stop: --time 8h"),
+        (("--time", "soon"), "write 8h, 90m"),
+        (("--time", "0s"), "no time at all"),
+        (("--count", "0"), "--count 1 or more"),
+        (("--kind", "none"), "say what else to run"),
+        (("--count", "5", "-j", "0"), "-j and --disk are 1 or more"),
+        (("--count", "5", "--on", "5k@*"), "no configuration"),
+        (("--exhaustive", "0:999999999",), "there are 402511 exhaustive programs"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_campaign_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    results = tmp_path / "results"
+    try:
+        status = main(["campaign", *words, "--results", str(results)])
+    except SystemExit as error:  # argparse
+        status = error.code
+    assert status == USAGE
+    assert said in capsys.readouterr().err
+    assert not results.exists()
+
+
+def test_nothing_to_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["campaign", "--resume", str(tmp_path)]) == USAGE
+    assert "there is no results.sqlite in it" in capsys.readouterr().err
+
+
+def test_a_scheduler_that_does_not_answer(place: Place) -> None:
+    done = place.campaign("--count", "5", "--scheduler", "tcp://127.0.0.1:9")
+    output, _ = done.communicate(timeout=SECONDS)
+    assert done.returncode == MACHINERY, output
+    assert "does not answer" in output
+    assert "Traceback" not in output
