@@ -47,7 +47,7 @@ def _where(m: Mismatch) -> tuple[object, ...]:
 def _values(m: Mismatch) -> list[object]:
     """Both values; of a complaint what is the same in each run."""
     return [
-        (value.kind, value.title) if isinstance(value, Complaint) else msgspec.to_builtins(value)
+        (value.kind, value.title) if isinstance(value, Complaint) else msgspec.json.encode(value)
         for value in (m.expected, m.actual)
     ]
 
