@@ -151,7 +151,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
         name="reserved-blocks-run-out-logged",
         quirk=None,
-        complaint=r"Delayed block allocation failed|Data will be lost|i_reserved_data_blocks=",
+        complaint=r"Delayed block allocation failed|Data will be lost",
         since=(7, 2),
         fixed=None,
         path="bh",
@@ -176,7 +176,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
         name="reserved-blocks-run-out-iomap-logged",
         quirk=None,
-        complaint=r"Delayed block allocation failed|Data will be lost|i_reserved_data_blocks=",
+        complaint=r"Delayed block allocation failed|Data will be lost",
         since=(7, 2),
         fixed=None,
         path="iomap",

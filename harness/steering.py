@@ -8,13 +8,13 @@ or a line of the model, that neither the corpus nor an earlier program has reach
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from harness.coverage import Coverage, Novelty
+from harness.whole_file import write_whole
 from workloads import generate
 from workloads.files import load
 from workloads.generate.dice import Dice
@@ -50,9 +50,7 @@ class Corpus:
         """Add `program` as a file, wholly or not at all. Raises OSError."""
         self.programs.append(program)
         path = self.folder / f"{program.name}{SUFFIX}"
-        part = path.with_suffix(".part")
-        part.write_text(format_program(program), "utf-8")
-        os.replace(part, path)  # noqa: PTH105
+        write_whole(path, format_program(program))
 
 
 class Found(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ import msgspec
 from harness.errors import AGREE, NotModelledError, UsageError
 from harness.foretell import foretelling
 from harness.programs import config_named, read_program
+from harness.whole_file import write_whole
 from workloads.formats.exported import Exported, NotForetoldError, said_of
 from workloads.formats.registry import EXPORTS, Export
 from workloads.program import Program
@@ -79,6 +80,6 @@ def _write(exported: Exported, target: Path | None) -> None:
     for suffix, text in exported.files.items():
         path = target if suffix == main else target.with_suffix(suffix)
         try:
-            path.write_text(text, "utf-8")
+            write_whole(path, text)
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror}") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.errors import AGREE, MACHINERY, Ext4diffError, UsageError
 from harness.generated import EXHAUSTIVE, Batch, chosen_configs, space
+from harness.whole_file import write_whole
 from workloads import generate
 from workloads.generate.plan import CONFIGS
 from workloads.program import DEFAULT_CONFIGS, Program
@@ -108,7 +109,7 @@ def _write(programs: list[Program], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for program in programs:
             name = f"{program.name}@{program.on[0]}" if several else program.name
-            (folder / f"{name}{SUFFIX}").write_text(format_program(program), "utf-8")
+            write_whole(folder / f"{name}{SUFFIX}", format_program(program))
     except OSError as error:
         raise _CannotWrite(f"cannot write to {folder}: {error.strerror or error}") from error
     print(f"{len(programs)} programs are in {folder}")

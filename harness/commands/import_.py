@@ -11,6 +11,7 @@ import msgspec
 
 from harness.errors import AGREE, UsageError
 from harness.programs import config_named
+from harness.whole_file import write_whole
 from workloads.files import read_text
 from workloads.formats.imported import Imported
 from workloads.formats.paths import Paths
@@ -85,7 +86,7 @@ def _write(text: str, target: Path | None) -> None:
         sys.stdout.write(text)
         return
     try:
-        target.write_text(text, "utf-8")
+        write_whole(target, text)
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror}") from error
 

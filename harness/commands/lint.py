@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from harness.errors import AGREE, USAGE
+from harness.whole_file import write_whole
 from workloads.files import load
 from workloads.program import Program
 from workloads.syntax import SUFFIX, WorkloadSyntaxError, format_program
@@ -50,5 +51,5 @@ def _check(path: Path, fix: bool) -> bool:
 def _rewrite(path: Path, program: Program) -> None:
     text = format_program(program)
     if text != path.read_text("utf-8"):
-        path.write_text(text, "utf-8")
+        write_whole(path, text)
         print(f"{path}: rewritten")
