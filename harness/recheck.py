@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +21,7 @@ import msgspec
 
 from harness.compare import compare
 from harness.errors import UsageError
+from harness.known import KNOWN_ISSUES, KnownIssue
 from harness.recording import (
     SUFFIX,
     Recorded,
@@ -32,11 +33,14 @@ from harness.recording import (
 )
 from harness.runner import Runner
 from harness.trace import Placement, Trace, placement_of
-from harness.verdict import Mismatch, Verdict, Where
+from harness.verdict import Compared, Mismatch, Verdict, Where
 from model import Model
 from workloads.workload import Workload
 
-__all__ = ["Checked", "Tally", "check_file", "check_trace", "places", "trace_at", "unsteady_steps"]
+__all__ = [
+    "Checked", "Tally", "check_file", "check_trace", "judge", "judge_named", "places", "trace_at",
+    "unsteady_steps",
+]  # fmt: skip
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -89,19 +93,52 @@ class _Recorded:
         return self._trace
 
 
+def judge(
+    recorded: Trace, kernel: Recorded, issues: Iterable[KnownIssue] = KNOWN_ISSUES
+) -> Compared:
+    """The model and what was recorded on `kernel`, as a run with a guest compares them."""
+    runner = Runner(_Reference(recorded, kernel), _Recorded(recorded), issues)
+    return runner.run(recorded.workload)
+
+
+def judge_named(
+    results: Path,
+    listed: Path | None,
+    release: str | None,
+    name: str,
+    issues: Iterable[KnownIssue] = KNOWN_ISSUES,
+) -> Iterator[Compared]:
+    """`judge` for each workload `name`, or `name@CONFIG`, of the result file `results`.
+
+    The other arguments are those of `check_file`. Raises `UsageError` as it does.
+    """
+    listed = listed or workloads_of(results)
+    subject, kernel = _subject(results, release)
+    for number, line, workload in raw_lines(results, listed):
+        if name in (workload["name"], workload["name"].partition("@")[0]):
+            yield judge(trace_at(number, line, workload, subject, kernel), kernel, issues)
+
+
+def _subject(results: Path, release: str | None) -> tuple[str, Recorded]:
+    """The recording's name and its kernel, by the file's name or as given."""
+    subject = results.name.removesuffix(SUFFIX)
+    kernel = recorded_by(subject)
+    return subject, kernel if release is None else msgspec.structs.replace(kernel, release=release)
+
+
 def check_trace(recorded: Trace, kernel: Recorded, unsteady: int | None = None) -> Checked:
     """The model against one workload recorded on `kernel`.
 
     `unsteady` is the first step in which two recordings of it differed, if any.
     """
-    reference = _Reference(recorded, kernel)
-    verdict = Runner(reference, _Recorded(recorded)).run(recorded.workload).verdict
+    verdict = judge(recorded, kernel).verdict
     steps = len(recorded.steps)
     if verdict.refused is not None or verdict.unusable is not None or verdict.broken is not None:
         reason = verdict.refused or verdict.unusable or verdict.broken
         return Checked(recorded.workload.name, Tally(1, steps, skipped=steps), refused=reason)
     strict = verdict
     if verdict.known:
+        reference = _Reference(recorded, kernel)
         expected = reference.run(recorded.workload, placement_of(recorded), frozenset())
         strict = compare(expected, recorded)
     tally = _count(steps, places(strict, steps), places(verdict, steps), unsteady)
@@ -180,10 +217,7 @@ def check_file(
     (default: one a CPU). Raises `UsageError` where a file is missing or damaged.
     """
     listed = listed or workloads_of(results)
-    subject = results.name.removesuffix(SUFFIX)
-    kernel = recorded_by(subject)
-    if release is not None:
-        kernel = msgspec.structs.replace(kernel, release=release)
+    subject, kernel = _subject(results, release)
     unsteady = unsteady_steps(results, listed)
     jobs: list[_Job] = [
         (subject, number, line, workload, kernel, unsteady.get(workload["name"]))

@@ -103,3 +103,25 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     text = lzma.decompress(results.read_bytes()).splitlines()
     results.write_bytes(lzma.compress(b"\n".join([text[0], text[1][:-9]])))
     assert main(["check-recording", str(results)]) == 2
+
+
+def test_a_recorded_workload_is_explained_with_and_without_its_known_issue(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = ["check-recording", str(RECORDINGS / "iomap-hand.jsonl.xz"), "--explain"]
+    name = "short-write-unaligned@4k@delalloc,buffered_iomap"
+    assert main([*asked, name]) == 0
+    assert f"{name}: known (stale-folio-after-short-copy)" in capsys.readouterr().out
+    assert main([*asked, name, "--strict-model"]) == 1
+    text = capsys.readouterr().out
+    assert "write.iomap.reject (reject short copy)" in text
+    assert "  after step 2   model       ddd" in text
+    assert "Signature 5c17eee9a64c: events: more release (write.iomap.reject)" in text
+
+
+def test_what_cannot_be_explained_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    recording = str(RECORDINGS / "bh73-extra.jsonl.xz")
+    assert main(["check-recording", recording, "--explain", "nothing"]) == 2
+    assert "no workload nothing was recorded in bh73-extra" in capsys.readouterr().err
+    assert main(["check-recording", recording, "--strict-model"]) == 2
+    assert "--strict-model is for --explain NAME" in capsys.readouterr().err

@@ -11,9 +11,12 @@ from pathlib import Path
 import msgspec
 
 from harness.errors import AGREE, MISMATCH, UsageError
-from harness.recheck import Checked, Tally, check_file
+from harness.known import KNOWN_ISSUES
+from harness.recheck import Checked, Tally, check_file, judge_named
 from harness.recording import SUFFIX
 from harness.verdict import Where
+from reports.screen import has_colour
+from reports.terminal import explain
 from reports.words import place_text, value_text
 
 __all__ = ["add", "run"]
@@ -32,13 +35,24 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--release", metavar="X.Y.Z", help="the kernel (default: by the file name)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the counts to this file")
     parser.add_argument("-j", "--processes", type=int, metavar="N", help="default: one a CPU")
+    parser.add_argument(
+        "--explain", metavar="NAME", help="explain this one workload in full (NAME or NAME@CONFIG)"
+    )
+    parser.add_argument(
+        "--strict-model", action="store_true",
+        help="with --explain: where a known issue shows, that is a mismatch",
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check each file; 1 if a step is neither agreed nor known."""
+    """Check each file, or explain a workload; 1 if a step is neither agreed nor known."""
+    files = [file for path in options.files for file in _files(path)]
+    if options.explain is not None:
+        return _explain(options, files)
+    if options.strict_model:
+        raise UsageError("--strict-model is for --explain NAME")
     total = Tally()
     not_compared: Counter[Where] = Counter()
-    files = [file for path in options.files for file in _files(path)]
     for path in files:
         tally = Tally()
         started = time.monotonic()
@@ -55,6 +69,25 @@ def run(options: argparse.Namespace) -> int:
     if options.json is not None:
         _write(options.json, total)
     return MISMATCH if total.mismatched or total.skipped else AGREE
+
+
+def _explain(options: argparse.Namespace, files: list[Path]) -> int:
+    """Explain one workload of each of the recordings that have it. Raises `UsageError`."""
+    issues = () if options.strict_model else KNOWN_ISSUES
+    found = [
+        (path, compared)
+        for path in files
+        for compared in judge_named(
+            path, options.workloads, options.release, options.explain, issues
+        )
+    ]
+    if not found:
+        where = ", ".join(path.name for path in files)
+        raise UsageError(f"no workload {options.explain} was recorded in {where}")
+    colour = has_colour(sys.stdout)
+    for path, compared in found:
+        print(f"{path.name}\n{explain(compared, colour=colour)}\n")
+    return MISMATCH if any(compared.verdict.mismatches for _, compared in found) else AGREE
 
 
 def _files(path: Path) -> list[Path]:
