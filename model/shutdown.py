@@ -62,6 +62,7 @@ class _Saved(NamedTuple):
     tree_blocks: int
     tree_unknown: str | None
     allocated: int
+    uncharged: int
     content: Content
     stale: frozenset[int]
     inline: int | None
@@ -148,7 +149,7 @@ class Durable:
         return _Saved(
             inode, inode.disksize, inode.uid, inode.flags, _map_of(inode)[1],
             copy.deepcopy(inode.tree), copy.deepcopy(inode.indirect),
-            inode.tree_blocks, inode.tree_unknown, inode.allocated,
+            inode.tree_blocks, inode.tree_unknown, inode.allocated, inode.uncharged,
             _content_on_disk(inode), frozenset(_stale(inode)),
             inode.inline_size if inode.inline else None,
             inode.journaled or (known.logged if known is not None else None),
@@ -195,7 +196,7 @@ class Durable:
             fresh.es.set(run)
         fresh.tree, fresh.indirect = saved.tree, saved.indirect
         fresh.tree_blocks, fresh.tree_unknown = saved.tree_blocks, saved.tree_unknown
-        fresh.allocated = saved.allocated
+        fresh.allocated, fresh.uncharged = saved.allocated, saved.uncharged
         fresh.stale_disk = saved.logged
         if saved.inline is not None:
             fresh.inline, fresh.inline_size = True, saved.inline

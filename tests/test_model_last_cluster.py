@@ -60,3 +60,8 @@ def test_blocks_that_fallocate_puts_there_are_counted() -> None:
 def test_i_blocks_below_0_is_refused() -> None:
     with pytest.raises(NotModelledError, match="i_blocks below 0"):
         followed(f"falloc a 0 16k; pwrite a {LAST} 100; fsync a; truncate a 0")
+
+
+def test_what_i_blocks_lacks_is_lacking_after_a_crash() -> None:
+    trace = followed(f"falloc a 0 16k; pwrite a {LAST} 100; fsync a; shutdown 2; remount; fsync a")
+    assert [file(trace.steps[at]).disk_blocks for at in (2, 4, 5)] == [32, 32, 32]
