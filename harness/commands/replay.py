@@ -16,7 +16,7 @@ from harness.lab import Lab
 from harness.manifest import harness_version
 from harness.options import add_guest_options
 from harness.recorded_pair import differing_kernels, recorded_pair
-from harness.replay import Sameness, compare_verdicts, first_text
+from harness.replay import Sameness, compare_verdicts, mismatch_text, parting
 from harness.session import exit_status
 from harness.verdict import Compared
 from reports.summary import digest
@@ -120,14 +120,15 @@ def _judged(
 ) -> Iterator[str]:
     """The result, and what can be done if it is not the same mismatch."""
     on = "on another kernel: " if others else ""
-    then = first_text(artifact.verdict)
+    then, now = parting(artifact.verdict, compared.verdict)
+    steps = len(artifact.workload.ops)
     if sameness is Sameness.SAME:
-        yield f"{on}{sameness}: {then}"
+        yield f"{on}{sameness}: {mismatch_text(artifact.verdict.mismatches[0], steps)}"
         return
     yield f"{on}{sameness}"
-    yield f"  recorded: {then}"
+    yield f"  recorded: {mismatch_text(then, steps)}"
     if compared.verdict.mismatches:
-        yield f"  now:      {first_text(compared.verdict)}"
+        yield f"  now:      {mismatch_text(now, steps)}"
     elif sameness is Sameness.GONE:
         yield from _why_gone(artifact, compared, others)
 
