@@ -115,8 +115,12 @@ def judge_named(
     listed = listed or workloads_of(results)
     subject, kernel = _subject(results, release)
     for number, line, workload in raw_lines(results, listed):
-        if name in (workload["name"], workload["name"].partition("@")[0]):
-            yield judge(trace_at(number, line, workload, subject, kernel), kernel, issues)
+        program = workload["name"].partition("@")[0]
+        if name.partition("@")[0] != program:
+            continue
+        trace = trace_at(number, line, workload, subject, kernel)
+        if name in (program, workload["name"], trace.workload.name):
+            yield judge(trace, kernel, issues)
 
 
 def _subject(results: Path, release: str | None) -> tuple[str, Recorded]:
