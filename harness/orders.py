@@ -3,7 +3,8 @@
 The reference predicts one order at a time. A section may have ended in any state that some
 order of its calls leaves; one that none of them leaves is a mismatch. What was seen at
 the end of an early section can fit several orders, of which a later step rules some out:
-all of them are kept and tried further.
+all of them are kept and tried further. Where there are more orders than are tried, and none of
+the tried ones fits, it is not decided whether another one would: that is no mismatch.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from dataclasses import dataclass
 
 import msgspec
 
+from harness.compare import COMPLAINTS
 from harness.trace import Trace
 from harness.verdict import Compared, Mismatch
 from workloads.ops import AnyOp, Parallel
 from workloads.sections import Span, orders
 from workloads.workload import Workload
 
-__all__ = ["MOST_TRIED", "in_some_order"]
+__all__ = ["MOST_TRIED", "decided", "in_some_order"]
 
 MOST_TRIED = 5000
 """Runs of the reference for one workload, so that many sections can't take for ever."""
@@ -29,7 +31,9 @@ Attempt = Callable[[Workload], Compared]
 
 
 def in_some_order(workload: Workload, actual: Trace, attempt: Attempt) -> Compared:
-    """The comparison with the order of calls that explains most of what `actual` saw."""
+    """The comparison with the order of calls that explains most of what `actual` saw. Its
+    verdict has a reason in `refused` if not all orders were tried that may explain more.
+    """
     sections = [at for at, op in enumerate(workload.ops) if isinstance(op, Parallel)]
     if not sections:
         return attempt(workload)
@@ -40,6 +44,24 @@ def in_some_order(workload: Workload, actual: Trace, attempt: Attempt) -> Compar
         if search.agrees or not kept:
             break
     return search.result()
+
+
+def decided(compared: Compared) -> Compared:
+    """`compared` without the differences that an order which was not tried might explain: from
+    the first section on, whatever both sides saw. With a difference before, or a complaint of
+    the kernel's, it is a mismatch all the same.
+    """
+    verdict = compared.verdict
+    if verdict.refused is None or not verdict.mismatches:
+        return compared
+    first = next(at for at, op in enumerate(verdict.workload.ops) if isinstance(op, Parallel))
+    real = verdict.parting < first or any(m.field in COMPLAINTS for m in verdict.mismatches)
+    verdict = (
+        msgspec.structs.replace(verdict, refused=None)
+        if real
+        else msgspec.structs.replace(verdict, mismatches=())
+    )
+    return msgspec.structs.replace(compared, verdict=verdict)
 
 
 @dataclass
@@ -101,13 +123,16 @@ class _Search:
         assert self.best is not None
         verdict = self.best.verdict
         note = f"none of {self.tried} orders of the calls leaves what was seen; this is the nearest"
-        if self.tried == MOST_TRIED:
+        refused = verdict.refused
+        if self.tried == MOST_TRIED and not self.agrees:
             note = f"the first {self.tried} orders of the calls do not leave what was seen"
+            refused = f"{note}; shorter sections have fewer orders"
         mismatches = tuple(
             _noted(one, note) if one.place == self.section else one for one in verdict.mismatches
         )
         return msgspec.structs.replace(
-            self.best, verdict=msgspec.structs.replace(verdict, mismatches=mismatches)
+            self.best,
+            verdict=msgspec.structs.replace(verdict, mismatches=mismatches, refused=refused),
         )
 
 

@@ -19,7 +19,7 @@ import msgspec
 from harness.compare import compare, complaints
 from harness.errors import MachineryError, NotModelledError, UsageError
 from harness.known import KNOWN_ISSUES, KnownIssue, applicable
-from harness.orders import in_some_order
+from harness.orders import decided, in_some_order
 from harness.trace import Complaint, Placement, Subject, Trace, placement_of
 from harness.verdict import Compared, Mismatch, Place, Verdict
 from vm.errors import KernelPanicError, MountRefusedError
@@ -96,7 +96,7 @@ class Runner:
         """Compare with the strict reference, or with the issues that explain most."""
         listed = applicable(actual.kernel, workload, self.issues)
         explained = self._explained(workload, actual, listed)
-        return _image_excused(_excused(explained, listed), listed)
+        return decided(_image_excused(_excused(explained, listed), listed))
 
     def _explained(
         self, workload: Workload, actual: Trace, listed: Iterable[KnownIssue]

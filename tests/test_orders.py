@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+import pytest
 from fakes import make_workload
 from modelled import geometry
 
+from harness import orders
 from harness.orders import in_some_order
 from harness.runner import Runner
 from harness.trace import Placement, Ran, Trace
@@ -113,6 +115,36 @@ def test_what_no_order_leaves_is_a_mismatch_and_says_how_many_were_tried() -> No
     first = verdict.mismatches[0]
     assert (first.place, first.field, first.actual) == (1, "size", 5000)
     assert first.because[-1].startswith("none of 3 orders of the calls")
+
+
+def test_where_not_all_orders_were_tried_nothing_is_decided(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(orders, "MOST_TRIED", 2)
+    kernel = Kernel((0, 1, 0))
+    kernel.change = {"size": 5000}
+    verdict = judged(kernel)[0].verdict
+    assert verdict.outcome is Outcome.NOT_MODELLED
+    assert verdict.refused is not None
+    assert verdict.refused.startswith("the first 2 orders of the calls do not leave what was seen")
+    for order in ((0, 0, 1), (0, 1, 0)):  # the first two that are tried
+        assert judged(Kernel(order))[0].verdict.outcome is Outcome.AGREE
+
+
+def test_what_was_different_before_the_first_section_is_a_mismatch_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(orders, "MOST_TRIED", 2)
+
+    class Before(Kernel):
+        def run(self, workload: Workload, placement: Placement | None = None) -> Trace:
+            trace = super().run(workload, placement)
+            step = msgspec.structs.replace(trace.steps[0], result=1)
+            return msgspec.structs.replace(trace, steps=(step, *trace.steps[1:]))
+
+    verdict = judged(Before((1, 0, 0)))[0].verdict
+    assert verdict.outcome is Outcome.MISMATCH
+    assert verdict.mismatches[0].place == 0
 
 
 def test_an_order_that_the_clock_rules_out_is_not_an_excuse() -> None:
