@@ -30,6 +30,7 @@ from harness.sides import on_path
 from harness.signature import signature_of
 from harness.trace import encode
 from harness.verdict import Compared, Verdict, encode_verdict
+from reports.svg import picture_svg
 from reports.terminal import explain, headline
 from vm.kept_images import pack
 from workloads.images import IMAGES
@@ -162,6 +163,9 @@ def _fill(
         pack(verdict.workload.config.image, directory / START_IMAGE)
     taken = program_of(on_path(verdict.workload, pair.actual.forced_path))
     again = write_reproducers(taken, directory)
+    picture = picture_svg(compared)
+    if picture is not None:
+        (directory / "picture.svg").write_text(picture, "utf-8")
     manifest = _manifest(verdict, pair, origin)
     text = readme(
         directory, manifest, explanation=explanation, header=pair.header(),

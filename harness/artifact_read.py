@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from harness.archive import ArtifactError, unpacked
+from harness.archive import SUFFIX, ArtifactError, unpacked
 from harness.expected_image import ACTUAL, START_IMAGE
 from harness.manifest import (
     BISECT,
@@ -27,7 +27,9 @@ from harness.trace import Trace, decode
 from harness.verdict import Compared, Verdict, decode_verdict
 from workloads.workload import Workload
 
-__all__ = ["EXPECTED", "WORKLOAD", "Artifact", "ArtifactError", "is_artifact", "open_artifact"]
+__all__ = [
+    "EXPECTED", "WORKLOAD", "Artifact", "ArtifactError", "is_artifact", "is_kept", "open_artifact",
+]  # fmt: skip
 
 EXPECTED = "expected.json"
 WORKLOAD = "workload.json"
@@ -82,7 +84,14 @@ class Artifact:
 
 def is_artifact(path: Path) -> bool:
     """Whether `path` looks like an artifact, of this release or another."""
-    return (path / MANIFEST).is_file() if path.is_dir() else path.name.endswith(".tar.zst")
+    return (path / MANIFEST).is_file() if path.is_dir() else path.name.endswith(SUFFIX)
+
+
+def is_kept(text: str) -> bool:
+    """Whether a word of the command line names an artifact, good or not, and no workload."""
+    with contextlib.suppress(OSError, ValueError):  # a line may be too long for a name
+        return Path(text).is_dir() or (text.endswith(SUFFIX) and "\n" not in text)
+    return False
 
 
 @contextlib.contextmanager

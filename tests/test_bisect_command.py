@@ -59,7 +59,9 @@ def search(tmp_path, monkeypatch):
         toy = Toy(tree, words)
         git(tree, "tag", "old", toy.shas[0])
         git(tree, "tag", "new", toy.shas[-1])
-        return main(["bisect", "--good", "old", "--bad", "new", "--tree", str(tree), LINE, *more])
+        what = [] if "--artifact" in more else [LINE]
+        more = tuple(word for word in more if word != "--artifact")
+        return main(["bisect", "--good", "old", "--bad", "new", "--tree", str(tree), *what, *more])
 
     return run
 
@@ -156,3 +158,25 @@ def test_judgements_of_another_workload_are_not_taken_for_this_one(search, tmp_p
     tree = str(tmp_path / "tree")
     assert main(["bisect", "--good", "old", "--bad", "new", "--tree", tree, LINE + "; sync"]) == 0
     assert len(list((tmp_path / "cache/ext4diff/bisect").iterdir())) == 2
+
+
+def test_the_commit_is_noted_in_the_artifact_and_told_in_its_mail(search, capsys, tmp_path):
+    """What was recorded on some kernel is looked for in the tree's commits."""
+    wrong = lambda workload: make_trace(workload, "guest", RELEASE, {1: WRONG})  # noqa: E731
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(pairs.MAKERS, "kernel", lambda spec, choice: FakeSubject("guest", [wrong]))
+        assert main(["run", LINE, "--results", "first", "--strict"]) == 1
+    (artifact,) = (tmp_path / "first").iterdir()
+    capsys.readouterr()
+    assert search("good good bad bad", "--artifact", str(artifact)) == 0
+    out = capsys.readouterr().out
+    assert f"noted in {artifact}/bisect.json, for ext4diff mail" in out
+    assert main(["mail", str(artifact)]) == 0
+    mail = capsys.readouterr().out
+    assert "Cc: A U Thor <author@example.com>, regressions@lists.linux.dev" in mail
+    assert "first bad commit is" in mail.replace("\n", " ")
+    assert '("change 2: bad")' in mail
+    assert "#regzbot introduced: " in mail
+    words = ["--good", "old", "--bad", "new", "--tree", str(tmp_path / "tree")]
+    assert main(["bisect", *words, str(artifact), "--on", "4k@delalloc"]) == 2
+    assert "--on: an artifact has its own configuration" in capsys.readouterr().err

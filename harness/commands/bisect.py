@@ -5,22 +5,27 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from harness.artifact import FOLDER, results_folder
+from harness.artifact_read import is_kept, open_artifact
 from harness.bisect import Commit, Found, Judgement, bisect, repository_of
 from harness.commands.run import workloads_of
-from harness.errors import AGREE, INTERRUPTED, UsageError
+from harness.errors import AGREE, INTERRUPTED, MachineryError, UsageError
 from harness.examine import Examiner
+from harness.manifest import BISECT, FirstBad
 from harness.options import add_against
 from harness.pairs import MODEL
+from harness.whole_file import write_whole
 from vm import cache
 from vm.kernel import pinned, resolve_kernel
 from vm.kernels.config import config_key
 from vm.kernels.git import Git
 from vm.kernels.spec import Flavour
+from workloads.workload import Workload
 
 __all__ = ["add", "run"]
 
@@ -31,7 +36,10 @@ KIND = "bisect"
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    parser.add_argument("workload", metavar="WORKLOAD", help="a file, or a line, as for run")
+    parser.add_argument(
+        "workload", metavar="WORKLOAD|ARTIFACT",
+        help="a file, or a line, as for run; or what a mismatch left, which then notes the commit",
+    )  # fmt: skip
     parser.add_argument("--good", required=True, metavar="REV", help="where it agrees")
     parser.add_argument("--bad", required=True, metavar="REV", help="where it mismatches")
     parser.add_argument(
@@ -49,16 +57,48 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Bisect; 0 if one commit was found."""
+    with contextlib.ExitStack() as stack:
+        return _search(options, _asked(options, stack))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be run; `directory` is the artifact that gets the result."""
+
+    workloads: list[Workload]
+    against: str
+    strict: bool
+    directory: Path | None = None
+
+
+def _asked(options: argparse.Namespace, stack: contextlib.ExitStack) -> _Asked:
+    """A workload, or what an artifact holds, which stays open until `stack` is unwound."""
+    path = Path(options.workload)
+    if not is_kept(options.workload):
+        workloads = workloads_of(options.workload, options.on)
+        return _Asked(workloads, options.against, options.strict_model)
+    if options.on:
+        raise UsageError("--on: an artifact has its own configuration")
+    artifact = stack.enter_context(open_artifact(path))
+    artifact.provide_start()
+    manifest = artifact.manifest
+    against = manifest.against if options.against == MODEL else options.against
+    strict = manifest.strict or options.strict_model
+    directory = artifact.directory if path.is_dir() else None
+    return _Asked([artifact.workload], against, strict, directory)
+
+
+def _search(options: argparse.Namespace, asked: _Asked) -> int:
     tree = options.tree.expanduser().absolute()
     good, bad = (_commit(tree, name, getattr(options, name)) for name in ("good", "bad"))
     config = options.config.expanduser().absolute() if options.config else None
     flavour = Flavour(options.debug, config=config)
     config_key(flavour)  # a file that is no configuration is no fault of a commit
-    workloads = workloads_of(options.workload, options.on)
     results = results_folder(options.results)
-    against = _base(options.against)
-    strict = options.strict_model
-    examiner = Examiner(tree, flavour, against, options.accel, workloads, results, strict)
+    against = _base(asked.against)
+    examiner = Examiner(
+        tree, flavour, against, options.accel, asked.workloads, results, asked.strict
+    )
     known = _Memory(cache.cache_root() / KIND / f"{examiner.key(tree)}.json")
     try:
         with repository_of(tree) as repository:
@@ -72,7 +112,20 @@ def run(options: argparse.Namespace) -> int:
         return INTERRUPTED
     for line in _report(found, examiner):
         print(line)
+    if asked.directory is not None:
+        _note(found, options.good, asked.directory)
     return AGREE
+
+
+def _note(found: Found, good: str, directory: Path) -> None:
+    """Leave the commit in the artifact, for its mail. Raises `MachineryError`."""
+    commit = found.commit
+    first_bad = FirstBad(commit.sha, commit.subject, commit.author, commit.date, good, found.tested)
+    try:
+        write_whole(directory / BISECT, msgspec.json.encode(first_bad).decode())
+    except OSError as error:
+        raise MachineryError(f"cannot write {directory / BISECT}: {error.strerror}") from error
+    print(f"\nnoted in {directory / BISECT}, for ext4diff mail")
 
 
 def _base(against: str) -> str:

@@ -13,6 +13,7 @@ from harness.errors import AGREE, MachineryError
 from harness.pairs import AGAINST_PATH
 from harness.reproducers import RUN, exports, recipe
 from harness.sides import PATHS, on_path
+from harness.whole_file import write_whole
 from reports.mail import LIST, Reproducer, mail
 from workloads.formats.exported import said_of
 
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         sys.stdout.write(text)
     else:
         try:
-            options.o.write_text(text, "utf-8")
+            write_whole(options.o, text)
         except OSError as error:
             raise MachineryError(f"cannot write {options.o}: {error.strerror}") from error
     for note in notes:
