@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.artifact_read import Artifact, is_artifact, open_artifact
 from harness.commands.run import FIRST_CONFIG, workloads_of
 from harness.errors import UsageError
+from harness.manifest import SideNote
 from harness.pairs import AGAINST_PATH
+from harness.recorded_pair import kernel_of as recorded_kernel
 from harness.sides import PATHS, on_path
 from harness.start import start_from
 from harness.trace import Trace
 from vm.apt import progress
+from vm.kernel import Kernel, resolve_kernel
 from vm.kernels.identity import KernelIdentity
 from workloads.program import config_of
 from workloads.workload import Workload
@@ -26,26 +29,34 @@ __all__ = ["Target", "target_of"]
 class Target:
     """A shell opens when the first `at` steps of `workload` are done.
 
-    The steps are held against `expected`. `kernel` is what the artifact's run said with
-    --kernel, `identity` what is known of its kernel; `title` says what it is about.
+    The steps are held against `expected`. `side` is the kernel that an artifact's run tested;
+    `title` says what it is about.
     """
 
     workload: Workload
     at: int = 0
     expected: Trace | None = None
-    kernel: str | None = None
-    identity: dict[str, str] = dataclasses.field(default_factory=dict)
+    side: SideNote | None = None
     title: str = ""
+
+    def kernel(self, options: argparse.Namespace) -> Kernel:
+        """The kernel to boot: the one that `options` ask for, the artifact's, or the default.
+
+        Raises `ArtifactError` if the artifact's is not to be had.
+        """
+        spec = options.kernel
+        if spec is None and self.side is not None:
+            spec = recorded_kernel(self.side, options.mirror, options.refresh)
+        return resolve_kernel(spec, options.mirror, options.refresh)
 
     def other_kernel(self, running: KernelIdentity) -> str:
         """What to say if the kernel that runs is not the one of the artifact; else ""."""
-        wanted = self.identity.get("build_id", "")
+        wanted = self.side.identity.get("build_id", "") if self.side is not None else ""
         if not wanted or not running.build_id or wanted == running.build_id:
             return ""
-        release = self.identity.get("release", "unknown")
         return (
-            f"the artifact is of kernel {release} (build id {wanted[:12]}), this is"
-            f" {running.release} (build id {running.build_id[:12]}): it may behave differently"
+            f"the artifact is of kernel {self.side}, this is {running.release} (build id"
+            f" {running.build_id[:12]}): it may behave differently"
         )
 
 
@@ -88,7 +99,6 @@ def _of_artifact(artifact: Artifact) -> Target:
         on_path(artifact.workload, tested),
         int(min(max(parting, 0), steps)),
         artifact.expected,
-        side.spec if side is not None else None,
-        side.identity if side is not None else {},
+        side,
         f"{artifact.path}: {manifest.said}",
     )

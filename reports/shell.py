@@ -81,7 +81,8 @@ def event_lines(step: Step) -> list[str]:
 
 def _event(event: Event) -> str:
     claim = "" if event.claim is None else f", quota_claim {int(event.claim)}"
-    return f"ext4_da_{event.kind}_space: {event.file}: {event.count} (reserved {event.reserved}{claim})"
+    counts = f"{event.count} (reserved {event.reserved}{claim})"
+    return f"ext4_da_{event.kind}_space: {event.file}: {counts}"
 
 
 def trace_lines(text: str) -> list[str]:

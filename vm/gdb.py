@@ -20,6 +20,8 @@ from vm.shell import Sections
 
 __all__ = ["Stub"]
 
+MARK = "tracing_mark_write"
+"""The kernel's function that is called just before each step of a recorded workload."""
 _SECTIONS = (".data", ".bss", ".rodata", ".init.text")
 """Sections of a module, beside `.text`, of which gdb has to know the place."""
 
@@ -48,12 +50,17 @@ class Stub:
         """What gdb's `target remote` takes, as long as this process lives."""
         return f"/proc/{os.getpid()}/fd/{self._place}"
 
-    def line(self, sections: Sections = MappingProxyType({})) -> tuple[str, list[str]]:
+    def line(
+        self, sections: Sections = MappingProxyType({}), stop_before: int | None = None
+    ) -> tuple[str, list[str]]:
         """The line to type in another terminal, and the commands that its gdb begins with.
 
-        `sections` say where the running kernel's modules are.
+        `sections` say where the running kernel's modules are. Of a machine that marks its
+        steps, `continue` then goes to step `stop_before` (from 0).
         """
         commands = _commands(self.address, self._symbols, sections)
+        if stop_before is not None and self._symbols is not None:
+            commands += [f"break {MARK}", f"ignore $bpnum {stop_before}"]
         os.ftruncate(self._script, 0)
         os.pwrite(self._script, "".join(f"{text}\n" for text in commands).encode(), 0)
         return f"gdb -x /proc/{os.getpid()}/fd/{self._script}", commands

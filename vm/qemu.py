@@ -9,6 +9,7 @@ first; `Control.resume` lets the guest run. It dies with the process that starte
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import re
 import signal
@@ -231,6 +232,15 @@ class Qemu:
             self.control.send_break()
             self.console.sendall(bytes([key]))
             time.sleep(_SYSRQ_PAUSE)
+
+    def quit(self, seconds: float = 20.0) -> None:
+        """Have QEMU end by itself, so that it completes what it writes; kill it if it does not."""
+        with contextlib.suppress(QemuError):  # it is about to end, or has ended
+            self.control.execute("quit")
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
 
     def close(self) -> None:
         """Kill QEMU and wait for its end; further calls do nothing.

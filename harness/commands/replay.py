@@ -16,6 +16,7 @@ from harness.lab import Lab
 from harness.manifest import harness_version
 from harness.options import add_guest_options
 from harness.recorded_pair import differing_kernels, recorded_pair
+from harness.recording_side import first_step, how_to_go_on, record_into
 from harness.replay import Sameness, compare_verdicts, mismatch_text, parting
 from harness.session import exit_status
 from harness.verdict import Compared
@@ -47,6 +48,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--runs", type=int, default=1, metavar="N",
         help="run it N times, and count how often the mismatch shows (default: 1)",
     )  # fmt: skip
+    parser.add_argument(
+        "--rr", type=Path, metavar="DIR",
+        help="record the run, instruction by instruction, into this new directory, so that it"
+        " can be debugged backwards (docs/debugging.md)",
+    )  # fmt: skip
     add_guest_options(parser.add_argument)
     parser.set_defaults(accel=None)
     parser.add_argument(
@@ -66,18 +72,26 @@ def run(options: argparse.Namespace) -> int:
     """Replay it; see `EPILOG` for the status."""
     if options.runs < 1:
         raise UsageError(f"--runs {options.runs}: it has to run once at least")
+    if options.rr is not None and options.runs > 1:
+        raise UsageError("--rr: a recording is of one run")
     results = results_folder(options.results)
     with open_artifact(options.artifact) as artifact:
         if not artifact.verdict.mismatches:
             raise ArtifactError(f"{artifact.path} holds no mismatch, so there is none to replay")
         artifact.provide_start()
-        lab = Lab(recorded_pair(artifact.manifest, options), results)
+        pair = recorded_pair(artifact.manifest, options)
+        if options.rr is not None:
+            record_into(pair, options.rr, first_step(artifact.verdict))
+        lab = Lab(pair, results)
         with contextlib.closing(lab):
             lab.prepare()
             _print(lab.pair.header())
             others = differing_kernels(artifact.manifest, lab.pair)
             _print([*_notes(artifact), *others])
-            return _replay(artifact, lab, options.runs, others)
+            status = _replay(artifact, lab, options.runs, others)
+            if options.rr is not None:
+                _print(how_to_go_on(options.rr))
+            return status
 
 
 def _notes(artifact: Artifact) -> Iterator[str]:

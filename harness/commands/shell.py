@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from harness.artifact import results_folder
-from harness.errors import AGREE, MISMATCH, USAGE, UsageError
+from harness.errors import AGREE, MISMATCH, USAGE, MachineryError, UsageError
 from harness.options import add_guest_options
 from harness.shell_session import Session
 from harness.shell_target import Target, target_of
@@ -22,7 +22,8 @@ from vm.gdb import Stub
 from vm.gdb_symbols import Symbols, fetch, find_symbols, offer
 from vm.host_tools import ensure_host_tools
 from vm.initramfs import boot_files
-from vm.kernel import Kernel, resolve_kernel
+from vm.kernel import Kernel
+from vm.replaying import kernel_of, read_recording, replay
 from vm.shell import Listener, Opening, ShellGuest, TerminalLine, with_devices
 from vm.shell_terminal import interact, window_size
 
@@ -55,6 +56,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="trace events that are on (ext4:*,writeback:*); those of each step that `step` "
         f"performs are shown and kept (default: {EVENTS} are on, nothing is kept)",
     )  # fmt: skip
+    parser.add_argument(
+        "--rr", type=Path, metavar="DIR",
+        help="not a shell: replay what `ext4diff replay --rr DIR` recorded; with --gdb under a "
+        "debugger that can go backwards, else to its end, and compare",
+    )  # fmt: skip
     parser.add_argument("--gdb", action="store_true", help="let gdb attach to the kernel")
     parser.add_argument("--stopped", action="store_true", help="with --gdb: gdb starts the kernel")
     parser.add_argument(
@@ -74,6 +80,8 @@ def run(options: argparse.Namespace) -> int:
     """
     if (options.stopped or options.symbols) and not options.gdb:
         raise UsageError("--stopped and --symbols go with --gdb")
+    if options.rr is not None:
+        return _replay(options)
     if sys.stdin.isatty() and not sys.stdout.isatty():
         raise UsageError("stdout is no terminal: a shell needs one, or its commands on stdin")
     with contextlib.ExitStack() as stack:
@@ -84,6 +92,30 @@ def run(options: argparse.Namespace) -> int:
         except KernelPanicError as error:
             print(f"\next4diff: {error}\n\n{error.report}".rstrip())
             return MISMATCH
+
+
+def _replay(options: argparse.Namespace) -> int:
+    """Replay a recording; 3 if it does not come to the same."""
+    if options.target or options.on or options.start or options.trace:
+        raise UsageError("--rr: a recording has its own workload, file system and kernel")
+    ensure_host_tools()
+    folder = options.rr.absolute()
+    recording = read_recording(folder)
+    kernel = kernel_of(recording, folder)
+    if not options.gdb:
+        progress(f"replaying {folder}, {recording.workload.name} on {recording.release}")
+        if not replay(folder):
+            raise MachineryError(f"{folder} did not replay to what was recorded: record it again")
+        print("replayed to the end: kernel and agent said the same as in the recording")
+        return AGREE
+    stub = Stub(_symbols(kernel, folder / "kernel", options), held=True)
+    with contextlib.closing(stub):
+        step = recording.step if options.at is None else options.at - 1
+        words = f"{folder} waits for gdb, from elsewhere:"
+        print("\n".join(gdb_lines(stub.line(stop_before=step), words)))
+        print("Ctrl-C, or kill in gdb, ends it", flush=True)
+        replay(folder, stub)
+    return AGREE
 
 
 def _at(target: Target, step: int | None) -> Target:
@@ -100,7 +132,7 @@ def _at(target: Target, step: int | None) -> Target:
 
 def _open(options: argparse.Namespace, target: Target, stack: contextlib.ExitStack) -> int:
     ensure_host_tools()
-    kernel = resolve_kernel(options.kernel or target.kernel, options.mirror, options.refresh)
+    kernel = target.kernel(options)
     files = boot_files(kernel, mirror=options.mirror, refresh=options.refresh)
     line = TerminalLine()
     stack.callback(line.close)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MADV_HUGEPAGE", "MADV_POPULATE_WRITE", "MS_NOATIME", "MS_REMOUNT", "Buffer",
     "delete_module", "fallocate", "finit_module", "fsconfig_flag", "fsopen", "memset",
-    "mount", "pwrite_at", "pwritev_at", "set_quota", "sync_file_range", "umount",
+    "mount", "power_off", "pwrite_at", "pwritev_at", "set_quota", "sync_file_range", "umount",
 ]  # fmt: skip
 
 MS_REMOUNT = 32
@@ -29,6 +29,7 @@ _MS_SYNC = 4
 _FINIT_MODULE = {"x86_64": 313, "aarch64": 273}
 _DELETE_MODULE = {"x86_64": 176, "aarch64": 106}
 _FSOPEN, _FSCONFIG, _FSCONFIG_SET_FLAG = 430, 431, 0
+_RB_POWER_OFF = 0x4321FEDC
 _Q_SETQUOTA, _USRQUOTA, _QIF_BLIMITS = 0x800008, 0, 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -49,6 +50,7 @@ _libc.fallocate.argtypes = (_int, _int, _long, _long)
 _libc.sync_file_range.argtypes = (_int, _long, _long, ctypes.c_uint)
 _libc.mount.argtypes = (_string, _string, _string, ctypes.c_ulong, _string)
 _libc.umount2.argtypes = (_string, _int)
+_libc.reboot.argtypes = (ctypes.c_uint,)
 _libc.quotactl.argtypes = (_int, _string, _int, _pointer)
 _libc.syscall.restype = ctypes.c_long
 
@@ -137,6 +139,11 @@ def sync_file_range(fd: int, offset: int, length: int, flags: int) -> int:
 def mount(source: str, target: str, kind: str, flags: int, options: str) -> None:
     """`mount(2)`."""
     _checked(_libc.mount(source.encode(), target.encode(), kind.encode(), flags, options.encode()))
+
+
+def power_off() -> None:
+    """`reboot(2)`: end the machine; only PID 1 comes back from it, if it fails."""
+    _checked(_libc.reboot(_RB_POWER_OFF))
 
 
 def umount(target: str) -> None:

@@ -15,13 +15,14 @@ from . import identity, setup
 from .context import errno_name
 from .kernel_log import KernelLog
 from .mounted import MountError
+from .recorded import REQUESTS, end_machine, open_line, requests
 from .session import ROOT, Instruments, run_workload
 from .settle import Settler, never_preempt
 from .tracing import Tracer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from .quota import QuotaWarnings
@@ -39,7 +40,8 @@ def main() -> None:
     began = time.monotonic()
     setup.mount_all()
     setup.load_modules("block")
-    port = os.open(setup.find_port(PORT), os.O_RDWR | os.O_CLOEXEC)
+    recorded = os.path.exists(REQUESTS)
+    port = open_line() if recorded else os.open(setup.find_port(PORT), os.O_RDWR | os.O_CLOEXEC)
     setup.set_writeback_on_demand()
     never_preempt()
     os.makedirs(ROOT, exist_ok=True)
@@ -49,7 +51,9 @@ def main() -> None:
     except FileNotFoundError as error:  # it can still be asked what else it lacks
         agent = Agent(port, None, str(error.filename))
     agent.hello(time.monotonic() - began)
-    agent.serve()
+    agent.serve(requests() if recorded else agent.requests())
+    if recorded:
+        end_machine(port)
 
 
 class Agent:
@@ -96,14 +100,15 @@ class Agent:
         *lines, self._pending = (self._pending + part).split(b"\n")
         return [json.loads(line) for line in lines]
 
-    def _requests(self) -> Iterator[Row]:
+    def requests(self) -> Iterator[Row]:
+        """The host's requests, until it closes the port."""
         while (requests := self._receive()) is not None:
             yield from requests
 
-    def serve(self) -> None:
-        """Answer requests until the host closes the port."""
-        for request in self._requests():
-            number = request.get("id")
+    def serve(self, requests: Iterable[Row]) -> None:
+        """Answer all of `requests`."""
+        for request in requests:
+            number: int = request["id"]
 
             def tell(row: Row, number: int = number) -> None:
                 self.tell({"id": number, **row})

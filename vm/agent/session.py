@@ -16,7 +16,7 @@ from .observe import contents, names_by_inode
 from .parallel import run_section
 from .settle import Settler
 from .setup import load_modules
-from .tracing import Tracer
+from .tracing import TRACING, Tracer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Instruments", "Steps", "begin", "run_workload"]
 
 ROOT = "/mnt"
+MARK = f"{TRACING}/trace_marker"
 
 
 class Instruments:
@@ -73,21 +74,25 @@ def begin(
     mounted = Mounted(request["device"], ROOT, request["mount"])
     mounted.mount()
     tell({"start": mounted.observe(), "log": instruments.log.read()})
-    return mounted, Steps(request["ops"], mounted, instruments)
+    return mounted, Steps(request["ops"], mounted, instruments, request.get("mark", False))
 
 
 class Steps:
     """The operations of a workload on a mounted file system, executed one by one.
 
-    `context` has the open files, which stay open between the steps.
+    `context` has the open files, which stay open between the steps. With `mark`, each begins
+    with a write to the trace, so that a debugger can stop there.
     """
 
-    def __init__(self, ops: list[Row], mounted: Mounted, instruments: Instruments) -> None:
+    def __init__(
+        self, ops: list[Row], mounted: Mounted, instruments: Instruments, mark: bool = False
+    ) -> None:
         self._ops = ops
         self._mounted = mounted
         self._instruments = instruments
         self.context = Context(mounted.files, mounted.device, mounted.remount)
         self.done = 0
+        self._mark = os.open(MARK, os.O_WRONLY | os.O_CLOEXEC) if mark else None
         self._look()
 
     @property
@@ -113,6 +118,8 @@ class Steps:
         """Execute the next operation, and say what it returned and what is then seen."""
         watch, op = self._instruments, self._ops[self.done]
         threads: list[Row] = []
+        if self._mark is not None:
+            os.write(self._mark, f"step {self.done + 1}".encode())
         if op["op"] == "parallel":
             result, threads = run_section(self.context, op, execute)
         else:
