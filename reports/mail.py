@@ -30,6 +30,8 @@ _LOG_LINES = 60
 _ASCII = str.maketrans({"·": ".", "…": "~"})
 _OUR_OWN = re.compile(r" \([^()]*quirk\.[^()]*\)")
 """Remarks in rules that only readers of the specification understand."""
+_PLACE = re.compile(r"^(?:\w+: )?in .*?: ")
+"""How what is said of a panic begins."""
 _SHOWN = ("size", "blocks", "extents", "result", "exists")
 """Fields that the program prints."""
 
@@ -49,11 +51,8 @@ def subject(verdict: Verdict) -> str:
     first = verdict.mismatches[0]
     path = "buffered_iomap: " if verdict.workload.config.path == "iomap" else ""
     start = f"[BUG] ext4: {path}"
-    complaint = next((value for value in _values(first) if isinstance(value, Complaint)), None)
-    if complaint is not None:
-        return _cut(f"{start}{complaint.title}")
-    if first.field == "kernel":
-        return _cut(f"{start}{_panic(first)}")
+    if first.field in ("kernel", "log"):  # of a panic too the kernel's complaint says more
+        return _cut(f"{start}{_complaint(verdict)}")
     what = field_name(first.field)
     when = f" after {call_name(first.op)}" if first.op else " after umount"
     if first.field in ("fsck", "image"):
@@ -309,9 +308,11 @@ def _values(m: Mismatch) -> tuple[object, object]:
     return m.expected, m.actual
 
 
-def _panic(m: Mismatch) -> str:
-    text = str(m.actual)
-    return text.rpartition(": ")[2] if ": " in text else text
+def _complaint(verdict: Verdict) -> str:
+    """What the kernel complains of in the first diverging step, or how it ended there."""
+    values = (value for m in verdict.headline for value in _values(m))
+    titles = [value.title for value in values if isinstance(value, Complaint)]
+    return titles[0] if titles else _PLACE.sub("", str(verdict.mismatches[0].actual))
 
 
 def _cut(text: str) -> str:
