@@ -78,7 +78,7 @@ OOPS = Complaint(
         (with_mismatch(Mismatch("final", "", None, "fsck", "no complaint", "x" * 300)),
          "[BUG] ext4: e2fsck complains after umount"),
         (with_mismatch(Mismatch(0, "fpunch a 0 4k", None, "kernel", "goes on",
-                                "in step 1 of 2 (fpunch): Kernel panic - not syncing: Fatal exception")),
+                                "in step 1 of 2: Kernel panic - not syncing: Fatal exception")),
          "[BUG] ext4: Kernel panic - not syncing: Fatal exception"),
         (with_mismatch(Mismatch(0, "fpunch a 0 4k", "a", "extents",
                                 tuple((n << 13, 4096, "written") for n in range(9)), ())),
