@@ -46,7 +46,15 @@ def read_run(path: Path) -> tuple[Night, list[Row]]:
         folder.name, line="differential run", order=began, began=_moment(folder.name),
         seconds=0.0, kernel=_identity(folder),
     )  # fmt: skip
-    return night, [_row(night.id, digest) for digest in digests]
+    return night, [_row(night.id, _relative(digest, folder)) for digest in digests]
+
+
+def _relative(digest: Digest, folder: Path) -> Digest:
+    """`digest` with the place of its artifact from `folder`, if it is in there."""
+    kept = digest.kept_in or ""
+    if not kept.startswith(f"{folder}/"):
+        return digest
+    return msgspec.structs.replace(digest, kept_in=kept.removeprefix(f"{folder}/"))
 
 
 def _row(night: str, digest: Digest) -> Row:

@@ -10,7 +10,7 @@ import contextlib
 import datetime
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from harness.errors import AGREE, MISMATCH, MachineryError
@@ -75,7 +75,7 @@ def _as_store(run: Path, target: Path) -> Path:
 def _write(options: argparse.Namespace, frames: Frames, since: Since) -> Iterator[Path]:
     """Each file that was written."""
     if options.html is not None:
-        yield _text(options.html, [_page(frames, since)])
+        yield _text(options.html, [_page(options, frames, since)])
     for target, make in ((options.junit, junit), (options.ktap, ktap)):
         if target is not None:
             yield _text(target, make(since))
@@ -94,10 +94,21 @@ def _is_summary(path: Path) -> bool:
     return shared is not None and path.absolute() == Path(shared).absolute()
 
 
-def _page(frames: Frames, since: Since) -> str:
+def _page(options: argparse.Namespace, frames: Frames, since: Since) -> str:
     rules = [rule.name for rule in specification()]
     made = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return page(frames, since, rules, list(BY_WORD), version=harness_version(), made=made)
+    beside = _beside(options.stores, options.html)
+    words = list(BY_WORD)
+    return page(frames, since, rules, words, version=harness_version(), made=made, beside=beside)
+
+
+def _beside(stores: Sequence[Path], target: Path) -> str | None:
+    """The folder of the artifacts as seen from the page; None if there are several."""
+    folders = {(path if path.is_dir() else path.parent).resolve() for path in stores}
+    if len(folders) > 1:
+        return None
+    found = os.path.relpath(folders.pop(), target.parent.resolve())
+    return found if found.startswith(".") else f"./{found}"
 
 
 def _text(target: Path, lines: Iterable[str], *, append: bool = False) -> Path:

@@ -43,15 +43,18 @@ def page(
     *,
     version: str = "",
     made: str = "",
+    beside: str | None = ".",
 ) -> str:
     """The page. `rules` and `operations` are the names that may be reached; `version` is that
-    of ext4diff, and `made` says when the page was made."""  # fmt: skip
+    of ext4diff, and `made` says when the page was made. Paths of artifacts are from the folder
+    `beside`, as the page sees it; if that is None, they are no links."""
     shown, lines, left_out = _shared_out(since)
     history, more_lines = trends(frames)
     return (
         _environment()
         .get_template("report.html")
         .render(
+            beside=beside,
             since=since,
             states=list(State),
             shown=shown,
@@ -158,12 +161,12 @@ def _day(text: str) -> str:
     return f"{moment.day} {moment:%B %Y, %H:%M} {moment.tzname() or ''}".strip()
 
 
-def _link(path: str) -> str | None:
-    """Where an artifact can be reached from a page beside the store; None if only its own
-    machine can say. Only a relative path is a link: anything else could be an address."""
-    if not path or path.startswith("/") or ".." in path.split("/"):
+def _link(path: str, beside: str | None) -> str | None:
+    """Where an artifact can be reached; None if only its own machine can say. Only a path
+    below the folder `beside` is a link: anything else could be an address."""
+    if beside is None or not path or path.startswith("/") or ".." in path.split("/"):
         return None
-    return urllib.parse.quote(f"./{path}")
+    return urllib.parse.quote(f"{beside}/{path}")
 
 
 def _again(cause: Cause) -> str:

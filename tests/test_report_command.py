@@ -45,6 +45,25 @@ def test_all_that_is_asked_for_is_written(store, tmp_path, capsys):
     assert "Nothing new" in (out / "r.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("page", "link"),
+    [
+        ("r.html", "./artifacts/x"),
+        ("out/r.html", "../artifacts/x"),
+        ("../r.html", "./sub/artifacts/x"),
+    ],
+)
+def test_artifacts_are_linked_from_where_the_page_is(tmp_path, page, link):
+    folder = tmp_path / "sub"
+    (folder / "out").mkdir(parents=True)
+    store = make_store(folder / "n.sqlite", row(night(2), 0, "a", kept_in="artifacts/x"))
+    assert main(["report", store, "-o", str(folder / page)]) == AGREE
+    assert f'href="{link}"' in (folder / page).read_text()
+    other = make_store(tmp_path / "other.sqlite")
+    assert main(["report", store, other, "-o", str(folder / page)]) == AGREE
+    assert "artifacts/x</code>" in (folder / page).read_text()  # whose folder, nobody knows
+
+
 def test_the_status_is_what_was_asked_for(tmp_path, store):
     new = make_store(tmp_path / "new.sqlite", row(night(2), 0, "new"))
     good = make_store(tmp_path / "good.sqlite", row(night(2), 0))
@@ -76,7 +95,12 @@ def test_the_results_of_differential_runs_are_reported_too(tmp_path, capsys):
     digests = [
         make_digest(3, name="random/seed-7/000003::4k@delalloc"),
         make_digest(4, name="exhaustive/000004::4k@delalloc"),
-        make_digest(5, name="holes/punch.ops::4k@delalloc", outcome=Outcome.MISMATCH),
+        make_digest(
+            5,
+            name="holes/punch.ops::4k@delalloc",
+            outcome=Outcome.MISMATCH,
+            kept_in=f"{run}/holes-punch",
+        ),
     ]
     lines = [json.dumps(msgspec.to_builtins(digest)) for digest in digests]
     (run / "results.jsonl").write_text("\n".join(lines) + '\n{"cut off')
@@ -84,6 +108,7 @@ def test_the_results_of_differential_runs_are_reported_too(tmp_path, capsys):
     assert main(["report", str(run), "--csv", str(tmp_path / "csv")]) == AGREE
     assert capsys.readouterr().out.startswith("1 new finding\n")
     programs = (tmp_path / "csv" / "results.csv").read_text()
+    assert ",holes-punch," in programs
     for name in ("random:7:3", "exhaustive:4", "catalogue:holes/punch.ops::4k@delalloc"):
         assert name in programs
     assert main(["report", str(run / "results.jsonl")]) == AGREE
