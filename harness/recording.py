@@ -34,7 +34,7 @@ from harness.trace import (
     Trace,
 )
 from model import Behaviour
-from workloads.images import IMAGES, Geometry
+from workloads.images import IMAGES, Geometry, Image
 from workloads.ops import AnyOp, CopyRange, FileOp, Rename, Sendfile, Splice, Unlink
 from workloads.workload import Config, Workload
 
@@ -71,6 +71,9 @@ RECORDED = {
     "iomap": Recorded("7.2.13", iomap=True, flusher_first=True),
 }
 """By the first part of a recording's name."""
+
+_NUMBERED = re.compile(r"(?P<path>bh|iomap)(?P<major>\d)(?P<minor>\d+)")
+"""Path and release (7.3) in the name of a kernel that `RECORDED` does not list."""
 
 _NAME = re.compile(r'\{"name": "([^"]+)"')
 
@@ -181,8 +184,18 @@ def _observation(raw: dict[str, Any]) -> Observation:
     )
 
 
+def _image(raw: dict[str, Any]) -> Image:
+    """The image of a workload: ours of that name, or else what mke2fs was told."""
+    name, made = raw["image"], raw.get("mkfs")
+    if name in IMAGES or made is None:
+        return IMAGES[name]
+    size, options = made
+    number, unit = int(size[:-1]), size[-1]
+    return Image(name, number << {"K": 10, "M": 20, "G": 30}[unit], tuple(options.split()))
+
+
 def _workload(raw: dict[str, Any]) -> Workload:
-    config = Config(IMAGES[raw["image"]], raw["mount"])
+    config = Config(_image(raw), raw["mount"])
     ops = msgspec.convert(raw["ops"], tuple[AnyOp, ...])
     return Workload(raw["name"].split("@")[0], config, ops)
 
@@ -224,10 +237,15 @@ def _read(path: Path) -> str:
 def recorded_by(name: str) -> Recorded:
     """The kernel behind the recording `name`, by the part of it before the first dash.
 
-    Of another recording nothing is known but its name: a kernel with the iomap series, so
-    that no mount option is ignored.
+    `iomap73` is 7.3 with what else is known of `iomap`. Of another recording nothing is known
+    but its name: a kernel with the iomap series, so that no mount option is ignored.
     """
-    return RECORDED.get(name.partition("-")[0], Recorded(None, iomap=True))
+    kernel = name.partition("-")[0]
+    numbered = _NUMBERED.fullmatch(kernel)
+    if kernel in RECORDED or numbered is None:
+        return RECORDED.get(kernel, Recorded(None, iomap=True))
+    release = f"{numbered['major']}.{numbered['minor']}"
+    return msgspec.structs.replace(RECORDED[numbered["path"]], release=release)
 
 
 def workloads_of(results: Path) -> Path:
@@ -243,13 +261,28 @@ def workloads_of(results: Path) -> Path:
     return next((file for file in files if file.exists()), files[0])
 
 
+def _made_images(directory: Path) -> dict[str, Any]:
+    """Size and mke2fs options of each image, from `mkfs.json` beside the recordings."""
+    try:
+        made = json.loads((directory / "mkfs.json").read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{directory / 'mkfs.json'} is damaged: {error!r}") from error
+    return dict(made)
+
+
 def raw_lines(results: Path, listed: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Line number, result line and workload (not decoded yet) of each recorded workload.
 
     Raises `UsageError` where a file is missing or damaged.
     """
     try:
-        by_name = {raw["name"]: raw for raw in json.loads(_read(listed))}
+        made = _made_images(results.parent)
+        by_name = {
+            raw["name"]: {**raw, "mkfs": made.get(raw["image"])}
+            for raw in json.loads(_read(listed))
+        }
     except (ValueError, TypeError, KeyError) as error:
         raise UsageError(f"{listed}: not a list of workloads: {error!r}") from error
     for number, line in enumerate(_read(results).splitlines(), start=1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import lzma
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from harness.errors import UsageError
 from harness.recording import (
     InodeNumbers,
+    Recorded,
     Recording,
     geometry_of,
     load,
@@ -124,3 +126,23 @@ def test_each_kind_of_recording_has_its_kernel(extra: list[Trace]) -> None:
 def test_a_second_kernel_shares_the_first_ones_workloads() -> None:
     assert workloads_of(RECORDINGS / "bh73-hand.jsonl.xz").name == "bh-hand.workloads.json.xz"
     assert workloads_of(RECORDINGS / "iomap-hand.jsonl.xz").name == "iomap-hand.workloads.json.xz"
+
+
+def test_a_kernel_that_is_not_listed_has_its_release_in_its_name() -> None:
+    assert recorded_by("iomap73-rand").release == "7.3"
+    assert recorded_by("iomap73-rand").behaviour().write_ends_at_fault
+    assert recorded_by("bh73-rand").release == "7.3.4"
+    assert recorded_by("other-rand") == Recorded(None, iomap=True)
+
+
+def test_an_image_that_is_not_ours_is_as_mkfs_json_says(tmp_path: Path) -> None:
+    line = lzma.decompress((RECORDINGS / "bh-extra.jsonl.xz").read_bytes()).splitlines()[0]
+    workload = json.loads(
+        lzma.decompress((RECORDINGS / "bh-extra.workloads.json.xz").read_bytes())
+    )[0]
+    workload["image"] = "8k"
+    (tmp_path / "x.jsonl.xz").write_bytes(lzma.compress(line))
+    (tmp_path / "x.workloads.json.xz").write_bytes(lzma.compress(json.dumps([workload]).encode()))
+    (tmp_path / "mkfs.json").write_text('{"8k": ["32M", "-b 8192 -O bigalloc -C 65536"]}')
+    image = next(load(tmp_path, "x")).workload.config.image
+    assert (image.size, image.block_size, image.cluster_size) == (32 << 20, 8192, 65536)
