@@ -153,6 +153,7 @@ class RecordedGuest(Guest):
 
     def __init__(self, kernel: Kernel, files: BootFiles, folder: Path, step: int) -> None:
         self.disk = Disk()
+        self.judging = 0.0
         self._step = step
         self.dead = False
         self._kernel, self._files, self._folder = kernel, files, folder
