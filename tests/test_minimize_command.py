@@ -71,7 +71,7 @@ def test_a_file_runs_on_its_own_configurations_and_the_first_that_mismatches_is_
 
 
 def test_a_random_program_is_minimized_again_without_a_run_of_what_is_known(sides, capsys):
-    words = ["minimize", str(PROGRAMS[0]), "--strict-model", "--repeat", "1"]
+    words = ["minimize", str(PROGRAMS[0]), "--strict-model", "--runs", "1"]
     assert main(words) == 0
     first, runs = capsys.readouterr().out, sides.guest.runs
     assert main(words) == 0
@@ -82,7 +82,7 @@ def test_a_random_program_is_minimized_again_without_a_run_of_what_is_known(side
 
 
 def test_a_budget_of_runs_leaves_the_best_so_far_and_a_hint(sides, capsys):
-    words = ["minimize", str(PROGRAMS[0]), "--strict-model", "--repeat", "1", "--runs", "3"]
+    words = ["minimize", str(PROGRAMS[0]), "--strict-model", "--runs", "1", "--budget-runs", "3"]
     assert main(words) == 0
     out, err = capsys.readouterr()
     assert "the budget (3 runs) is spent: it may get smaller" in out
@@ -96,8 +96,8 @@ def test_a_budget_of_runs_leaves_the_best_so_far_and_a_hint(sides, capsys):
         ([LINE, "--budget", "0"], "--budget 0: there is no time to try anything"),
         ([LINE, "--budget", "-3"], "--budget -3: there is no time"),
         ([LINE, "--budget", "nan"], "--budget nan: there is no time"),
-        ([LINE, "--runs", "0"], "--runs 0: nothing can be tried"),
-        ([LINE, "--repeat", "0"], "--repeat 0: the workload has to run once"),
+        ([LINE, "--budget-runs", "0"], "--budget-runs 0: nothing can be tried"),
+        ([LINE, "--runs", "0"], "--runs 0: it has to run once"),
         ([LINE, "--results", "/dev/null/x"], "/dev/null is no directory"),
         (["missing.ops"], "cannot read missing.ops"),
         (["missing.tar.zst"], "missing.tar.zst"),
@@ -176,7 +176,7 @@ def test_a_mismatch_that_does_not_show_any_more_is_told_with_what_can_be_done(
     assert "recorded on kernel 7.3.4-cloud-amd64" in err
     assert "this is 9.9" in err
     assert "does not show any more, in 5 runs" in err
-    assert "--repeat 50" in err
+    assert "--runs 50" in err
 
 
 def test_an_artifact_of_a_newer_version_is_refused(sides, artifact, capsys):
@@ -195,7 +195,7 @@ def test_an_artifact_says_itself_where_it_ran(sides, artifact, capsys):
 
 
 def test_ctrl_c_prints_the_best_so_far_and_the_same_command_goes_on(sides, capsys, monkeypatch):
-    words = ["minimize", str(PROGRAMS[0]), "--strict-model", "--repeat", "1"]
+    words = ["minimize", str(PROGRAMS[0]), "--strict-model", "--runs", "1"]
     run, left = sides.guest.run, [6]
 
     def interrupted(*given):

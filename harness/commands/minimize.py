@@ -40,11 +40,16 @@ __all__ = ["add", "run"]
 
 HELP = "make a workload that mismatches as short and simple as it can be"
 SECONDS = 300.0
-REPEAT = 5
+RUNS = 5
+EPILOG = """\
+exit status: 0 there is a result, also one that the budget did not let be finished; 2 the
+mismatch does not show, or the command is wrong; 3 the machinery failed; 130 interrupted
+"""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The options."""
+    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "source", metavar="ARTIFACT|FILE|LINE",
         help="what a mismatch left behind, or a workload as for run",
@@ -53,10 +58,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--budget", type=float, default=SECONDS, metavar="SECONDS",
         help="how long to search, the guest's start not counted (default: %(default)g)",
     )  # fmt: skip
-    parser.add_argument("--runs", type=int, metavar="N", help="search with at most N runs")
     parser.add_argument(
-        "--repeat", type=int, default=REPEAT, metavar="N",
-        help="run the first and the last N times, to see how reliably they mismatch"
+        "--budget-runs", type=int, metavar="N", help="search with at most N runs of the guest"
+    )
+    parser.add_argument(
+        "--runs", type=int, default=RUNS, metavar="N",
+        help="run the first and the last N times, and count how often the mismatch shows"
         " (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
@@ -99,10 +106,10 @@ def _check(options: argparse.Namespace) -> None:
             f"--budget {options.budget:g}: there is no time to try anything; give seconds, or"
             f" leave it out for {SECONDS:g}"
         )
-    if options.runs is not None and options.runs < 1:
-        raise UsageError(f"--runs {options.runs}: nothing can be tried without a run")
-    if options.repeat < 1:
-        raise UsageError(f"--repeat {options.repeat}: the workload has to run once at least")
+    if options.budget_runs is not None and options.budget_runs < 1:
+        raise UsageError(f"--budget-runs {options.budget_runs}: nothing can be tried without a run")
+    if options.runs < 1:
+        raise UsageError(f"--runs {options.runs}: it has to run once at least")
 
 
 def _task(options: argparse.Namespace, stack: contextlib.ExitStack) -> Task:
@@ -135,8 +142,8 @@ def _minimize(options: argparse.Namespace, task: Task, lab: Lab, progress: Progr
     minimizer = Minimizer(
         lab.run, workload, task.target,
         question=_question(pair), known=files[0], best=files[1],
-        budget=Budget(options.budget, options.runs, lambda: pair.starting),
-        repeat=options.repeat, progress=progress,
+        budget=Budget(options.budget, options.budget_runs, lambda: pair.starting),
+        repeat=options.runs, progress=progress,
         refusal=lambda shown: refusal_of(pair, shown),
     )  # fmt: skip
     try:

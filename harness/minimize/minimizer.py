@@ -208,7 +208,7 @@ class Minimizer:
         if verdict.outcome is Outcome.KNOWN:
             hint = "; --strict-model counts known issues as mismatches"
         elif self._recorded:
-            hint = "; if it is rare, more runs (--repeat 50) may show it; else see --kernel"
+            hint = "; if it is rare, more runs (--runs 50) may show it; else see --kernel"
         what = "the mismatch does not show any more" if self._recorded else "no mismatch shows"
         if verdict.outcome is Outcome.MISMATCH:
             what = "another mismatch shows than the one to be minimized"
