@@ -19,7 +19,7 @@ from model.inode import Inode
 from model.map_blocks import map_blocks
 from model.page_cache import Folio
 from model.revived import written_in_place
-from model.units import DELAYED, HOLE, UNWRITTEN, WRITTEN, mask, ranges
+from model.units import DELAYED, HOLE, UNWRITTEN, WRITTEN, ranges
 
 __all__ = ["cyclic_writepages", "writepages"]
 
@@ -73,7 +73,7 @@ def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
         if folio.revived:
             written_in_place(inode, folio)
         if folio.delay:
-            folio.delay &= ~(folio.dirty & mask(0, eof - folio.first))
+            folio.delay &= ~(folio.dirty & cache.bits(folio, folio.start, inode.size))
         _submit(inode, folio)
         folio.marked = False
     reached = folios[-1].end if folios else dirty[0].start

@@ -22,6 +22,13 @@ def test_the_content_of_a_long_file_is_compared_piece_by_piece() -> None:
     assert time.process_time() - began < 5
 
 
+def test_writing_back_a_part_of_a_long_file_takes_no_time_for_the_rest() -> None:
+    began = time.process_time()
+    trace = run("pwrite a 17592186040319 4032; pwrite a 19029 32k; sync")
+    assert results(trace) == [1, 32768, 0]
+    assert time.process_time() - began < 5
+
+
 def test_model_and_guest_digest_the_same_files_as_a_whole() -> None:
     assert WHOLE_FILE_LIMIT == agent.WHOLE_FILE_LIMIT
 
