@@ -178,7 +178,7 @@ def _fill(
 def _manifest(verdict: Verdict, pair: Pair, origin: Origin) -> Manifest:
     signature = signature_of(verdict)
     against = pair.choice.kernel if pair.against in AGAINST_PATH else pair.against
-    specs = (against, pair.choice.kernel)
+    specs = [_lasting(spec) for spec in (against, pair.choice.kernel)]
     return Manifest(
         harness=harness_version(),
         created=now(),
@@ -196,6 +196,12 @@ def _manifest(verdict: Verdict, pair: Pair, origin: Origin) -> Manifest:
         flakiness=origin.flakiness,
         minimized_from=origin.minimized_from,
     )
+
+
+def _lasting(spec: str | None) -> str | None:
+    """A specification of a kernel that means the same in another directory."""
+    path = Path(spec).expanduser() if spec else None
+    return str(path.absolute()) if path is not None and path.exists() else spec
 
 
 def manifest_bytes(manifest: Manifest, directory: Path) -> bytes:

@@ -121,8 +121,8 @@ def _absent(note: SideNote) -> str:
     else:
         how = f"copy {note.spec or 'its image'} from where it was recorded"
     return (
-        f"{what}, which is not on this machine: {how}, and give it by --kernel;"
-        " any other kernel does as well, and is then told apart"
+        f"{what}, which is not on this machine: {how}, and give it by --kernel; with another"
+        " one there the workload runs too, and the result says that it is another"
     )
 
 

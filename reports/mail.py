@@ -30,6 +30,8 @@ _LOG_LINES = 60
 _ASCII = str.maketrans({"·": ".", "…": "~"})
 _OUR_OWN = re.compile(r" \([^()]*quirk\.[^()]*\)")
 """Remarks in rules that only readers of the specification understand."""
+_RESULT = 16
+"""Characters of a result that is told."""
 _PLACE = re.compile(r"^(?:\w+: )?in .*?: ")
 """How what is said of a panic begins."""
 _SHOWN = ("size", "blocks", "extents", "result", "exists")
@@ -82,7 +84,7 @@ def mail(
         _pictures(compared),
         _why(compared),
         _traces(verdict),
-        _steps(verdict),
+        _steps(compared),
         _how(reproducer, verdict),
         _environment(verdict, manifest),
         _footer(manifest, name),
@@ -218,16 +220,25 @@ def _blame(first_bad: FirstBad | None) -> Iterator[str]:
 # --- how to see it ----------------------------------------------------------------------
 
 
-def _steps(verdict: Verdict) -> Iterator[str]:
-    first = verdict.mismatches[0].place
+def _steps(compared: Compared) -> Iterator[str]:
+    """What was done, with what each call returned."""
+    verdict, first = compared.verdict, compared.verdict.mismatches[0].place
+    seen = compared.actual.steps if compared.actual is not None else ()
+    results = [step.result for step in seen]
     texts = [format_op(op, index) for index, op in enumerate(verdict.workload.ops)]
     width = max((len(text) for text in texts if len(text) <= 40), default=0)
     yield from ("", "Steps (offsets and lengths in bytes):", "")
     for index, text in enumerate(texts):
         mark = ">" if index == first else " "
         call = call_name(text)
-        more = f"  ({call})" if call != text.partition(" ")[0] and len(text) <= 40 else ""
-        lines = _wrapped(text.ljust(width) + more if more else text, WIDTH - 7)
+        more = f" = {results[index]}" if index < len(results) else ""
+        if len(more) > _RESULT:  # the digest of what was read, or ranges
+            more = ""
+        line = text.ljust(width) + more
+        named = f"  ({call})" if call != text.partition(" ")[0] else ""
+        if len(line + named) <= WIDTH - 7:
+            line, named = line + named, ""
+        lines = [*_wrapped(line, WIDTH - 9), *([named] if named else [])]
         yield f" {mark}{index + 1:3}  {lines[0]}"
         yield from (" " * 9 + line for line in lines[1:])
     if first == "final":
