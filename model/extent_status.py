@@ -95,22 +95,24 @@ class ExtentStatus:
         if low < 0 or runs[low].end <= start:
             low += 1
         found = runs[low : bisect_left(self._starts, end, low)]
-        if found and found[0].start < start:
-            found[0] = found[0].cut(start, end)
-        if found and found[-1].end > end:
-            found[-1] = found[-1].cut(start, end)
+        if found:
+            if found[0].start < start:
+                found[0] = found[0].cut(start, end)
+            if found[-1].end > end:
+                found[-1] = found[-1].cut(start, end)
         return found
 
-    def pieces(self, start: int, end: int) -> Iterator[Run]:
+    def pieces(self, start: int, end: int) -> list[Run]:
         """All of `[start, end)` in order, holes included."""
-        at = start
+        found, at = [], start
         for run in self.overlapping(start, end):
             if run.start > at:
-                yield Run(at, run.start, HOLE)
-            yield run
+                found.append(Run(at, run.start, HOLE))
+            found.append(run)
             at = run.end
         if at < end:
-            yield Run(at, end, HOLE)
+            found.append(Run(at, end, HOLE))
+        return found
 
     def set(self, run: Run) -> None:
         """Make `[run.start, run.end)` what `run` says (ext4_es_insert_extent)."""
@@ -127,10 +129,10 @@ class ExtentStatus:
         if low < high:
             first, last = runs[low], runs[high - 1]
             if first.start < start:
-                left = first.cut(first.start, start)
+                left = first if first.end <= start else first.cut(first.start, start)
                 fresh = _joined(left, run) if fresh else [left]
             if last.end > end:
-                right = last.cut(end, last.end)
+                right = last if last.start >= end else last.cut(end, last.end)
                 fresh[-1:] = _joined(fresh[-1], right) if fresh else [right]
         runs[low:high] = fresh
         starts[low:high] = [piece.start for piece in fresh]

@@ -84,16 +84,14 @@ def checkpoint(inode: Inode) -> None:
 
 def rewritten(inode: Inode, start: int) -> None:
     """Dirty folios from byte `start` on are written: the disk may get the first block anew."""
-    folio = inode.cache.get(0)
-    if folio is not None and folio.dirty & 1 and start < inode.sb.block_size:
+    if inode.stale_disk is not None and start < inode.sb.block_size and inode.cache.holds_dirty(0):
         inode.stale_disk = None
 
 
 def reread(inode: Inode) -> None:
     """Clean folios are dropped: what is read next is what is on disk (known bug
     `inline_conversion_undone`)."""
-    folio = inode.cache.get(0)
-    if inode.stale_disk is None or (folio is not None and folio.dirty & 1):
+    if inode.stale_disk is None or inode.cache.holds_dirty(0):
         return
     (pblk, data), inode.stale_disk = inode.stale_disk, None
     run = inode.es.lookup(0)

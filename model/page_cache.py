@@ -107,16 +107,18 @@ class PageCache:
         """Bits of the folio's blocks that bytes `[start, end)` touch."""
         if start <= folio.start and folio.end <= end:
             return folio.all
-        low = max(start - folio.start, 0) // self.block_size
-        high = ceil_div(min(end, folio.end) - folio.start, self.block_size)
+        size, first = self.block_size, folio.first
+        low = start // size - first if start > folio.start else 0
+        high = -(-end // size) - first if end < folio.end else folio.count
         return mask(low, high)
 
     def whole_bits(self, folio: Folio, start: int, end: int) -> int:
         """Bits of the folio's blocks that lie wholly in bytes `[start, end)`."""
         if start <= folio.start and folio.end <= end:
             return folio.all
-        low = ceil_div(max(start - folio.start, 0), self.block_size)
-        high = (min(end, folio.end) - folio.start) // self.block_size
+        size, first = self.block_size, folio.first
+        low = -(-start // size) - first if start > folio.start else 0
+        high = end // size - first if end < folio.end else folio.count
         return mask(low, high)
 
     def add(self, index: int, order: int) -> Folio:

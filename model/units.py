@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 __all__ = [
     "DELAYED", "EOF_BLOCK", "HOLE", "INIT_MAX_LEN", "MAX_BLOCKS", "PAGE", "SECTOR", "UNWRITTEN",
     "UNWRITTEN_MAX_LEN", "WRITTEN", "ceil_div", "mask", "ranges", "round_down", "round_up",
@@ -46,14 +44,15 @@ def mask(first: int, end: int) -> int:
     return ((1 << (end - first)) - 1) << first if end > first else 0
 
 
-def ranges(bits: int) -> Iterator[tuple[int, int]]:
+def ranges(bits: int) -> list[tuple[int, int]]:
     """Runs `(first, end)` of ones in `bits`."""
-    at = 0
+    found, at = [], 0
     while bits:
         skip = (bits & -bits).bit_length() - 1
         bits >>= skip
         at += skip
         ones = (~bits & (bits + 1)).bit_length() - 1
-        yield at, at + ones
+        found.append((at, at + ones))
         bits >>= ones
         at += ones
+    return found
