@@ -11,15 +11,19 @@ are wrong too.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 
 import msgspec
 
+from harness.compare_content import PIECE
 from harness.kinds import kind_of
 from harness.specification import rule_noted
 from harness.verdict import Mismatch, Verdict
+from workloads.ops import Read
+from workloads.writers import range_of, writers
 
-__all__ = ["Signature", "same", "signature_of", "situation", "telling"]
+__all__ = ["Signature", "bytes_of", "same", "signature_of", "situation", "telling"]
 
 _LEADING = (
     "kernel", "log", "error", "fsck", "image", "exists", "result", "calls by thread", "size",
@@ -59,6 +63,17 @@ _KINDS = {
     "falloc": "falloc falloc_keep",
     "read": "pread seek",
 }
+_BECAME = {
+    word: became
+    for became, words in {
+        "stored": "mwrite mwrite_in mwrite_msync",
+        "zeroed": "fzero fzero_keep fpunch truncate otrunc falloc falloc_keep write_zeroes",
+        "moved": "fcollapse finsert",
+    }.items()
+    for word in words.split()
+}
+"""What an operation makes of bytes, if it does not write them."""
+_BYTE = re.compile(r"\(byte (\d+)\)")
 _KIND = {word: kind for kind, words in _KINDS.items() for word in words.split()}
 
 
@@ -95,7 +110,7 @@ def signature_of(verdict: Verdict) -> Signature | None:
         return None
     first = min(verdict.headline, key=_rank)
     field = _bare(first.field)
-    kind = kind_of(first.field, first.expected, first.actual)
+    kind = kind_of(first.field, first.expected, first.actual) + _became(verdict, first)
     rules, op = situation(first.because, first.op.partition(" ")[0])
     return Signature(rules, (field,), (kind,), op)
 
@@ -122,6 +137,33 @@ def telling(because: Iterable[str]) -> tuple[str, ...]:
 
 def _rarity(rule: str) -> tuple[int, str]:
     return (COMMON.index(rule) if rule in COMMON else len(COMMON), rule)
+
+
+def _became(verdict: Verdict, m: Mismatch) -> str:
+    """Of bytes that differ what became of them last, empty for other fields.
+
+    It stands for the rule of the operation that the bytes are from: the step in which they
+    are read, or the end, applies none that could be to blame.
+    """
+    wanted = bytes_of(verdict, m)
+    if wanted is None:
+        return ""
+    ops = verdict.workload.ops
+    before = writers(ops[: m.place] if isinstance(m.place, int) else ops, wanted)
+    if not before:
+        return " where nothing was written"
+    return f" where it was {_BECAME.get(ops[before[-1]].WORD, 'written')} last"
+
+
+def bytes_of(verdict: Verdict, m: Mismatch) -> tuple[str, int, int] | None:
+    """The file, the first byte and the one after the last of those that `m` says to be others;
+    None if it is not about bytes."""
+    match = _BYTE.search(m.field)
+    if match is not None and m.file is not None:
+        return m.file, int(match[1]), int(match[1]) + PIECE
+    ops = verdict.workload.ops
+    op = ops[m.place] if isinstance(m.place, int) and m.place < len(ops) else None
+    return range_of(op) if isinstance(op, Read) and m.field == "result" else None
 
 
 def _rank(m: Mismatch) -> tuple[int, str]:

@@ -3,24 +3,20 @@ the kernel's functions that each follows and the model's that it is written in."
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Iterable
 
-from harness.signature import telling
+from harness.signature import bytes_of, telling
 from harness.specification import Rule, rule_noted
 from harness.trace import Trace
-from harness.verdict import Compared, Mismatch, Verdict
-from reports.panels import PIECE
-from workloads.ops import Read
+from harness.verdict import Compared, Verdict
 from workloads.syntax import format_op
-from workloads.writers import range_of, writers
+from workloads.writers import writers
 
 __all__ = ["because_lines"]
 
 MODEL = "model"
 WIDTH = 96
-_BYTE = re.compile(r"\(byte (\d+)\)")
 _WRITERS = 2
 """Operations that are named as the last ones to have written what differs."""
 
@@ -77,7 +73,7 @@ def _wrapped(text: str) -> list[str]:
 def _writers(compared: Compared) -> list[str]:
     """The last operations that wrote where the content differs, with their rules."""
     verdict, expected = compared.verdict, compared.expected
-    wanted = next((range_ for m in verdict.headline if (range_ := _bytes(verdict, m))), None)
+    wanted = next((range_ for m in verdict.headline if (range_ := bytes_of(verdict, m))), None)
     if wanted is None or expected is None or verdict.subjects[0] != MODEL:
         return []
     place = verdict.headline[0].place
@@ -87,16 +83,6 @@ def _writers(compared: Compared) -> list[str]:
         lines += _step(verdict, expected, step)
     title = f"What last wrote there in {wanted[0]}, and the rules that {MODEL} applied"
     return ["", title, *lines] if lines else []
-
-
-def _bytes(verdict: Verdict, m: Mismatch) -> tuple[str, int, int] | None:
-    """The file and the bytes of it that `m` says to be others."""
-    match = _BYTE.search(m.field)
-    if match is not None and m.file is not None:
-        return m.file, int(match[1]), int(match[1]) + PIECE
-    ops = verdict.workload.ops
-    op = ops[m.place] if isinstance(m.place, int) and m.place < len(ops) else None
-    return range_of(op) if isinstance(op, Read) and m.field == "result" else None
 
 
 def _step(verdict: Verdict, expected: Trace, step: int) -> list[str]:

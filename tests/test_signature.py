@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from fakes import make_workload
 
 from harness.kinds import kind_of
 from harness.signature import COMMON, ORDINARY, same, signature_of, telling
@@ -79,6 +80,26 @@ def test_where_no_rule_tells_the_situation_the_kind_of_operation_does(workload: 
     ]
     assert texts == ["size: larger, store", "size: larger, store", "size: larger, fpunch",
                      "size: larger"]  # fmt: skip
+
+
+def test_of_bytes_it_counts_what_became_of_them_last() -> None:
+    """The step that reads them is not to blame, and the end is no step."""
+    line = "pwrite a 0 8k; fzero b 0 4k; mwrite a 0 1; fpunch a 4k 4k; pread a 0 4k; pread a 4k 9"
+    workload = make_workload(line)
+    texts = []
+    for step in (4, 5):
+        read = Mismatch(step, "pread a 0 4k", None, "result", "0" * 32, "1" * 32, (ALLOCATE,))
+        texts.append(signature_of(verdict(workload, read)).text)  # type: ignore[union-attr]
+    for byte in (0, 8192):
+        field = f"content, 4096-byte block {byte // 4096} (byte {byte})"
+        end = Mismatch("final", "", "a", field, "all zero", "crc32 00000001")
+        texts.append(signature_of(verdict(workload, end)).text)  # type: ignore[union-attr]
+    assert texts == [
+        "result: other where it was stored last, read",
+        "result: other where it was zeroed last, read",
+        "content: data instead of zeros where it was stored last",
+        "content: data instead of zeros where nothing was written",
+    ]
 
 
 def test_the_rules_that_signatures_know_are_rules() -> None:
