@@ -28,7 +28,8 @@ UNKNOWN_PLACE = "physical placement of a block is not known, so neither is the e
 
 class Inode:
     """A regular file; `size` and `disksize` in bytes, `reserved` and `allocated` in clusters,
-    and `uncharged`, those that were allocated and not counted in i_blocks."""
+    and `uncharged`, those that were allocated and not counted in i_blocks. `changed_in` is the
+    transaction that last changed it (i_sync_tid)."""
 
     def __init__(self, sb: Superblock, name: str) -> None:
         self.sb, self.name = sb, name
@@ -36,6 +37,7 @@ class Inode:
         self.reserved = self.allocated = 0
         self.uncharged = 0
         self.es = ExtentStatus(sb.ratio)
+        self.changed_in = sb.transaction
         self.extents = sb.extents
         self.iomap = sb.iomap
         self.tree = ExtentTree(sb.block_size)
@@ -148,6 +150,7 @@ class Inode:
 
     def convert(self, start: int, end: int, state: int) -> None:
         """Change mapped blocks to `state` in map and tree (ext4_convert_unwritten_extents)."""
+        self.changed_in = self.sb.transaction
         for run in self.es.overlapping(start, end):
             if run.state not in (state, DELAYED):
                 self.es.set(run.become(state))
@@ -260,6 +263,7 @@ class Inode:
 
     def tree_changed(self) -> None:
         """Charge or free tree blocks (ext4_new_meta_blocks, ext4_free_blocks)."""
+        self.changed_in = self.sb.transaction
         if not self.extents:
             blocks = self.indirect.blocks()
         elif self.tree_unknown is None:

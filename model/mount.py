@@ -140,16 +140,17 @@ class Mount:
         """Commit the running transaction (jbd2_journal_force_commit)."""
         if self.sb.shut_down:
             return
-        self.sb.free_pending = 0
+        self.sb.end_transaction()
         if self.durable is not None:
             self.durable.commit()
 
     def fsync(self, inode: Inode, start: int, end: int | None, datasync: bool) -> None:
-        """Write back bytes `[start, end)`, then commit what the inode waits for
-        (ext4_sync_file)."""
+        """Write back bytes `[start, end)`, then commit what the inode waits for: nothing if it
+        has not changed since the last commit (ext4_sync_file, jbd2_complete_transaction)."""
         self.flush_range(inode, start, end)
         self.check_writeback(inode)
-        self.sb.free_pending = 0
+        if inode.changed_in == self.sb.transaction:
+            self.sb.end_transaction()
         if self.durable is not None:
             self.durable.sync(inode, datasync)
 

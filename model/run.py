@@ -27,7 +27,7 @@ from model.parallel import run_section
 from model.placement import Placer
 from model.readahead import read_pages
 from model.second_table import HANDLERS as SECOND_TABLE
-from model.shutdown import Durable
+from model.shutdown import NO_CHANGE, Durable
 from model.source import Source
 from model.tree_claim import settle_doubts
 from model.truncate import setattr_size
@@ -190,7 +190,29 @@ def _call(mount: Mount, call: ops.Call) -> Result:
     check_access(mount, call)
     if mount.durable is not None:
         mount.durable.note(call)
-    return HANDLERS[type(call)](mount, call)
+    if isinstance(call, COMMITTING):
+        _note_change(mount, call)
+        return HANDLERS[type(call)](mount, call)
+    try:
+        result = HANDLERS[type(call)](mount, call)
+    except OpError as error:
+        if error.name in CHANGED_ALL_THE_SAME:
+            _note_change(mount, call)
+        raise
+    _note_change(mount, call)
+    return result
+
+
+def _note_change(mount: Mount, call: ops.Call) -> None:
+    """`call` has changed the times at least of a file (ext4_dirty_inode)."""
+    if not isinstance(call, ops.FileOp) or isinstance(call, NO_CHANGE):
+        return
+    name = call.file
+    if isinstance(call, ops.CopyRange | ops.Sendfile | ops.Splice | ops.Rename):
+        name = call.to
+    inode = mount.files.get(name)
+    if inode is not None:
+        inode.changed_in = mount.sb.transaction
 
 
 def _undefined(mount: Mount, op: ops.Read | ops.Seek | ops.SyncRange) -> str:
@@ -410,6 +432,10 @@ def _rename(mount: Mount, op: ops.Rename) -> Result:
 
 
 UNSEEN = Observation()
+COMMITTING = (ops.SyncWrite, ops.DsyncWrite, ops.MsyncWrite)
+"""Operations that end with a commit of what they have changed."""
+CHANGED_ALL_THE_SAME = frozenset({"ENOSPC", "EDQUOT", "EFAULT", "SIGBUS"})
+"""Errors that come after the file's times were changed."""
 UNCOVERED_IMAGES: frozenset[str] = frozenset()
 COVERED_OPTIONS = frozenset(
     {

@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from model.mount import Mount
     from model.page_cache import Folio
 
-__all__ = ["Durable", "shut_down"]
+__all__ = ["NO_CHANGE", "Durable", "shut_down"]
 
 DEFAULT, LOG_FLUSH, NO_LOG_FLUSH = range(3)
 """EXT4_GOING_FLAGS_*."""
 
-_NO_CHANGE = (ops.Read, ops.Seek, ops.Fsync, ops.Fdatasync, ops.SyncRange, ops.Close)
+NO_CHANGE = (ops.Read, ops.Seek, ops.Fsync, ops.Fdatasync, ops.SyncRange, ops.Close)
 """Operations on a file that leave its inode alone, but for blocks that are written back."""
 
 
@@ -81,7 +81,7 @@ class Durable:
 
     def note(self, op: ops.AnyOp) -> None:
         """The files that `op` named have changes in the running transaction."""
-        if isinstance(op, ops.FileOp) and not isinstance(op, _NO_CHANGE):
+        if isinstance(op, ops.FileOp) and not isinstance(op, NO_CHANGE):
             self._touched.add(op.file)
             if isinstance(op, ops.CopyRange | ops.Sendfile | ops.Splice | ops.Rename):
                 self._touched.add(op.to)

@@ -81,6 +81,7 @@ class Superblock:
         self.free = PerCpuCounter(geometry.free_blocks // self.ratio)
         self.most_free = self.free.sum()
         self.dirty = PerCpuCounter(0)
+        self.transaction = 1
         self.free_pending = 0
         """Clusters freed since the last commit: free, but not to be had before the next one
         (s_mb_free_pending)."""
@@ -127,6 +128,11 @@ class Superblock:
         """Bytes of the largest folio (ext4_set_inode_mapping_order)."""
 
     # --- blocks that are freed ---------------------------------------------------------------
+
+    def end_transaction(self) -> None:
+        """The running transaction commits: what was freed in it can be had."""
+        self.transaction += 1
+        self.free_pending = 0
 
     def wait_for_commit(self, clusters: int, *, metadata: bool = False) -> None:
         """Freed clusters can't be used before the next commit (ext4_mb_free_metadata); those of

@@ -72,3 +72,14 @@ def test_a_direct_write_that_fails_past_eof_leaves_no_bytes() -> None:
     plain = results(placed(make_workload("truncate a 200k; pread a 64k 8k")))
     assert after[1] == "ENOSPC"
     assert after[3] == plain[1]
+
+
+@pytest.mark.parametrize(
+    ("between", "waits"),
+    [("fsync c", True), ("pwrite c 0 1; fsync c", False), ("sync", False), ("fdatasync a", True)],
+)
+def test_only_a_file_that_has_changed_makes_fsync_commit(between: str, waits: bool) -> None:
+    line = f"pwrite c 0 4k; falloc b 0 {(FREE - 400) * 4}k; pwrite a 0 1; sync; unlink b; "
+    wrote = placed(make_workload(f"{line}{between}; pwrite d 0 4m", "4k@nodelalloc")).steps[-1]
+    assert wrote.result == 4 << 20
+    assert ("freed blocks wait for a commit: ext4_mb_free_metadata" in wrote.because) is waits
