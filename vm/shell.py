@@ -65,7 +65,8 @@ class Opening:
     """What a shell is opened with.
 
     The first `at` operations of `workload` are done before. `events` are the trace events
-    that are on, with wildcards; with `record` those of each step are told. Commands in
+    that are on, with wildcards; with `record` those of each step are told. With `mark` each
+    step begins with a call of the kernel's `vm.gdb.MARK`. Commands in
     `script` are run without a terminal; with None, the terminal has the size `size` and is
     called `term`.
     """
@@ -74,6 +75,7 @@ class Opening:
     at: int
     events: tuple[str, ...]
     record: bool = False
+    mark: bool = False
     script: str | None = None
     size: Size = (24, 80)
     term: str = "dumb"
@@ -116,6 +118,7 @@ class ShellGuest(Guest):
             "at": opening.at,
             "events": opening.events,
             "record": opening.record,
+            "mark": opening.mark,
             "script": opening.script,
             "environment": {"TERM": opening.term, "PS1": "guest:\\w# "},
             **_size_row(opening.size),

@@ -163,10 +163,10 @@ def _session(
     """Bring the guest to its step, and let the person, or the script, work there."""
     script = None if sys.stdin.isatty() else sys.stdin.read()
     events = tuple(word for word in (options.trace or EVENTS).split(",") if word)
-    size, term = window_size(), os.environ.get("TERM", "dumb")
     opening = Opening(
-        target.workload, target.at, events, options.trace is not None, script, size, term
-    )
+        target.workload, target.at, events, record=options.trace is not None, mark=options.gdb,
+        script=script, size=window_size(), term=os.environ.get("TERM", "dumb"),
+    )  # fmt: skip
     trace = guest.open_shell(opening)
     results = results_folder(options.results)
     session = Session(target.workload, target.expected, results, colour=script is None)
