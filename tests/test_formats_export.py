@@ -63,6 +63,13 @@ chown a uid=0
 quota_set uid=1000 hard=400
 remount
 remount_opts nodelalloc
+parallel seed=3
+  pwrite a 0 4k
+  pread a 0 10
+and
+  pwrite_odsync b 0 4k
+  drop_caches
+end
 shutdown 2
 """
 
@@ -70,7 +77,7 @@ shutdown 2
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc on this host")
 def test_a_program_of_every_operation_compiles_without_a_warning(tmp_path: Path) -> None:
     program = parse(EVERY, "every")
-    assert {op.WORD for op in program.ops} == set(BY_WORD) - {"parallel"}
+    assert {op.WORD for op in program.ops} == {*BY_WORD, "parallel"}
     exported = write_program(program)
     assert exported.complete
     source = tmp_path / "every.c"
@@ -97,6 +104,33 @@ def test_the_program_prints_each_step_and_each_file(tmp_path: Path) -> None:
         "step 4 truncate a 10 = 0",
         "step 5 unlink b = ENOENT",
         "step 6 mwrite a 0 20 = SKIP",
+    ]
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc on this host")
+def test_threads_of_a_section_are_threads_that_all_finish_before_the_next_step(
+    tmp_path: Path,
+) -> None:
+    line = (
+        "pwrite a 0 8k; parallel seed=2; pwrite a 0 100; pread a 0 50; and; pread a 200 50; and;"
+        " truncate b 5; end; pread a 0 100"
+    )
+    source, binary = tmp_path / "w.c", tmp_path / "w"
+    text = write_program(parse_line(line, "w")).files[".c"]
+    source.write_text(text.replace("\tdrop_caches();\n", ""))  # this is somebody's machine
+    subprocess.run(["gcc", "-pthread", "-o", binary, source], check=True)
+    (tmp_path / "d").mkdir()
+    done = subprocess.run([binary, tmp_path / "d"], capture_output=True, text=True, check=True)
+    shown = [row for row in done.stdout.splitlines() if row.lstrip().startswith(("step", "thread"))]
+    written = hashlib.md5(pattern(2001, 0, 50)).hexdigest()
+    assert shown == [
+        "step 1 pwrite a 0 8k = 8192",
+        "step 2 parallel seed=2 = 0",
+        "  thread 1 pwrite a 0 100 = 100",
+        f"  thread 1 pread a 0 50 = {written}",
+        f"  thread 2 pread a 200 50 = {hashlib.md5(pattern(1, 200, 50)).hexdigest()}",
+        "  thread 3 truncate b 5 = 0",
+        f"step 3 pread a 0 100 = {hashlib.md5(pattern(2001, 0, 100)).hexdigest()}",
     ]
 
 

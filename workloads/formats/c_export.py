@@ -3,7 +3,7 @@
 It makes the same system calls as the guest's agent, faulting source pages included, prints
 each result, and observes each file after each step: size, blocks, FIEMAP without a flush,
 and what EXT4_IOC_GET_ES_CACHE knows. Its functions are in `program.c`, in sections named
-after the operations that need them.
+after the operations that need them. The threads of a parallel section are POSIX threads.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from __future__ import annotations
 import json
 import re
 from importlib import resources
+from random import Random
 
 from workloads.fields import fields_of
-from workloads.formats.exported import Exported, LeftOut, said_of
+from workloads.formats.exported import Exported, said_of
 from workloads.formats.heads import head_of
 from workloads.ops import (
-    AnyOp,
+    Call,
     Collapse,
     DropCaches,
     DsyncWrite,
     Falloc,
     FallocKeep,
+    FileOp,
     Insert,
     MmapWrite,
     MsyncWrite,
@@ -35,13 +37,17 @@ from workloads.ops import (
     WriteZeroes,
     Zero,
     ZeroKeep,
+    calls,
 )
 from workloads.program import Program
+from workloads.sections import default_tag
 from workloads.syntax import format_op
 
 __all__ = ["SUFFIX", "write_program"]
 
 SUFFIX = ".c"
+_HOLDS = (0, 20_000, 200_000, 2_000_000)
+"""Nanoseconds by which the calls of a section are held back at the most; one for each section."""
 
 _MODES: dict[type[Op], str] = {
     Falloc: "0",
@@ -54,7 +60,7 @@ _MODES: dict[type[Op], str] = {
     WriteZeroes: "0x80 /* FALLOC_FL_WRITE_ZEROES */",
 }
 _USAGE = """\
-build: gcc -O1 -static -o {name} {name}.c
+build: gcc -O1 -static{options} -o {name} {name}.c
 usage: ./{name} DIRECTORY [DEVICE]
 DIRECTORY is where an empty ext4 is mounted ({config}), DEVICE what it is on
 each step prints its result, and of each file: size, blocks (512 bytes), extents by
@@ -85,26 +91,67 @@ _END = """\
 
 
 def write_program(program: Program) -> Exported:
-    """The program. Only parallel sections are left out."""
-    left_out: list[LeftOut] = []
+    """The program; nothing is left out. The threads of a parallel section are threads of it."""
+    functions: list[str] = []
     steps: list[str] = []
     used: set[str] = set()
     for index, op in enumerate(program.ops):
+        number = index + 1
+        used |= {op.WORD, *(call.WORD for call in calls((op,)))}
         if isinstance(op, Parallel):
-            left_out.append(LeftOut.of(index, op, "the program has one thread"))
-            continue
-        used.add(op.WORD)
-        text = json.dumps(format_op(op, index))
-        steps.append(f"\tSTEP({index + 1}, {text},\n\t     {_call(op)});\n")
-    usage = _USAGE.format(name=program.name, config=" or ".join(c.name for c in program.configs))
-    head = [*head_of(program), *said_of(left_out, len(program.ops)), *usage.splitlines()]
+            functions.append(_section(op, index))
+            text = format_op(op, index).partition(";")[0]
+            steps.append(f'\tSTEP({number}, "{text}", step{number}());\n')
+            steps.append(f"\tshow_threads({len(op.threads)}, threads{number});\n")
+        else:
+            text = json.dumps(format_op(op, index))
+            steps.append(f"\tSTEP({number}, {text},\n\t     {_call(op)});\n")
+    usage = _USAGE.format(
+        name=program.name,
+        config=" or ".join(c.name for c in program.configs),
+        options=" -pthread" if functions else "",
+    )
+    head = [*head_of(program), *said_of((), len(program.ops)), *usage.splitlines()]
     comment = "".join(f" * {line}\n" for line in head).replace("*/", "* /")
     options = f"#define OPTIONS {json.dumps(program.configs[0].mount)}\n"
-    body = "".join(_sections(used))
-    return Exported(
-        {SUFFIX: f"/*\n{comment} */\n{options}{body}{_MAIN}{''.join(steps)}{_END}"},
-        tuple(left_out),
+    body = "".join((*_sections(used), *functions))
+    return Exported({SUFFIX: f"/*\n{comment} */\n{options}{body}{_MAIN}{''.join(steps)}{_END}"})
+
+
+def _section(section: Parallel, index: int) -> str:
+    """The functions and tables of a parallel section. Its files are opened first, so that no
+    call opens one."""
+    number, tag = index + 1, 0
+    chance = Random(section.seed)
+    longest = chance.choice(_HOLDS)
+    functions, tables, threads = [], [], []
+    for at, thread in enumerate(section.threads):
+        rows = []
+        for call in thread:
+            tag += 1
+            name = f"step{number}_{tag}"
+            text = json.dumps(format_op(call, default_tag(index, tag - 1) - 1))
+            functions.append(f"static long {name}(void)\n{{\n\treturn {_call(call)};\n}}\n\n")
+            rows.append(f'\t{{ {text}, {name}, {chance.randrange(longest + 1)}, "" }},\n')
+        tables.append(f"static struct call calls{number}_{at}[] = {{\n{''.join(rows)}}};\n\n")
+        threads.append(f"\t{{ calls{number}_{at}, {len(thread)} }},\n")
+    table = f"static struct thread threads{number}[] = {{\n{''.join(threads)}}};\n\n"
+    opens = "".join(
+        f"\tif ({opened} < 0)\n\t\treturn -1;\n"
+        for opened in dict.fromkeys(map(_opened, calls((section,))))
+        if opened
     )
+    run = f"\treturn run_threads({len(section.threads)}, threads{number});\n"
+    body = f"static long step{number}(void)\n{{\n{opens}{run}}}\n"
+    return "\n" + "".join((*functions, *tables, table, body))
+
+
+def _opened(call: Call) -> str:
+    """The C expression that opens what `call` works on."""
+    if not isinstance(call, FileOp):
+        return ""
+    flags = "O_SYNC" if isinstance(call, SyncWrite) else "0"
+    return f'descriptor("{call.file}", {"O_DSYNC" if isinstance(call, DsyncWrite) else flags})'
 
 
 def _sections(used: set[str]) -> list[str]:
@@ -118,7 +165,7 @@ def _sections(used: set[str]) -> list[str]:
     ]  # fmt: skip
 
 
-def _call(op: AnyOp) -> str:
+def _call(op: Call) -> str:
     """The C expression that does `op`."""
     if isinstance(op, DropCaches | Remount):
         return f"{op.WORD}()"

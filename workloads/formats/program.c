@@ -21,7 +21,7 @@
 #define EXT4_FIEMAP_EXTENT_HOLE 0x08000000	/* of EXT4_IOC_GET_ES_CACHE only */
 
 static const char *root, *device;
-static const char *word;	/* a result that is no number, or NULL */
+static _Thread_local const char *word;	/* a result that is no number, or NULL */
 
 static void die(const char *what)
 {
@@ -220,6 +220,93 @@ static long remount(void)
 	return 0;
 }
 
+/*: parallel */
+#include <pthread.h>
+#include <sched.h>
+#include <time.h>
+
+/* A call of a thread: it is held back by so many nanoseconds; what came of it. */
+struct call {
+	const char *text;
+	long (*make)(void);
+	long hold;
+	char result[64];
+};
+
+struct thread {
+	struct call *calls;
+	int count;
+};
+
+static pthread_barrier_t all_there;
+
+static void hold_back(long nanoseconds)
+{
+	struct timespec now, end;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_nsec += nanoseconds;
+	end.tv_sec += end.tv_nsec / 1000000000;
+	end.tv_nsec %= 1000000000;
+	do
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	while (now.tv_sec < end.tv_sec ||
+	       (now.tv_sec == end.tv_sec && now.tv_nsec < end.tv_nsec));
+}
+
+static void *carry_out(void *argument)
+{
+	struct thread *thread = argument;
+
+	pthread_barrier_wait(&all_there);
+	for (int i = 0; i < thread->count; i++) {
+		struct call *call = &thread->calls[i];
+
+		hold_back(call->hold);
+		word = NULL;
+		long result = call->make();
+		if (result < 0)
+			snprintf(call->result, sizeof(call->result), "%s", error_name());
+		else if (word)
+			snprintf(call->result, sizeof(call->result), "%s", word);
+		else
+			snprintf(call->result, sizeof(call->result), "%ld", result);
+	}
+	return NULL;
+}
+
+/* Threads against each other, each on a CPU of its own as far as there are any; then sync(2). */
+static long run_threads(int count, struct thread *threads)
+{
+	pthread_t started[8];
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	pthread_barrier_init(&all_there, NULL, count);
+	for (int i = 0; i < count; i++) {
+		cpu_set_t cpu;
+
+		CPU_ZERO(&cpu);
+		CPU_SET(i % cpus, &cpu);
+		if (pthread_create(&started[i], NULL, carry_out, &threads[i]))
+			die("pthread_create");
+		pthread_setaffinity_np(started[i], sizeof(cpu), &cpu);
+	}
+	for (int i = 0; i < count; i++)
+		pthread_join(started[i], NULL);
+	pthread_barrier_destroy(&all_there);
+	sync();
+	return 0;
+}
+
+static void show_threads(int count, const struct thread *threads)
+{
+	for (int i = 0; i < count; i++)
+		for (int k = 0; k < threads[i].count; k++)
+			printf("  thread %d %s = %s\n", i + 1, threads[i].calls[k].text,
+			       threads[i].calls[k].result);
+	fflush(stdout);
+}
+
 /*: pwrite */
 static long do_pwrite(const char *name, int64_t offset, size_t length, int tag)
 {
@@ -350,7 +437,7 @@ static void md5_block(uint32_t sum[4], const unsigned char *data)
 
 static const char *md5(const unsigned char *data, size_t length)
 {
-	static char text[33];
+	static _Thread_local char text[33];
 	uint32_t sum[4] = { 0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476 };
 	unsigned char tail[128] = { 0 };
 	uint64_t bits = length * 8;
