@@ -103,7 +103,8 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is kept of a signature beside its rows, for good: artifacts may be dropped.
 
     `program` is the smallest program known to show it, as a workload file; `steps` its
-    number of operations (0: none is known). `picture` is a block map in SVG.
+    number of operations (0: none is known). `picture` is a block map in SVG of some program
+    that does, `artifact` one's evidence.
     """
 
     signature: str
@@ -130,13 +131,27 @@ def better(one: Row, other: Row) -> Row:
 
 
 def fuller(one: Finding, other: Finding) -> Finding:
-    """The finding that stays of two of a signature: with a program, the shortest of them, then
-    with a picture, then a fixed choice."""
-    return max(
-        one,
-        other,
-        key=lambda f: (bool(f.program), -f.steps, -len(f.program), bool(f.picture), _text(f)),
+    """What stays of two findings of a signature: the shortest program, the smallest picture
+    and an artifact, each by itself, so that one without a picture does not take one away."""
+    shortest = max(one, other, key=_shortness)
+    return Finding(
+        one.signature,
+        max(one.text, other.text),
+        shortest.program,
+        shortest.steps,
+        max(one.picture, other.picture, key=_smallness),
+        max(one.artifact, other.artifact, key=_smallness),
     )
+
+
+def _shortness(finding: Finding) -> tuple[bool, int, int, str]:
+    """The larger, the better a program is to look at."""
+    text = finding.program
+    return bool(text), -finding.steps, -len(text), text
+
+
+def _smallness(text: str) -> tuple[bool, int, str]:
+    return bool(text), -len(text), text
 
 
 def later(one: Night, other: Night) -> Night:
@@ -144,5 +159,5 @@ def later(one: Night, other: Night) -> Night:
     return max(one, other, key=lambda night: (night.seconds, night.ended, _text(night)))
 
 
-def _text(record: Row | Finding | Night) -> bytes:
+def _text(record: Row | Night) -> bytes:
     return msgspec.json.encode(record)

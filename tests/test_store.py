@@ -113,14 +113,13 @@ def test_a_resumed_night_keeps_its_place_and_its_time_at_work_only_grows(path):
         assert [(night.id, night.seconds) for night in store.nights()] == [("a", 9.0), ("b", 0.0)]
 
 
-def test_a_finding_keeps_its_smallest_program(path):
-    long, short = (
-        Finding("abc", "t", "x" * n, steps=n, picture=p) for n, p in ((9, "svg"), (2, ""))
-    )
+def test_a_finding_keeps_its_shortest_program_and_a_picture(path):
+    long = Finding("abc", "t", "x" * 9, steps=9, picture="svg", artifact="a")
+    short = Finding("abc", "t", "x", steps=1)
     with Store.open(path) as store:
-        for finding in (Finding("abc", "t"), long, short, long, Finding("abc", "t", picture="s")):
+        for finding in (Finding("abc", "t"), long, short, Finding("abc", "t", picture="larger")):
             store.find(finding)
-        assert store.findings() == [short]
+        assert store.findings() == [Finding("abc", "t", "x", 1, "svg", "a")]
 
 
 def test_bytes_of_a_log_that_are_no_text_do_not_stop_a_night(path):

@@ -35,10 +35,11 @@ rows = st.builds(
 findings = st.builds(
     Finding,
     signature=st.sampled_from("xy"),
-    text=st.just("t"),
+    text=st.sampled_from(["t", "u"]),
     program=st.sampled_from(["", "one", "two"]),
     steps=st.integers(0, 2),
-    picture=st.sampled_from(["", "svg"]),
+    picture=st.sampled_from(["", "svg", "gvs"]),
+    artifact=st.sampled_from(["", "a", "b"]),
 )
 covered = st.builds(
     Covered,

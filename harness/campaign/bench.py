@@ -22,6 +22,7 @@ from harness.specification import rule_noted
 from harness.verdict import Compared, Outcome, Verdict
 from reports.rows import Covered, Finding, Row, Spent
 from reports.summary import digest
+from reports.svg import picture_svg
 from workloads.syntax import format_program
 
 __all__ = ["Bench", "Done", "NoGuestError", "ShardDone"]
@@ -133,6 +134,7 @@ class Bench:
         if self._kept[signature.id] >= ARTIFACTS_EACH:
             return Done(row, finding)
         self._kept[signature.id] += 1
+        finding = msgspec.structs.replace(finding, picture=picture_svg(compared) or "")
         with tempfile.TemporaryDirectory(prefix="ext4diff-") as scratch:
             name = folder_name(item.name)
             folder, note = try_keep(compared, self._pair, Path(scratch) / name)
