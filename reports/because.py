@@ -90,4 +90,4 @@ def _step(verdict: Verdict, expected: Trace, step: int) -> list[str]:
         return []
     notes = expected.steps[step].because
     lines = [f"  step {step + 1}: {format_op(verdict.workload.ops[step], step)}"]
-    return lines + [f"  {line}" for line in _rules(notes, ())]
+    return lines + [f"  {line}" for line in _rules(notes, telling(notes))]
