@@ -112,9 +112,10 @@ def _beside(stores: Sequence[Path], target: Path) -> str | None:
 
 
 def _text(target: Path, lines: Iterable[str], *, append: bool = False) -> Path:
-    """Write `lines`, whole or not at all. Raises `MachineryError`."""
+    """Write `lines`, whole or not at all, in a new folder if need be. Raises `MachineryError`."""
     part = target.with_name(f".{target.name}.part")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         if append:
             with target.open("a", encoding="utf-8") as file:
                 file.writelines(f"{line}\n" for line in lines)

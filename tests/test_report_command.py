@@ -130,8 +130,13 @@ def test_what_is_no_store_is_refused_in_a_line(tmp_path, capsys):
         assert error.count("\n") == 1
 
 
+def test_a_report_goes_into_a_new_folder(store, tmp_path):
+    assert main(["report", store, "-o", str(tmp_path / "new" / "report" / "index.html")]) == AGREE
+    assert (tmp_path / "new" / "report" / "index.html").stat().st_size > 1000
+
+
 def test_a_report_that_cannot_be_written_is_said_and_leaves_nothing(store, tmp_path, capsys):
-    assert main(["report", store, "-o", str(tmp_path / "none" / "r.html")]) == MACHINERY
+    assert main(["report", store, "-o", str(tmp_path / "night.sqlite" / "r.html")]) == MACHINERY
     assert "cannot write" in capsys.readouterr().err
     (tmp_path / "taken").mkdir()
     assert main(["report", store, "--junit", str(tmp_path / "taken")]) == MACHINERY

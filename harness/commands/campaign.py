@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import re
 import secrets
@@ -14,6 +13,7 @@ from harness.artifact import FOLDER, results_folder
 from harness.campaign.plan import Plan
 from harness.campaign.progress import duration_text
 from harness.errors import UsageError
+from harness.extras import require
 from harness.generated import Batch, chosen_configs
 from harness.options import add_against, add_guest_options, pin_kernels
 from harness.session import exit_status
@@ -90,7 +90,7 @@ def _seconds(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """Run the night; 1 if there is a mismatch, also if it was there before."""
-    _require_packages()
+    require("a campaign", _PACKAGES)
     from harness.campaign import night as nights  # noqa: PLC0415 - needs the packages
     from harness.campaign.engine import Limits  # noqa: PLC0415
 
@@ -164,12 +164,3 @@ def _line(options: argparse.Namespace) -> str:
     """What is tested, by the words that the user has for it."""
     strict = ", strictly" if options.strict_model else ""
     return f"{options.kernel or 'default kernel'} against {options.against}{strict}"
-
-
-def _require_packages() -> None:
-    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            f"a campaign needs {' and '.join(missing)}: pip install 'ext4diff[campaign]', or in"
-            " a source tree pip install -e '.[campaign]'"
-        )
