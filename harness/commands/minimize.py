@@ -40,7 +40,7 @@ __all__ = ["add", "run"]
 
 HELP = "make a workload that mismatches as short and simple as it can be"
 SECONDS = 300.0
-RUNS = 5
+RUNS = 3
 EPILOG = """\
 exit status: 0 there is a result, also one that the budget did not let be finished; 2 the
 mismatch does not show, or the command is wrong; 3 the machinery failed; 130 interrupted

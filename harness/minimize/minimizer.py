@@ -67,7 +67,7 @@ class Minimizer:
         known: Path | None = None,
         best: Path | None = None,
         budget: Budget | None = None,
-        repeat: int = 5,
+        repeat: int = 3,
         refusal: Callable[[Verdict], Refuses | None] = lambda _: None,
         progress: Progress | None = None,
     ) -> None:
