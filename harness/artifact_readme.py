@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.artifact_read import EXPECTED, WORKLOAD
 from harness.expected_image import ACTUAL, START_IMAGE
 from harness.manifest import MANIFEST, VERDICT, Manifest
+from harness.pairs import MODEL
 from reports.words import columns
 
 __all__ = ["readme"]
@@ -48,7 +50,7 @@ def readme(
     start = (directory / START_IMAGE).is_file()
     rows = [
         (name, what)
-        for name, what in _files(subjects, f"--from {START_IMAGE} " if start else "")
+        for name, what in _files(subjects, _options(manifest, start))
         if name in (MANIFEST, "README.txt") or (directory / name).is_file()
     ]
     for side in manifest.sides:
@@ -67,6 +69,15 @@ def readme(
         files="\n".join(columns(rows)),
         image=f"{image}\n" if image else "",
     )
+
+
+def _options(manifest: Manifest, start: bool) -> str:
+    """What `ext4diff run` has to be told to do as this run did, a blank behind it."""
+    return "".join([
+        f"--from {START_IMAGE} " if start else "",
+        f"--against {shlex.quote(manifest.against)} " if manifest.against != MODEL else "",
+        "--strict-model " if manifest.strict else "",
+    ])  # fmt: skip
 
 
 def _origin(manifest: Manifest) -> Iterator[str]:

@@ -35,7 +35,8 @@ def _module(command: str) -> ModuleType:
     return importlib.import_module(f"harness.commands.{name}")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser for these commands: importing all of them takes a while."""
     parser = argparse.ArgumentParser(
         prog="ext4diff",
         description="Differential tests of ext4's buffered I/O: an executable model against"
@@ -45,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ext4diff {harness_version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMANDS:
+    for name in names:
         module = _module(name)
         added = commands.add_parser(name, help=module.HELP, description=module.HELP)
         module.add(added)
@@ -55,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
 def _dispatch(words: list[str]) -> int:
     if words[:1] == ["differential"]:  # what follows is for pytest's parser
         return int(_module("differential").main_job(words[1:]))
-    options = _parser().parse_args(words)
+    names = words[:1] if words[:1] and words[0] in COMMANDS else COMMANDS
+    options = _parser(names).parse_args(words)
     return int(_module(options.command).run(options))
 
 
