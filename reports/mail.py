@@ -30,6 +30,7 @@ _LOG_LINES = 60
 _ASCII = str.maketrans({"·": ".", "…": "~"})
 _OUR_OWN = re.compile(r" \([^()]*quirk\.[^()]*\)")
 """Remarks in rules that only readers of the specification understand."""
+_PATHS = {"buffer_head", "iomap"}
 _RESULT = 16
 """Characters of a result that is told."""
 _PLACE = re.compile(r"^(?:\w+: )?in .*?: ")
@@ -51,7 +52,7 @@ class Reproducer(msgspec.Struct, frozen=True):
 def subject(verdict: Verdict) -> str:
     """The subject line, without `Subject: `; at most `SUBJECT` characters."""
     first = verdict.mismatches[0]
-    path = "buffered_iomap: " if verdict.workload.config.path == "iomap" else ""
+    path = "" if verdict.workload.config.path != "iomap" else "buffered_iomap: "
     start = f"[BUG] ext4: {path}"
     if first.field in ("kernel", "log"):  # of a panic too the kernel's complaint says more
         return _cut(f"{start}{_complaint(verdict)}")
@@ -60,8 +61,13 @@ def subject(verdict: Verdict) -> str:
     if first.field in ("fsck", "image"):
         return _cut(f"{start}{what} complains{when}")
     expected, actual = (" ".join(value_text(value).split()) for value in _values(first))
-    whole = f"{start}{what} {actual}, not {expected},{when}"
-    return whole if len(whole) <= SUBJECT else _cut(f"{start}wrong {what}{when}")
+    if _two(verdict):  # which one is right is for people to say
+        whole = f"{start}{what} {expected} or {actual}{when}"
+        less = f"{start}{what} differs{when}"
+    else:
+        whole = f"{start}{what} {actual}, not {expected},{when}"
+        less = f"{start}wrong {what}{when}"
+    return whole if len(whole) <= SUBJECT else _cut(less)
 
 
 def mail(
@@ -114,14 +120,16 @@ def _summary(verdict: Verdict, manifest: Manifest) -> Iterator[str]:
     place = place_text(first.place, len(verdict.workload.ops))
     what = f' ("{first.op}")' if first.op and len(first.op) < WIDTH else ""
     at = f"at {place}" if isinstance(first.place, int) else place
-    kernels = [kernel for kernel in dict.fromkeys(verdict.kernels) if kernel]
-    where = f"Linux {kernels[-1]}" if kernels else "the kernel"
+    kernels = [f"Linux {kernel}" for kernel in dict.fromkeys(verdict.kernels) if kernel]
+    where = " and ".join(kernels) or "the kernel"
     yield "Hello,"
     yield ""
-    yield from _filled(
-        f"on {where}, ext4 ({_path(config.path)}, mounted with"
-        f" {config.mount}) does not do what is expected {at}{what} of the program below:"
-    )
+    if _two(verdict):
+        sides = " and ".join(verdict.subjects)
+        said = f"(mounted with {config.mount}) differs between {sides}"
+    else:
+        said = f"({_path(config.path)}, mounted with {config.mount}) does not do what is expected"
+    yield from _filled(f"on {where}, ext4 {said} {at}{what} of the program below:")
     yield ""
     for m in verdict.headline[:1]:
         yield from _pair(m, verdict)
@@ -137,7 +145,7 @@ def _path(path: str) -> str:
 
 def _pair(m: Mismatch, verdict: Verdict) -> Iterator[str]:
     yield f"  {field_name(m.field)}" + (f" of {m.file}" if m.file else "")
-    names = ("expected", "seen") if not verdict.kernels[0] else verdict.subjects
+    names = verdict.subjects if _two(verdict) else ("expected", "seen")
     width = max(map(len, names))
     for name, value in zip(names, _values(m), strict=True):
         text = value.title if isinstance(value, Complaint) else value_text(value)
@@ -163,7 +171,7 @@ def _pictures(compared: Compared) -> Iterator[str]:
 def _why(compared: Compared) -> Iterator[str]:
     """What should happen there, as the specification says, with the functions it follows."""
     verdict = compared.verdict
-    if verdict.kernels[0]:
+    if _two(verdict):
         return
     notes = list(dict.fromkeys(note for m in verdict.headline for note in m.because))
     main = telling(notes)
@@ -253,6 +261,8 @@ def _how(reproducer: Reproducer, verdict: Verdict) -> Iterator[str]:
         yield from _filled("The program is not complete:")
         yield from (f"  {line}" for line in reproducer.missing)
         return
+    if set(verdict.subjects) == _PATHS:
+        yield from _filled("Mounted with nobuffered_iomap it takes the other path.")
     first = verdict.mismatches[0]
     where = f"step {first.place + 1}" if isinstance(first.place, int) else "the end"
     bare = first.field.partition(",")[0]
@@ -279,15 +289,22 @@ def _environment(verdict: Verdict, manifest: Manifest) -> Iterator[str]:
         "    ",
     )
     yield from _filled(f"mount options: noatime,{config.mount}", "  ", "    ")
+    known: dict[str, SideNote] = {}
     for side, note in manifest.sides.items():
-        title = "kernel" if len(manifest.sides) == 1 else f"kernel ({side})"
+        if note.identity not in (other.identity for other in known.values()):
+            known[side] = note
+    for side, note in known.items():
+        title = "kernel" if len(known) == 1 else f"kernel ({side})"
         for name, value in _known(note):
             yield from _filled(f"{name or title}: {value}", "  ", "    ")
 
 
 def _known(note: SideNote) -> Iterator[tuple[str, str]]:
     known = note.identity
-    yield "", f"{known.get('release', 'unknown')}, {known.get('kernel', 'from an unknown place')}"
+    source = known.get("kernel", "")
+    if source.startswith(("/", "~", ".")):  # where it lies here tells nobody anything
+        source = ""
+    yield "", f"{known.get('release', 'unknown')}{source and ', '}{source}"
     for name, title in (
         ("build_id", "build id"),
         ("base", "base commit"),
@@ -303,7 +320,7 @@ def _known(note: SideNote) -> Iterator[tuple[str, str]]:
 def _footer(manifest: Manifest, name: str) -> Iterator[str]:
     how = "on a kernel and on a model of ext4"
     if manifest.against != "model":
-        how = f"on two sides (--against {manifest.against})"
+        how = "on two kernels, or two paths of one,"
     yield ""
     yield from _filled(
         f"Found by ext4diff {manifest.harness}, which runs a program {how}, and compares them"
@@ -313,6 +330,11 @@ def _footer(manifest: Manifest, name: str) -> Iterator[str]:
 
 
 # --- words ------------------------------------------------------------------------------
+
+
+def _two(verdict: Verdict) -> bool:
+    """Whether two kernels, or two paths, were compared, and neither is what is expected."""
+    return verdict.kernels[0] is not None
 
 
 def _values(m: Mismatch) -> tuple[object, object]:
