@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import msgspec
 import pytest
 from fakes import make_workload
@@ -16,6 +18,7 @@ from harness.minimize.configs import simpler_configs
 from harness.minimize.minimizer import Minimizer, NotShownError
 from harness.minimize.numbers import simpler_counts, simpler_numbers, simpler_shares
 from harness.minimize.oracle import tries_for
+from harness.minimize.progress import Progress
 from harness.minimize.refusal import discarding
 from harness.minimize.search import Search
 from harness.minimize.simplicity import config_cost, measure, number_cost
@@ -529,3 +532,44 @@ def test_machinery_that_stays_broken_ends_the_search_and_one_failure_does_not():
 def test_verdicts_of_the_fake_are_what_the_tests_take_them_for():
     assert judged(on(LONG)).verdict.outcome is Outcome.AGREE
     assert two_bugs(on(LONG)).verdict.outcome is Outcome.MISMATCH
+
+
+# --- progress -------------------------------------------------------------------------------
+
+
+class Stream(io.StringIO):
+    def __init__(self, *, terminal: bool) -> None:
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
+def screen(text: str) -> list[str]:
+    """What a terminal shows after `text`."""
+    rows = []
+    for line in text.split("\n"):
+        row = ""
+        for part in line.split("\r"):
+            row = part + row[len(part) :]
+        rows.append(row.rstrip())
+    return rows
+
+
+def test_on_a_terminal_the_progress_is_one_line_and_leaves_nothing_behind():
+    stream = Stream(terminal=True)
+    progress = Progress(stream)
+    progress.show("operations: 10 left", news=True)
+    progress.show("operations: 9 left", news=True)
+    progress.tell("done")
+    assert screen(stream.getvalue()) == ["done", ""]
+
+
+def test_anywhere_else_only_news_are_a_line():
+    stream = Stream(terminal=False)
+    progress = Progress(stream)
+    progress.show("10 left", news=True)
+    progress.show("10 left, still")
+    progress.show("10 left", news=True)
+    assert stream.getvalue() == "10 left\n"
