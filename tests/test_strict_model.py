@@ -56,9 +56,14 @@ def test_the_main_job_too_also_by_the_name_that_pytest_has_for_something_else(wo
     assert main(["differential", "one.ops", "-q", "-p", "no:cacheprovider", word]) == 1
 
 
-def test_two_kernels_are_held_against_strict_models(capsys):
-    """With two kernels the model's quirks excuse nothing either."""
+def test_two_kernels_of_which_one_has_the_issue_differ_by_it_or_mismatch(monkeypatch, capsys):
+    def kernel(argument, choice):
+        steps = {1: STUCK} if argument is None else None
+        return FakeSubject("guest", [lambda w: make_trace(w, "guest", RELEASE, steps)])
+
+    monkeypatch.setitem(pairs.MAKERS, "kernel", kernel)
     words = ["run", LINE, "--against", "debian:trixie"]
     assert main(words) == 0
-    assert pairs.make_pair("debian:trixie", pairs.Choice(), strict=True).runner().issues == ()
-    assert main([*words, "--strict-model"]) == 0  # both kernels have it: no difference
+    assert "known (efault-beyond-eof-moves-size)" in capsys.readouterr().out
+    assert main([*words, "--strict-model"]) == 1
+    assert "base and kernel differ at step 2 of 3" in capsys.readouterr().out
