@@ -61,9 +61,9 @@ FILES = {
 }
 """What a recording consists of."""
 VERSION = 1
-SHIFT = 3
-"""An instruction takes 2**SHIFT ns of the guest's time. `auto` would make it depend on the
-host's, and a replay from a snapshot does not come to an end then."""
+SHIFT = 7
+"""An instruction takes 2**SHIFT ns of the guest's time, the same on every host; it is what QEMU's
+own tests of going backwards take."""
 _SLOWER = 3.0
 """How much longer a recorded guest may take than one that is only emulated."""
 _END = 60.0
