@@ -6,6 +6,7 @@ whether its two values differ in the described way and in no other.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeGuard
@@ -103,12 +104,24 @@ def state_changes(
 ) -> tuple[tuple[Blocks, Blocks], ...]:
     """The pairs of states that differ, over all ranges of the file, in the file's order."""
     cuts = {edge for start, length, _ in (*first, *second) for edge in (start, start + length)}
-    pairs = ((_state(first, cut), _state(second, cut)) for cut in sorted(cuts))
+    sides = [_states(runs) for runs in (first, second)]
+    pairs = ((sides[0](cut), sides[1](cut)) for cut in sorted(cuts))
     return tuple(dict.fromkeys(pair for pair in pairs if pair[0] != pair[1]))
 
 
-def _state(found: Iterable[Run], byte: int) -> Blocks:
-    return next((state for start, length, state in found if start <= byte < start + length), None)
+def _states(found: Iterable[Run]) -> Callable[[int], Blocks]:
+    """What state a byte is in, by runs that do not overlap."""
+    ordered = sorted(found)
+    starts = [run[0] for run in ordered]
+
+    def at(byte: int) -> Blocks:
+        index = bisect.bisect_right(starts, byte) - 1
+        if index < 0:
+            return None
+        start, length, state = ordered[index]
+        return state if byte < start + length else None
+
+    return at
 
 
 # --- events -------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from reports.because import because_lines
 from reports.blockmap import draw
 from reports.intended import intended_lines
 from reports.panels import pictures_of
-from reports.words import columns, paint, place_text, value_text
+from reports.words import columns, paint, pair_text, place_text
 from workloads.syntax import format_op
 
 __all__ = ["explain", "headline", "paint"]
@@ -114,14 +114,8 @@ def _differences(verdict: Verdict, colour: bool) -> list[str]:
     expecting, seeing = verdict.subjects
     rows = [("file", "field", f"expected by {expecting}", f"seen on {seeing}")]
     for mismatch in verdict.headline:
-        rows.append(
-            (
-                mismatch.file or "-",
-                mismatch.field,
-                value_text(mismatch.expected),
-                value_text(mismatch.actual).strip(),
-            )
-        )
+        expected, actual = pair_text(mismatch.expected, mismatch.actual)
+        rows.append((mismatch.file or "-", mismatch.field, expected, actual.strip()))
     place = place_text(verdict.headline[0].place, len(verdict.workload.ops))
     if any("\n" in cell or len(cell) > 60 for row in rows for cell in row):
         return [f"What differs: {place}", *_one_by_one(rows)]

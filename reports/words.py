@@ -10,8 +10,19 @@ from harness.trace import Complaint, Extent
 from harness.verdict import Place
 from workloads.fields import format_number
 
-__all__ = ["columns", "extents_text", "one_line", "paint", "place_text", "times", "value_text"]
+__all__ = [
+    "columns",
+    "extents_text",
+    "one_line",
+    "paint",
+    "pair_text",
+    "place_text",
+    "times",
+    "value_text",
+]
 
+LONGEST = 24
+"""Items of a list that a report shows."""
 FIRST_LINES = 12
 """Lines of a kernel's complaint that a report shows."""
 
@@ -32,6 +43,28 @@ def value_text(value: object) -> str:
             return "; ".join(_run_text(run) for run in value)
         return "; ".join(map(str, value)) or "none"
     return str(value)
+
+
+def pair_text(expected: object, actual: object) -> tuple[str, str]:
+    """Both values of a mismatch in words; of long lists what is around the first difference."""
+    first, second = value_text(expected), value_text(actual)
+    lists = isinstance(expected, tuple | list) and isinstance(actual, tuple | list)
+    if not lists or max(len(expected), len(actual)) <= LONGEST:  # type: ignore[arg-type]
+        return first, second
+    pairs = zip(expected, actual, strict=False)  # type: ignore[call-overload]
+    same = next((index for index, (one, two) in enumerate(pairs) if one != two), None)
+    if same is None:  # one is the beginning of the other
+        same = min(len(expected), len(actual))  # type: ignore[arg-type]
+    return _cut(expected, same), _cut(actual, same)  # type: ignore[arg-type]
+
+
+def _cut(items: Sequence[object], around: int) -> str:
+    """Items from shortly before the one at `around`, `LONGEST` at most."""
+    first = max(0, around - 2)
+    shown = items[first : first + LONGEST]
+    more = len(items) - first - len(shown)
+    before = f"({first} before) " if first else ""
+    return f"{before}{value_text(shown)}" + (f"; and {more} more" if more > 0 else "")
 
 
 def _complaint_lines(complaint: Complaint) -> list[str]:

@@ -16,6 +16,7 @@ from harness.verdict import Compared, Mismatch, Outcome, Verdict
 from reports.steps import step_table
 from reports.summary import Digest, digest, summarise
 from reports.terminal import explain, headline
+from reports.words import pair_text
 
 D, W = State.DELAYED, State.WRITTEN
 RULE = "a write that copies nothing leaves the size (ext4_da_write_end)"
@@ -60,6 +61,19 @@ def test_a_long_complaint_is_shown_line_by_line(workload):
     text = explain(Compared(verdict))
     assert "      guest: WARNING\n       at inode.c" in text
     assert "the end: sync" in text
+
+
+def test_of_a_long_list_what_is_around_the_first_difference_is_shown():
+    runs = [(index * 8192, 4096, W) for index in range(5000)]
+    other = [*runs[:3000], (3000 * 8192, 4096, D), *runs[3001:]]
+    expected, actual = pair_text(tuple(runs), tuple(other))
+    assert expected.startswith("(2998 before) 4k written at ")
+    assert "delayed" in actual
+    assert actual.endswith("; and 1978 more")
+    assert len(actual) < 1000
+    assert pair_text((), tuple(runs))[0] == "none"
+    assert pair_text(tuple(runs[:100]), tuple(runs))[1].startswith("(98 before) ")
+    assert pair_text(tuple(runs[:100]), tuple(runs))[0].startswith("(98 before) ")
 
 
 def test_a_complaint_of_the_kernel_is_shown_by_title_step_and_first_lines(workload):
