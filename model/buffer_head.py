@@ -155,7 +155,7 @@ def _commit(inode: Inode, folio: Folio, pos: int, length: int, *, accepted: int,
             inode.sb.rule("short copy keeps new blocks: folio_zero_new_buffers")
         bits |= left
     folio.uptodate |= bits
-    if folio.uptodate | folio.behind_eof == folio.all:
+    if folio.uptodate | folio.uptodate_alone == folio.all:
         folio.uptodate = folio.all
     cache.mark_dirty(folio, bits)
 

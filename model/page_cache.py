@@ -44,9 +44,10 @@ class Folio(msgspec.Struct, eq=False, gc=False):
     `count` blocks from block `first` on; `all` has the bits of those. The bit fields count
     blocks from its start.
 
-    `uptodate` blocks hold what a read would give, `dirty` ones wait for writeback. `behind_eof`
-    (buffer_head only) are those that writeback found wholly past EOF: uptodate too, but the folio
-    as a whole is not taken for it before the next write to it.
+    `uptodate` blocks hold what a read would give, `dirty` ones wait for writeback. `uptodate_alone`
+    (buffer_head only) are those whose buffers are uptodate though the folio as a whole may not be
+    taken for it before the next write to it or read of it: what was zeroed in part, and what
+    writeback found wholly past EOF.
     `mapped` (buffer_head only) are buffers whose state was looked up in the file's map,
     `delay` those that were delayed then and have not been written back since;
     `buffers` tells whether there are buffer heads at all, `state` (iomap only) whether
@@ -70,7 +71,7 @@ class Folio(msgspec.Struct, eq=False, gc=False):
     state: bool = False
     marked: bool = False
     revived: int = 0
-    behind_eof: int = 0
+    uptodate_alone: int = 0
 
     @property
     def full(self) -> bool:

@@ -93,7 +93,7 @@ def _is_partially_uptodate(cache: PageCache, folio: Folio, start: int, end: int)
     block = cache.block_size
     if folio.buffers and start < folio.start + block and end > folio.end - block:
         return False
-    return not cache.bits(folio, start, end) & ~(folio.uptodate | folio.behind_eof)
+    return not cache.bits(folio, start, end) & ~(folio.uptodate | folio.uptodate_alone)
 
 
 def _batch(cache: PageCache, index: int, last: int) -> list[Folio]:

@@ -49,7 +49,7 @@ def _bit_of(inode: Inode, block: int) -> tuple[int, bool]:
     if folio is None:
         return 0, False
     bit = 1 << (block - folio.first)
-    return bit, bool(folio.uptodate & bit)
+    return bit, bool((folio.uptodate | folio.uptodate_alone) & bit)
 
 
 def _revive(inode: Inode, block: int, old: bytes, known: bool) -> None:

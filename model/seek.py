@@ -53,7 +53,8 @@ def _data(inode: Inode) -> Iterator[tuple[int, int]]:
 
 
 def _cached(inode: Inode, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Uptodate pieces of `[start, end)` in the page cache (mapping_seek_hole_data)."""
+    """Uptodate pieces of `[start, end)` in the page cache (mapping_seek_hole_data). A folio of
+    one block has no pieces (block_is_partially_uptodate)."""
     size = inode.sb.block_size
     for folio in inode.cache.overlapping(start, end):
         low = max(start, folio.start)
@@ -63,6 +64,6 @@ def _cached(inode: Inode, start: int, end: int) -> Iterator[tuple[int, int]]:
             continue
         first = (low - folio.start) // size
         for block in range(first, -(-(high - folio.start) // size)):
-            if (folio.uptodate | folio.behind_eof) >> block & 1:
+            if folio.count > 1 and (folio.uptodate | folio.uptodate_alone) >> block & 1:
                 at = folio.start + block * size
                 yield max(low, at), min(high, at + size)

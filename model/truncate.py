@@ -29,7 +29,7 @@ def zero_partial(inode: Inode, start: int, end: int) -> bool:
         return False
     inode.content.zero(start, end)
     folio.mapped |= bit
-    folio.uptodate |= bit
+    folio.uptodate_alone |= bit & ~folio.uptodate
     cache.mark_dirty(folio, bit)
     return True
 

@@ -96,7 +96,7 @@ def _submit(inode: Inode, folio: Folio) -> None:
     uptodate (ext4_bio_write_folio)."""
     inode.cache.clean(folio, folio.all)
     if inode.size < folio.end:
-        folio.behind_eof |= folio.all & ~inode.cache.bits(folio, folio.start, inode.size)
+        folio.uptodate_alone |= folio.all & ~inode.cache.bits(folio, folio.start, inode.size)
 
 
 def _clean_past_eof(inode: Inode, folio: Folio, needy: list[_Buffers]) -> bool:
@@ -112,7 +112,7 @@ def _clean_past_eof(inode: Inode, folio: Folio, needy: list[_Buffers]) -> bool:
     kept = inode.size % (folio.end - folio.start)
     behind = folio.all & ~inode.cache.bits(folio, folio.start, folio.start + kept)
     inode.cache.clean(folio, behind)
-    folio.behind_eof |= behind
+    folio.uptodate_alone |= behind
     inode.sb.rule("folio past EOF: ext4_bio_write_folio")
     return True
 

@@ -65,3 +65,12 @@ def test_a_copy_of_no_bytes_inside_a_block_leaves_it_dirty(off: int, written: li
     )
     last = placed(make_workload(line + "; fsync a")).steps[-1]
     assert [start for start, _, state in states(last) if state == "written"] == written
+
+
+def test_a_page_of_one_block_that_was_zeroed_in_part_is_no_data_before_it_is_read() -> None:
+    """Its buffer is uptodate, the page is not taken for it; blocks of a larger page count."""
+    zeroed = "pwrite a 0 9000; fsync a; remount; pwrite a 12k 10; fzero a 4k 64k; "
+    read = "seek a; pread a 8k 10; seek a"
+    assert seen(zeroed + read, "4k@delalloc") == [[[0, 4096]], [[0, 4096], [8192, 12288]]]
+    punched = "pwrite a 0 64k; fsync a; drop_caches; fzero_keep a 100 64000; seek a"
+    assert seen(punched, "1k@delalloc") == [[[0, KIB], [62 * KIB, 64 * KIB]]]
