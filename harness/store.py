@@ -85,11 +85,13 @@ class Store:
 
         Raises `NotAStoreError` if something else is there, `StoreError` if it is damaged.
         """
+        if not path.exists():
+            _make(path)
         with _told(path):
             store = cls(path, _connect(f"{path.absolute().as_uri()}?mode=rwc"), writes=True)
         try:
             with _told(path):
-                store._check(new=True)
+                store._check()
                 store._db.execute("PRAGMA journal_mode = WAL")
                 store._db.execute("PRAGMA synchronous = NORMAL")
         except BaseException:
@@ -110,22 +112,18 @@ class Store:
         try:
             with _told(path):
                 store._db.execute("BEGIN")  # one state of the file, though others write
-                store._check(new=False)
+                store._check()
         except BaseException:
             store._db.close()
             raise
         return store
 
-    def _check(self, *, new: bool) -> None:
-        """Make the tables of a new file, and refuse a file that is not ours."""
+    def _check(self) -> None:
+        """Refuse a file that is not ours."""
         application, version = (
             self._db.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("application_id", "user_version")
         )
-        empty = not self._db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-        if new and empty and (application, version) == (0, 0):
-            self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-            return
         if application != APPLICATION:
             raise NotAStoreError(f"{self.path} is not a store of ext4diff's results")
         if version != FORMAT:
@@ -326,6 +324,24 @@ def merge(sources: Sequence[Path], target: Path) -> Store:
     finally:
         _remove(part)
     return Store.read(target)
+
+
+def _make(path: Path) -> None:
+    """A new store. Nobody sees one without its tables: it gets its name when it has them."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        _remove(part)
+        with (
+            _told(path),
+            contextlib.closing(_connect(f"{part.absolute().as_uri()}?mode=rwc")) as db,
+        ):
+            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        part.replace(path)
+    except OSError as error:
+        raise StoreError(f"cannot make {path}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            _remove(part)
 
 
 def _remove(path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import sqlite3
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -51,6 +53,24 @@ def test_a_closed_store_is_a_single_file(path):
     with Store.open(path) as store:
         store.add([make_row()])
     assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+def test_a_store_has_its_tables_before_it_has_its_name(path, monkeypatch):
+    replace, seen = Path.replace, []
+
+    def looked_at(part, target):
+        seen.append(target.exists())
+        shutil.copy(part, path.with_name("copy"))
+        return replace(part, target)
+
+    monkeypatch.setattr(Path, "replace", looked_at)
+    Store.open(path).close()
+    assert seen == [False]
+    with Store.read(path.with_name("copy")) as store:
+        assert list(store.rows()) == []
+    with pytest.raises(NotAStoreError, match="is not a store"):
+        (path.parent / "empty").touch()
+        Store.read(path.parent / "empty")
 
 
 def test_a_program_that_ran_twice_counts_once_and_the_more_telling_row_stays(path):

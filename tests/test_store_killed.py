@@ -27,7 +27,10 @@ def killed_after(seconds: float, writers: subprocess.Popen[str], first: int) -> 
     writer = int(writers.stdout.readline().removeprefix("writer "))
     time.sleep(seconds)
     os.kill(writer, signal.SIGKILL)
-    said = list(iter(writers.stdout.readline, "killed\n"))
+    said = []
+    while (line := writers.stdout.readline()) != "killed\n":
+        assert line.endswith("\n"), "the helper died"
+        said.append(line)
     return int(said[-1]) if said else first - 1
 
 
