@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from harness.verdict import Compared, Verdict
 from workloads.workload import Config, Workload
 
 __all__ = ["LAB", "Lab"]
+
+
+_SIZE = re.compile(r"-\d+[a-z]?@")
 
 
 class Lab:
@@ -45,11 +49,17 @@ class Lab:
         self.prepared = True
 
     def selected(self, configs: Sequence[Config]) -> list[Config]:
-        """Those of a program's configurations that are to be run."""
+        """Those of a program's configurations that are to be run. A pattern selects an image of
+        another size (`4k-16m@delalloc`) by the usual one's name too."""
         chosen = [
             config
             for config in configs
-            if not self.only or any(fnmatch.fnmatchcase(config.name, only) for only in self.only)
+            if not self.only
+            or any(
+                fnmatch.fnmatchcase(name, only)
+                for only in self.only
+                for name in (config.name, _SIZE.sub("@", config.name))
+            )
         ]
         return chosen[:1] if self.short else chosen
 

@@ -16,7 +16,7 @@ from workloads.program import Program
 
 __all__ = ["KINDS", "LENGTH", "VERSION", "make"]
 
-VERSION = 1
+VERSION = 2
 """Part of every seed: raised when the same seed is to give other programs than before."""
 LENGTH = 25
 """Operations of a program, its set-up included."""

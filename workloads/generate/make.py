@@ -67,9 +67,19 @@ class Maker(Data, Space, Names):
         made.append(ops.Falloc(file=FILL, off=0, len=size))
         if left:
             made.append(ops.Punch(file=FILL, off=0, len=left))
-            if self.random() < 0.5:
+            share = self.random()
+            if share < 0.5:
                 made.append(ops.Sync())
+            elif share < 0.75:
+                made += self._before_the_commit(left, len(made) + 1)
         return made
+
+    def _before_the_commit(self, left: int, tag: int) -> list[AnyOp]:
+        """Most of what was just freed is written again, before the commit that frees it."""
+        sketch = self.sketches.setdefault("a", Sketch())
+        length = left // 4 * 3
+        self._written(sketch, 0, length)
+        return [ops.Write(file="a", off=0, len=length, tag=tag), ops.Fsync(file="a")]
 
     def _limited(self) -> list[AnyOp]:
         """A file of a user with a limit."""

@@ -24,8 +24,9 @@ CONFIGS: dict[str, float] = {
     "quota4k@delalloc,usrquota": 6, "quota4k@nodelalloc,usrquota": 4, "ext3ish@delalloc": 3,
     "ext3ish@nodelalloc": 2, "inline@delalloc": 4, "inline@nodelalloc": 2,
     "4k@delalloc,dioread_lock": 3, "1k@delalloc,dioread_lock": 2, "4k@data=journal": 2,
-    "inline@data=journal": 1, "nojournal@delalloc": 2, "nocsum4k@delalloc": 1,
-    "4k@delalloc,data=writeback": 1,
+    "inline@data=journal": 1, "nojournal@delalloc": 3, "nocsum4k@delalloc": 1,
+    "4k@delalloc,data=writeback": 1, "2k@nodelalloc": 2, "quotabig16k@delalloc,usrquota": 3,
+    "quotabig16k@nodelalloc,usrquota": 2,
 }  # fmt: skip
 """How often each configuration is chosen where the user names none."""
 
@@ -48,7 +49,7 @@ FEATURES: dict[str, dict[str, float]] = {
     "limit": {"rlimit_write": 1.5},
     "options": {"remount_opts": 0.8},
     "flags": {"setflags": 0.6},
-    "end": {"shutdown": 0.8},
+    "end": {"shutdown": 2},
     "threads": {"parallel": 0.12},
     "user": {"user_write": 14, "quota_set": 2, "chown": 1.5},
 }
