@@ -83,22 +83,40 @@ def checkpoint(inode: Inode) -> None:
 
 
 def rewritten(inode: Inode, start: int) -> None:
-    """Dirty folios from byte `start` on are written: the disk may get the first block anew."""
-    if inode.stale_disk is not None and start < inode.sb.block_size and inode.cache.holds_dirty(0):
+    """Dirty folios from byte `start` on are written: the disk may get that block anew."""
+    if inode.stale_disk is None:
+        return
+    size = inode.sb.block_size
+    at = _where(inode, inode.stale_disk[0]) * size
+    if start < at + size and inode.cache.holds_dirty(at):
         inode.stale_disk = None
 
 
 def reread(inode: Inode) -> None:
     """Clean folios are dropped: what is read next is what is on disk (known bug
     `inline_conversion_undone`)."""
-    if inode.stale_disk is None or inode.cache.holds_dirty(0):
+    if inode.stale_disk is None:
         return
-    (pblk, data), inode.stale_disk = inode.stale_disk, None
-    run = inode.es.lookup(0)
-    size = inode.sb.block_size
+    (pblk, data), size = inode.stale_disk, inode.sb.block_size
+    at = _where(inode, pblk) * size
+    if inode.cache.holds_dirty(at):
+        return
+    inode.stale_disk = None
+    run = inode.es.lookup(at // size)
     old = data.ljust(size, b"\0")
-    if run.state != WRITTEN or run.pblk != pblk or inode.content.read(0, size) == old:
+    if run.state != WRITTEN or inode.content.read(at, size) == old:
+        return
+    if pblk is not None and run.pblk != pblk + run.start - at // size:
         return
     if inode.sb.quirk("inline_conversion_undone"):
-        inode.content.write(0, old)
+        inode.content.write(at, old)
         inode.content.zero(inode.size)
+
+
+def _where(inode: Inode, pblk: int | None) -> int:
+    """The block of the file that lies at `pblk`: the first, unless a range was inserted before
+    it or nobody knows where blocks are."""
+    for run in inode.es:
+        if pblk is not None and run.pblk is not None and 0 <= pblk - run.pblk < run.end - run.start:
+            return run.start + pblk - run.pblk
+    return 0
