@@ -174,14 +174,16 @@ class _Sorter:
             for row in shown
             if row.everywhere or m.file is None or file == m.file.lstrip("/")  # /: of the image
         ]
-        field = m.field.split(",")[0]
-        field = IN_IMAGE.get(field, field)
+        seen = m.field.split(",")[0]
+        field = IN_IMAGE.get(seen, seen)
         if field == "result" and isinstance(self._op(m.place), Seek):
             field = "extents"  # of which SEEK_DATA and SEEK_HOLE tell
-        return next((row for row in reversed(rows) if self._leads_to(row, field)), None)
+        return next((row for row in reversed(rows) if self._leads_to(row, field, seen)), None)
 
-    def _leads_to(self, row: Difference, field: str) -> bool:
-        has_sign = any(sign.field == field for sign in row.signs)
+    def _leads_to(self, row: Difference, field: str, seen: str) -> bool:
+        """Whether `field` may follow from `row`, and was not to be a sign of it where it was
+        `seen`: what a mounted file system shows of it comes first, the image has the same."""
+        has_sign = any(sign.field == seen for sign in row.signs)
         return field in row.follows and not (has_sign and row.name in self.fresh)
 
     def _complaints(self) -> None:
