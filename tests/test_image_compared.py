@@ -144,7 +144,9 @@ def judge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[
         workload = make_workload(line, config)
         trace = _model_as_kernel(workload, disk)
         damage(disk)
-        fake = SimpleNamespace(dead=False, disk=SimpleNamespace(path=disk), run=lambda *_: trace)
+        fake = SimpleNamespace(
+            dead=False, disk=SimpleNamespace(path=disk), run=lambda *_: trace, judging=0.0
+        )
         guest = GuestSide(Choice())
         monkeypatch.setattr(guest, "_alive", lambda *_: fake)
         model = ModelSide()

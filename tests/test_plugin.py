@@ -187,7 +187,9 @@ def test_the_summary_counts_outcomes_by_configuration(everything):
         "  1k@delalloc  *1 *1 *2 *1 *1 *2",
         "  all *2 *2 *4 *2 *2 *4",
         "  18 steps and * fields compared",
-        "Mismatches",
+        "Mismatches: 2 findings in 4 workloads",
+        "  2 workloads: *instead of success, write [[]*[]]",
+        "    kept in *topic-wrong@4k@delalloc",
         "Known issues that showed",
         "  efault-beyond-eof-moves-size in 2 workloads: i_size moves*",
         "Refused, so not compared",
@@ -224,7 +226,8 @@ def test_a_mismatch_leaves_a_directory_that_repeats_it(everything):
     kept = everything[0].results / "topic-wrong@4k@delalloc"
     assert {path.name for path in kept.iterdir()} == {
         "README.txt", "workload.ops", "workload.json", "expected.json", "actual.json",
-        "identity.json", "kernel.log",
+        "identity.json", "kernel.log", "manifest.json", "verdict.json", "picture.svg",
+        "reproduce.sh", "reproduce.c",
     }  # fmt: skip
     assert "differ at step 2" in (kept / "README.txt").read_text()
     assert decode((kept / "actual.json").read_bytes()).kernel == RELEASE
