@@ -105,6 +105,28 @@ def test_artifacts_wait_as_far_as_memory_goes(
     assert len(list(tmp_path.glob("artifacts/*/*"))) == 1
 
 
+def test_a_row_that_comes_again_does_not_name_an_artifact_that_was_dropped(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keepers, "_HELD", 100)
+    full = FullDisk(store)
+    keeper = Keeper("night", full, Shelf(tmp_path, 1 << 20))  # type: ignore[arg-type]
+    found = [done(number, Outcome.MISMATCH, bytes(60)) for number in range(2)]
+    for each in found:
+        keeper.take(each)
+    full.full = False
+    keeper.finish("random:1:0:20", ShardDone(tuple(d.row for d in found), (), complete=True))
+    rows = {row.number: row.digest.kept_in for row in store.rows()}
+    assert rows == {0: "artifacts/s/0.tar.zst", 1: None}
+    digest = msgspec.structs.replace(found[1].row.digest, seconds=0.2)
+    row = msgspec.structs.replace(found[1].row, digest=digest)
+    keeper.take(msgspec.structs.replace(found[1], row=row))  # a second run; this time it is kept
+    keeper.finish("random:1:0:20", ShardDone((row,), (), complete=True))
+    rows = {row.number: row.digest.kept_in for row in store.rows()}
+    assert rows == {0: "artifacts/s/0.tar.zst", 1: "artifacts/s/1.tar.zst"}
+    assert (tmp_path / "artifacts/s/1.tar.zst").exists()
+
+
 def test_what_comes_over_the_wire_is_what_was_sent() -> None:
     sent = done(7, Outcome.MISMATCH, b"\x00\xff" * 100)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(sent), type=Done) == sent

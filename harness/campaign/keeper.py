@@ -11,6 +11,7 @@ from harness.campaign.bench import Done, ShardDone
 from harness.campaign.shelf import Shelf
 from harness.store import Store, StoreError
 from harness.verdict import Outcome
+from reports.rows import Row
 
 __all__ = ["Keeper"]
 
@@ -30,6 +31,8 @@ class Keeper:
         self._waiting: deque[Done] = deque()
         self._shards: deque[tuple[str, ShardDone]] = deque()
         self._held = 0
+        self._lost: set[str] = set()
+        """Where artifacts would be that were dropped: rows that name them come once more."""
         self._seen = {row.key: row.digest.outcome for row in store.rows() if row.night == night}
         self.outcomes: Counter[Outcome] = Counter(self._seen.values())
         self.findings: set[str] = {finding.signature for finding in store.findings()}
@@ -57,6 +60,7 @@ class Keeper:
             self._complain(done.note)
         if done.archive and self._held + len(done.archive) > _HELD:
             self._complain("an artifact, because the disk is full")
+            self._lost.add(str(row.digest.kept_in))
             done = _without_artifact(done)
         self._waiting.append(done)
         self._held += len(done.archive)
@@ -79,7 +83,8 @@ class Keeper:
                 self._held -= len(self._waiting.popleft().archive)
             while self._shards:
                 shard, done = self._shards[0]
-                self._store.finish(self._night, shard, done.rows, done.covered)
+                rows = tuple(self._true(row) for row in done.rows)
+                self._store.finish(self._night, shard, rows, done.covered)
                 self._shards.popleft()
 
     def _keep(self, done: Done) -> None:
@@ -90,16 +95,23 @@ class Keeper:
                 self._shelf.put(done.row.digest.kept_in, done.archive)
             except OSError as error:
                 raise StoreError(f"cannot keep an artifact: {error}") from error
+            self._lost.discard(done.row.digest.kept_in)  # of a second run of the program
         self._store.add([done.row])
         if done.finding is not None:
             self._store.find(done.finding)
+
+    def _true(self, row: Row) -> Row:
+        """`row` as it was kept: naming no artifact that was dropped."""
+        return _without_place(row) if row.digest.kept_in in self._lost else row
 
     def _complain(self, what: str) -> None:
         self.trouble[what] = self.trouble.get(what, 0) + 1
 
 
 def _without_artifact(done: Done) -> Done:
-    digest = msgspec.structs.replace(done.row.digest, kept_in=None)
-    row = msgspec.structs.replace(done.row, digest=digest)
     finding = done.finding and msgspec.structs.replace(done.finding, artifact="")
-    return Done(row, finding, note=done.note)
+    return Done(_without_place(done.row), finding, note=done.note)
+
+
+def _without_place(row: Row) -> Row:
+    return msgspec.structs.replace(row, digest=msgspec.structs.replace(row.digest, kept_in=None))

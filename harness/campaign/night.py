@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -23,7 +24,7 @@ from harness.campaign.worker import Ready, Setup
 from harness.errors import UsageError
 from harness.manifest import harness_version
 from harness.sides import Choice
-from harness.store import Store
+from harness.store import Store, StoreError
 from reports.rows import Night
 from reports.summary import Digest
 
@@ -122,7 +123,7 @@ def work(
     """Run what is left of `night`, keeping all in `folder`; `tell` gets lines for people.
 
     `budget` are bytes of disk space for artifacts. Raises `Ext4diffError` if it can't go on;
-    Ctrl-C ends it early. Whatever was done is kept.
+    Ctrl-C ends it early. Whatever was done is kept, if the disk takes it at the end.
     """
     with Store.open(folder / STORE) as store, connected(scheduler, workers) as client:
         night = store.begin(night)
@@ -150,6 +151,11 @@ def work(
                 progress.show(engine.workers, end=True)
                 keeper.retry()
                 clock.note(end=True)
+        if keeper.backlog:
+            raise StoreError(
+                f"{keeper.backlog} programs are not in {store.path}, because its disk is full;"
+                f" make room, then ext4diff campaign --resume {folder} runs them again"
+            )
         digests = tuple(row.digest for row in store.rows() if row.night == night.id)
         ran = keeper.outcomes.total() - before
         why = engine.ended_by
@@ -169,13 +175,14 @@ class _Clock:
         return time.monotonic() - self._began
 
     def note(self, *, end: bool = False) -> None:
-        """Note it if it is time for that, or the `end`."""
+        """Note it if it is time for that, or the `end`; on a full disk the next time."""
         if not end and time.monotonic() - self._noted < _SAVED:
             return
         self._noted = time.monotonic()
         seconds = self.night.seconds + self.seconds
         ended = _now() if end else ""
-        self._store.update(msgspec.structs.replace(self.night, seconds=seconds, ended=ended))
+        with contextlib.suppress(StoreError):
+            self._store.update(msgspec.structs.replace(self.night, seconds=seconds, ended=ended))
 
 
 def _described(night: Night, ready: Ready) -> Night:
