@@ -29,7 +29,7 @@ from vm.errors import (
 from vm.kernels.spec import Flavour, TreeSpec
 from workloads.workload import Workload
 
-__all__ = ["Examiner", "signature_of"]
+__all__ = ["Examiner"]
 
 OURS = (HostToolError, CacheError, DownloadError)
 """Failures of this machine: they say nothing of a commit, and end the search."""
@@ -81,7 +81,7 @@ class Examiner:
                 compared = lab.run(msgspec.structs.replace(workload, config=config))
                 verdict = compared.verdict
                 if verdict.outcome is Outcome.MISMATCH:
-                    judgement = Judgement(signature_of(verdict, suffix), headline(verdict))
+                    judgement = Judgement(_what_differs(verdict, suffix), headline(verdict))
                     self._said[sha] = self._keep(compared, pair, lab)
                     return judgement
                 judged.append(self._without_mismatch(verdict))
@@ -98,10 +98,12 @@ class Examiner:
         return explain(compared, kept_in=kept_in) + note
 
 
-def signature_of(verdict: Verdict, suffix: str = "") -> tuple[str, ...]:
+def _what_differs(verdict: Verdict, suffix: str) -> tuple[str, ...]:
     """What tells a mismatch from others: configuration and path, step, files and fields.
 
-    Values are no part of it: the same bug gives other numbers on other kernels.
+    Values are no part of it: the same bug gives other numbers on other kernels. All else is,
+    other than in `harness.signature`, which knows a bug again in other programs: all commits
+    run the same ones here.
     """
     first = verdict.headline
     fields = sorted({f"{m.file or '-'} {m.field.split(',')[0]}" for m in first})

@@ -47,15 +47,14 @@ def value_text(value: object) -> str:
 
 def pair_text(expected: object, actual: object) -> tuple[str, str]:
     """Both values of a mismatch in words; of long lists what is around the first difference."""
-    first, second = value_text(expected), value_text(actual)
-    lists = isinstance(expected, tuple | list) and isinstance(actual, tuple | list)
-    if not lists or max(len(expected), len(actual)) <= LONGEST:  # type: ignore[arg-type]
-        return first, second
-    pairs = zip(expected, actual, strict=False)  # type: ignore[call-overload]
-    same = next((index for index, (one, two) in enumerate(pairs) if one != two), None)
-    if same is None:  # one is the beginning of the other
-        same = min(len(expected), len(actual))  # type: ignore[arg-type]
-    return _cut(expected, same), _cut(actual, same)  # type: ignore[arg-type]
+    if not isinstance(expected, tuple | list) or not isinstance(actual, tuple | list):
+        return value_text(expected), value_text(actual)
+    if max(len(expected), len(actual)) <= LONGEST:
+        return value_text(expected), value_text(actual)
+    pairs = enumerate(zip(expected, actual, strict=False))
+    shorter = min(len(expected), len(actual))  # it may be the beginning of the other
+    same = next((index for index, (one, two) in pairs if one != two), shorter)
+    return _cut(expected, same), _cut(actual, same)
 
 
 def _cut(items: Sequence[object], around: int) -> str:

@@ -13,6 +13,7 @@ import msgspec
 
 import model
 from harness.artifact import FOLDER, Origin, program_of, try_keep
+from harness.artifact_read import is_kept
 from harness.commands.run import workloads_of
 from harness.errors import AGREE, INTERRUPTED, MACHINERY, MachineryError, UsageError
 from harness.lab import Lab
@@ -21,13 +22,7 @@ from harness.minimize.minimizer import Minimized, Minimizer
 from harness.minimize.oracle import Shown
 from harness.minimize.progress import Progress
 from harness.minimize.refusal import refusal_of
-from harness.minimize.task import (
-    Task,
-    artifact_task,
-    is_kept,
-    mismatching,
-    workload_task,
-)
+from harness.minimize.task import Task, artifact_task, mismatching, workload_task
 from harness.options import add_against, add_guest_options, choice_of
 from harness.pairs import MODEL, Pair, make_pair
 from harness.recorded_pair import differing_kernels, recorded_pair

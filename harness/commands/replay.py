@@ -20,6 +20,7 @@ from harness.recording_side import first_step, how_to_go_on, record_into
 from harness.replay import Sameness, compare_verdicts, mismatch_text, parting
 from harness.session import exit_status
 from harness.verdict import Compared
+from reports.screen import has_colour
 from reports.summary import digest
 from reports.terminal import explain
 from workloads.ops import Parallel
@@ -121,7 +122,7 @@ def _replay(artifact: Artifact, lab: Lab, runs: int, others: Sequence[str]) -> i
         folder = lab.results / folder_name(compared.verdict.workload.name)
         kept, note = try_keep(compared, lab.pair, folder)
         note = f"\nKept in: {kept}" if kept is not None else note
-    print(f"\n{explain(compared, colour=sys.stdout.isatty())}{note}\n")
+    print(f"\n{explain(compared, colour=has_colour(sys.stdout))}{note}\n")
     _print(_judged(artifact, sameness, compared, others))
     if runs > 1:
         _print([_counted(found)])

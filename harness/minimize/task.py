@@ -20,7 +20,7 @@ from harness.verdict import Outcome
 from reports.terminal import headline
 from workloads.workload import Workload
 
-__all__ = ["Task", "artifact_task", "is_kept", "mismatching", "workload_task"]
+__all__ = ["Task", "artifact_task", "mismatching", "workload_task"]
 
 MINIMIZED = ".min"
 """What the names of results end with."""
@@ -46,13 +46,6 @@ class Task:
     def result(self, workload: Workload) -> Path:
         """The directory of the minimal artifact; other results begin with its name."""
         return self.folder / f"{self.base or folder_name(workload.name)}{MINIMIZED}"
-
-
-def is_kept(source: str) -> bool:
-    """Whether the user named a directory or an archive, so no workload."""
-    with contextlib.suppress(OSError, ValueError):  # a line may be too long for a name
-        return Path(source).is_dir() or (source.endswith(SUFFIX) and "\n" not in source)
-    return False
 
 
 @contextlib.contextmanager
