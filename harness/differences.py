@@ -21,6 +21,7 @@ from harness.shapes import (
     gives_up,
     in_more_pieces,
     left_dirty,
+    less_data,
     less_done,
     less_on_disk,
     more_data,
@@ -83,6 +84,7 @@ ALLOCATE = "allocate unwritten: ext4_iomap_get_blocks"
 LOW = ("low-space switch: ext4_nonda_switch", "low-space writeback: ext4_nonda_switch")
 WRITEBACK = "allocate delayed extent: ext4_iomap_map_one_extent"
 EOF = "write zeroed EOF block: ext4_block_zero_eof"
+ANEW = "zero clean delayed block: iomap_zero_iter"
 ZERO = "zero range: ext4_zero_range"
 ZEROOUT = "zeroout: ext4_ext_convert_to_initialized"
 CUT = "truncate down: ext4_truncate"
@@ -295,6 +297,23 @@ INTENDED: tuple[Difference, ...] = (
         source="iomap series, ext4_truncate and ext4_block_zero_eof",
         signs=(Sign("extents", moved((D, W), (D, U), (U, W)), rules=_rules(second=(EOF,))),),
         follows=SPACE | {"disksize"},
+    ),
+    Difference(
+        name="delayed-eof-block-is-cached",
+        situation="ZERO_RANGE extends the file and covers the block that holds EOF, which is"
+        " delayed; its page has just been dropped from the cache",
+        first="the new page has no mapped buffer, so nothing is zeroed: the block is a hole to"
+        " lseek(2), and stays unwritten",
+        second="the block is zeroed in the new page, so it is uptodate and dirty: data to"
+        " lseek(2), and written back",
+        why="iomap_zero_range() zeroes every delayed block, ext4_load_tail_bh() only one under"
+        " a mapped buffer; both come after the range was dropped from the cache",
+        source="iomap series, ext4_iomap_zero_begin; ext4_alloc_file_blocks",
+        signs=(
+            Sign("result", less_data, (Seek,), _rules((ZERO,), (ANEW,)), earlier=True),
+            Sign("extents", moved((U, W)), rules=_rules((ZERO,), (ANEW,)), earlier=True),
+        ),
+        follows=SPACE,
     ),
     Difference(
         name="dirty-as-a-whole",

@@ -21,9 +21,9 @@ from workloads.workload import Config
 
 __all__ = [
     "Moment", "Shape", "anything", "both", "deeper_tree", "fewer_reserves", "gives_back",
-    "gives_up", "in_more_pieces", "left_dirty", "less_done", "less_on_disk", "more_done",
-    "moved", "one_round_more", "other_hard_limit_warnings", "small_blocks", "smaller",
-    "state_changes", "updates_less", "updates_more", "without",
+    "gives_up", "in_more_pieces", "left_dirty", "less_data", "less_done", "less_on_disk",
+    "more_data", "more_done", "moved", "one_round_more", "other_hard_limit_warnings",
+    "small_blocks", "smaller", "state_changes", "updates_less", "updates_more", "without",
 ]  # fmt: skip
 
 
@@ -239,12 +239,21 @@ def left_dirty(moment: Moment) -> bool:
 
 def more_data(moment: Moment) -> bool:
     """The first has all data ranges of the second, and more."""
+    return _has_more(*moment.values)
+
+
+def less_data(moment: Moment) -> bool:
+    """The second has all data ranges of the first, and more."""
     first, second = moment.values
-    if not isinstance(first, list) or not isinstance(second, list):
+    return _has_more(second, first)
+
+
+def _has_more(one: object, other: object) -> bool:
+    if not isinstance(one, list) or not isinstance(other, list):
         return False
     return all(
-        any(start <= low and high <= end for start, end in first) for low, high in second
-    ) and _bytes(first) > _bytes(second)
+        any(start <= low and high <= end for start, end in one) for low, high in other
+    ) and _bytes(one) > _bytes(other)
 
 
 def _bytes(ranges: list[list[int]]) -> int:

@@ -44,6 +44,8 @@ def _iomap_zero(inode: Inode, start: int, end: int) -> bool:
         return False
     folio = folio or cache.add(start // PAGE, 0)
     bit = cache.bits(folio, start, end)
+    if state == DELAYED and not folio.dirty & bit:
+        inode.sb.rule("zero clean delayed block: iomap_zero_iter")
     inode.content.zero(start, end)
     folio.state = folio.count > 1
     folio.uptodate |= bit

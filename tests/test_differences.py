@@ -195,6 +195,14 @@ EXAMPLES: dict[str, list[Example]] = {
     "eof-block-written-at-once": [
         Example("falloc a 0 8k; pwrite a 0 8000; truncate a 5000", 2, extents((0, 8, D))),
     ],
+    "delayed-eof-block-is-cached": [
+        Example("pwrite a 0 4k; fsync a; pwrite a 12k 10; fzero a 4k 64k; seek a", 4,
+                result([[4096, 16384]])),
+        Example("pwrite a 0 4k; fsync a; pwrite a 12k 10; fzero a 4k 64k; seek a", 4,
+                result([[0, 1024], [12288, 13312]]), "1k@delalloc"),
+        Example("pwrite a 0 9000; fzero a 4k 64k; fsync a", 2,
+                extents((0, 4, W), (4, 4, U), (8, 4, W), (12, 56, D))),
+    ],
     "dirty-as-a-whole": [
         Example(
             "falloc a 0 16k; pwrite a 0 16k; fzero a 2k 1k; fzero a 5k 6k; fsync a",
