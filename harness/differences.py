@@ -88,6 +88,7 @@ ANEW = "zero clean delayed block: iomap_zero_iter"
 ZERO = "zero range: ext4_zero_range"
 ZEROOUT = "zeroout: ext4_ext_convert_to_initialized"
 CUT = "truncate down: ext4_truncate"
+DROPS = (CUT, ZERO, "punch: ext4_punch_hole")
 SHUT = "shut down: ext4_force_shutdown"
 ORDERED = "write ordered data: jbd2_submit_inode_data"
 FAULT = "fault: iomap_write_iter"
@@ -338,14 +339,18 @@ INTENDED: tuple[Difference, ...] = (
     ),
     Difference(
         name="cut-folio-is-split",
-        situation="a file is cut in the middle of a large dirty folio, then a part written back",
-        first="dirty buffers hold the folio together, so all of it is written back",
-        second="the folio is split where the file was cut, and only the part is written back",
+        situation="a file is cut, punched or zeroed in the middle of a large dirty folio; then a"
+        " part is written back, or what was forgotten becomes unwritten",
+        first="dirty buffers hold the folio together: all of it is written back, and what was"
+        " forgotten is uptodate still, so data to lseek(2)",
+        second="the folio is split there: only the part is written back, and what was forgotten"
+        " is a hole to lseek(2)",
         why="truncate_inode_partial_folio() can split a folio without buffers",
         source="iomap_release_folio; filemap_release_folio of a folio with dirty buffers",
         signs=(
-            Sign("extents", moved((W, D)), (SyncRange,), _rules((CUT,), (CUT,)), earlier=True),
-            Sign("events", updates_less, (SyncRange,), _rules((CUT,), (CUT,)), earlier=True),
+            Sign("extents", moved((W, D)), (SyncRange,), _rules(DROPS, DROPS), earlier=True),
+            Sign("events", updates_less, (SyncRange,), _rules(DROPS, DROPS), earlier=True),
+            Sign("result", more_data, (Seek,), _rules(DROPS, DROPS), earlier=True),
         ),
         follows=SPACE,
     ),

@@ -184,6 +184,10 @@ EXAMPLES: dict[str, list[Example]] = {
     "cut-folio-is-split": [
         Example("pwrite a 0 100k; truncate a 33000; sync_range a 32k 4k", 2, extents((0, 33, U)),
                 "1k@delalloc"),
+        Example("pwrite a 0 64k; fzero a 4k 8k; seek a", 2, result([[0, 80000]])),
+        Example("pwrite a 0 64k; fpunch a 4k 8k; falloc a 4k 8k; seek a", 3, result([[0, 80000]])),
+        Example("pwrite a 0 64k; truncate a 33000; falloc a 0 64k; seek a", 3,
+                result([[0, 65536], [70000, 80000]])),
     ],
     "writeback-takes-the-extent": [
         Example(
