@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from .context import Context, errno_name
-from .execute import execute
+from .execute import drop_caches, execute
 from .kernel_log import KernelLog
 from .mounted import Mounted
 from .observe import contents, names_by_inode
@@ -149,8 +149,7 @@ def _final(mounted: Mounted, tell: Callable[[Row], None], shut_down: bool) -> Ro
     final: Row = {"trouble": []}
     tell({"phase": "sync"})
     os.sync()
-    with open("/proc/sys/vm/drop_caches", "w") as file:
-        file.write("3")
+    drop_caches()
     tell({"phase": "read after drop_caches"})
     final["dropped"] = None
     if not shut_down:  # else nothing can be read before the next mount
