@@ -19,6 +19,7 @@ from harness.past_run import is_run, read_run
 from harness.specification import specification
 from harness.store import Store, merge
 from harness.verdict import Outcome
+from harness.whole_file import write_whole
 from reports.frames import Frames, export, frames_of
 from reports.html import page
 from reports.junit import junit
@@ -113,19 +114,14 @@ def _beside(stores: Sequence[Path], target: Path) -> str | None:
 
 def _text(target: Path, lines: Iterable[str], *, append: bool = False) -> Path:
     """Write `lines`, whole or not at all, in a new folder if need be. Raises `MachineryError`."""
-    part = target.with_name(f".{target.name}.part")
+    data = "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if append:
-            with target.open("a", encoding="utf-8") as file:
-                file.writelines(f"{line}\n" for line in lines)
-            return target
-        try:
-            with part.open("w", encoding="utf-8", errors="replace") as file:
-                file.writelines(f"{line}\n" for line in lines)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+            with target.open("ab") as file:
+                file.write(data)
+        else:
+            write_whole(target, data)
     except OSError as error:
         raise MachineryError(f"cannot write {target}: {error.strerror or error}") from error
     return target

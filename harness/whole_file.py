@@ -9,19 +9,20 @@ from pathlib import Path
 __all__ = ["write_whole"]
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Make `text` (as UTF-8) the content of the file `path`; a reader sees the old or the new one.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Make `content` (text as UTF-8) that of the file `path`; a reader sees the old or the new.
 
     What is no regular file (a device, a pipe) is written to. Raises `OSError`; then `path` is
     what it was, and nothing else is left.
     """
+    data = content.encode() if isinstance(content, str) else content
     if path.exists() and not path.is_file():
-        path.write_text(text, "utf-8")
+        path.write_bytes(data)
         return
     target = path.resolve()  # what a symbolic link names is replaced, not the link
     part = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
     try:
-        part.write_text(text, "utf-8")
+        part.write_bytes(data)
         if target.exists():
             shutil.copymode(target, part)
         part.replace(target)

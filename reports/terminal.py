@@ -14,7 +14,7 @@ from reports.because import because_lines
 from reports.blockmap import draw
 from reports.intended import intended_lines
 from reports.panels import pictures_of
-from reports.words import columns, paint, pair_text, place_text
+from reports.words import columns, paint, pair_text, place_text, times
 from workloads.syntax import format_op
 
 __all__ = ["explain", "headline", "paint"]
@@ -37,7 +37,7 @@ def headline(verdict: Verdict) -> str:
         if reason is not None:
             return f"{name}: {verdict.outcome}: {reason}"
     known = f" ({', '.join(verdict.known)})" if verdict.known else ""
-    return f"{name}: {verdict.outcome}{known}, {verdict.steps} steps"
+    return f"{name}: {verdict.outcome}{known}, {times(verdict.steps, 'step')}"
 
 
 def explain(compared: Compared, *, colour: bool = False, kept_in: Path | None = None) -> str:

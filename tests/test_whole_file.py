@@ -44,12 +44,12 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     path = tmp_path / "one"
     path.write_text("old")
 
-    def half(self: Path, text: str, encoding: str) -> int:
-        with self.open("w", encoding=encoding) as file:
-            file.write(text[:1])
+    def half(self: Path, data: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(data[:1])
         raise error
 
-    monkeypatch.setattr(Path, "write_text", half)
+    monkeypatch.setattr(Path, "write_bytes", half)
     with pytest.raises(type(error)):
         write_whole(path, "new")
     assert path.read_text() == "old"
@@ -75,7 +75,7 @@ def test_import_and_export_leave_what_was_there_when_the_disk_is_full(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", full)
+        patch.setattr(Path, "write_bytes", full)
         assert main(command) == USAGE
     assert "No space left on device" in capsys.readouterr().err
     assert target.read_text() == first

@@ -28,6 +28,8 @@ saw after every operation.
   --mirror URL            Debian mirror for kernel and user space (default: the value of
                           EXT4DIFF_DEBIAN_MIRROR, else apt's)
   --refresh               look for newer packages than those in the cache
+  --always-boot           boot every guest, instead of going on from the snapshot of one that
+                          has booted
   --against WHAT          what the kernel is held against: model (default), path:buffer_head
                           or path:iomap (the kernel under test takes the other path), or
                           another kernel, as --kernel

@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.errors import AGREE, MACHINERY, Ext4diffError, UsageError
 from harness.generated import EXHAUSTIVE, Batch, chosen_configs, space
 from harness.whole_file import write_whole
+from reports.words import times
 from workloads import generate
 from workloads.generate.plan import CONFIGS
 from workloads.program import DEFAULT_CONFIGS, Program
@@ -112,7 +113,7 @@ def _write(programs: list[Program], folder: Path) -> None:
             write_whole(folder / f"{name}{SUFFIX}", format_program(program))
     except OSError as error:
         raise _CannotWrite(f"cannot write to {folder}: {error.strerror or error}") from error
-    print(f"{len(programs)} programs are in {folder}")
+    print(f"{times(len(programs), 'program')} in {folder}")
 
 
 class _CannotWrite(Ext4diffError):

@@ -37,6 +37,8 @@ HELP = "make a workload that mismatches as short and simple as it can be"
 SECONDS = 300.0
 RUNS = 3
 EPILOG = """\
+An artifact is run as it was recorded: kernel, accelerator, --against and --strict-model.
+
 exit status: 0 there is a result, also one that the budget did not let be finished; 2 the
 mismatch does not show, or the command is wrong; 3 the machinery failed; 130 interrupted
 """

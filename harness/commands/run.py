@@ -98,6 +98,8 @@ def _program(text: str, start: Image | None) -> Program:
     try:
         return parse_line(text, kept=start)
     except WorkloadSyntaxError as error:
+        if len(text.split()) == 1:  # no operation has no arguments but sync and a few
+            raise UsageError(f"{text}: there is no such file, and as a line: {error}") from error
         raise UsageError(str(error)) from error
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import MachineryError
+from harness.whole_file import write_whole
 
 __all__ = ["replace_file", "writing"]
 
@@ -29,6 +30,4 @@ def replace_file(path: Path, data: bytes) -> None:
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(path.name + ".new")
-        fresh.write_bytes(data)
-        fresh.replace(path)
+        write_whole(path, data)

@@ -20,6 +20,7 @@ from harness.minimize.search import Search
 from harness.signature import Signature, same, signature_of
 from harness.verdict import Compared, Outcome, Place, Verdict
 from reports.terminal import headline
+from reports.words import times
 from workloads.syntax import format_program
 from workloads.workload import Workload
 
@@ -180,18 +181,19 @@ class Minimizer:
         if oracle.tries > 1:
             self._progress.tell(f"it is flaky: each candidate gets up to {oracle.tries} runs")
         if oracle.answers.earlier:
-            self._progress.tell(f"{oracle.answers.earlier} candidates are known from earlier runs")
+            self._progress.tell(
+                f"known from earlier runs: {times(oracle.answers.earlier, 'candidate')}"
+            )
 
     def counts(self) -> str:
         """Candidates, operations and seconds so far."""
         assert self._oracle is not None
         assert self._search is not None
         oracle = self._oracle
-        count = len(self._search.ops)
-        left = f"{count} operation{'' if count == 1 else 's'} left"
+        left = times(len(self._search.ops), "operation")
         return (
-            f"{oracle.tried} candidates run, {oracle.recalled} known,"
-            f" {oracle.discarded} discarded by the model; {left}; {self.budget.spent:.1f} s"
+            f"{times(oracle.tried, 'candidate')} run, {oracle.recalled} known,"
+            f" {oracle.discarded} discarded by the model; {left} left; {self.budget.spent:.1f} s"
         )
 
     def _nothing(self, others: list[Verdict], runs: int) -> Exception:
@@ -202,7 +204,7 @@ class Minimizer:
             return MachineryError(said)
         if verdict.outcome is Outcome.NOT_MODELLED:
             return NotModelledError(said)
-        times = "one run" if runs == 1 else f"{runs} runs"
+        often = "one run" if runs == 1 else f"{runs} runs"
         kernel = f" on kernel {verdict.kernel}" if verdict.kernel else ""
         hint = ""
         if verdict.outcome is Outcome.KNOWN:
@@ -212,7 +214,7 @@ class Minimizer:
         what = "the mismatch does not show any more" if self._recorded else "no mismatch shows"
         if verdict.outcome is Outcome.MISMATCH:
             what = "another mismatch shows than the one to be minimized"
-        return NotShownError(f"{what}, in {times}{kernel}: {said}{hint}")
+        return NotShownError(f"{what}, in {often}{kernel}: {said}{hint}")
 
 
 def _shows(workload: Workload, target: Signature) -> str:
