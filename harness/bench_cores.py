@@ -6,15 +6,13 @@ Workloads are handed over before the clock starts.
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
+from functools import partial
 
 from harness.bench import Job, Rate, measure
+from harness.together import Together, together
 
 __all__ = ["Cores", "cores"]
 
@@ -22,19 +20,17 @@ __all__ = ["Cores", "cores"]
 class Cores:
     """Processes with a part of the workloads each, waiting for the start."""
 
-    def __init__(self, ends: list[Connection]) -> None:
-        self._ends = ends
+    def __init__(self, processes: Together) -> None:
+        self._processes = processes
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self._processes)
 
     def measure(self, *, observed: bool) -> Rate:
         """As `harness.bench.measure`, all parts at once: `cpu` is what all processes took
         together, `wall` is from the start of the first to the end of the last."""
         began = time.perf_counter()
-        for end in self._ends:
-            end.send(observed)
-        parts: list[Rate] = [end.recv() for end in self._ends]
+        parts: list[Rate] = self._processes.ask(observed)
         wall = time.perf_counter() - began
         return Rate(
             sum(part.steps for part in parts),
@@ -48,32 +44,11 @@ class Cores:
 @contextmanager
 def cores(jobs: list[Job], processes: int) -> Iterator[Cores]:
     """At most `processes` processes, none without a workload; they are gone afterwards."""
-    context = multiprocessing.get_context("forkserver")
     count = max(min(processes, len(jobs)), 1)
-    ends, workers = [], []
-    try:
-        for number in range(count):
-            here, there = context.Pipe()
-            worker = context.Process(target=_work, args=(there, jobs[number::count]), daemon=True)
-            worker.start()
-            there.close()
-            ends.append(here)
-            workers.append(worker)
-        for end in ends:
-            end.recv()
-        yield Cores(ends)
-    finally:
-        for end in ends:
-            end.close()
-        for worker in workers:
-            worker.join(timeout=5)
-            worker.terminate()
+    with together([partial(_ready, jobs[number::count]) for number in range(count)]) as started:
+        yield Cores(started)
 
 
-def _work(end: Connection, jobs: list[Job]) -> None:
-    """Say that the jobs are here, then measure as often as is asked, until nobody asks."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(EOFError, BrokenPipeError):
-        end.send(len(jobs))
-        while True:
-            end.send(measure(jobs, observed=end.recv()))
+@contextmanager
+def _ready(jobs: list[Job]) -> Iterator[Callable[[bool], Rate]]:
+    yield lambda observed: measure(jobs, observed=observed)

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from harness import pairs
 from harness.coverage import contiguous
 from harness.image.look import with_expected_image
+from harness.machine import ModelSide
 from harness.sides import Choice, Side
 from harness.trace import Extent, Observation, Placement, State, Trace
 from model import Behaviour, Model
@@ -80,6 +81,11 @@ def _die_if_told() -> None:
 
 def _kernel(_spec: str | None, _choice: Choice) -> Side:
     return BuggyKernel()
+
+
+def buggy_pair() -> pairs.Pair:
+    """The model and a kernel without a guest."""
+    return pairs.Pair(ModelSide(), BuggyKernel())
 
 
 def dask_setup(_worker: Any) -> None:

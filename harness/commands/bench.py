@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+from functools import partial
 from pathlib import Path
 
 from harness import bench_generate
 from harness.bench import Job, Rate, growth, measure, read
 from harness.bench_cores import cores
+from harness.bench_guests_report import report
 from harness.bench_images import measure_images
 from harness.errors import AGREE, UsageError
+from harness.options import add_guest_options, choice_of, pin_kernels
+from harness.pairs import MODEL, make_pair
 
 __all__ = ["add", "run"]
 
@@ -32,6 +36,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--generate", type=int, default=0, metavar="N", help="measure generators on N programs each"
     )
     parser.add_argument(
+        "--guests", type=int, nargs="?", const=2, default=0, metavar="N",
+        help="measure guests: how soon one is ready, what one does, and N together (2)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--programs", type=int, default=100, metavar="N",
+        help="random programs that guests run (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
         "--repeat", type=int, default=3, metavar="N",
         help="measure so often and show the median (%(default)s)",
     )  # fmt: skip
@@ -42,13 +54,19 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--extents", type=int, default=10_000, metavar="N", help="grow a file so far (%(default)s)"
     )
+    add_guest_options(parser.add_argument)
+    parser.set_defaults(against=MODEL)
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure in one process, and recordings on all cores too; says how many workloads did
     not show what was recorded."""
-    if not options.files and not options.images and options.generate < 1:
-        raise UsageError("bench: name recordings to measure, or give --images or --generate N")
+    if not (options.files or options.images or options.generate > 0 or options.guests):
+        raise UsageError(
+            "bench: name recordings to measure, or give --images, --generate N or --guests"
+        )
+    if options.guests < 0 or options.programs < 1:
+        raise UsageError("bench: --guests and --programs are 1 or more")
     if options.files:
         _model(options)
     if options.images:
@@ -62,7 +80,17 @@ def run(options: argparse.Namespace) -> int:
             f" {speed.text:.2f} s more",
             flush=True,
         )
+    if options.guests:
+        _guests(options)
     return AGREE
+
+
+def _guests(options: argparse.Namespace) -> None:
+    pin_kernels(options)
+    choice, starts = choice_of(options), max(options.repeat, 1) * 3
+    make = partial(make_pair, options.against, choice)
+    for line in report(choice, make, options.guests, options.programs, starts):
+        print(line, flush=True)
 
 
 def _model(options: argparse.Namespace) -> None:

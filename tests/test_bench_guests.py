@@ -1,0 +1,81 @@
+"""`ext4diff bench --guests` counts all that it ran, also what did not agree."""
+
+from __future__ import annotations
+
+import pytest
+from campaign_kernel import buggy_pair
+
+from harness.bench_guests import SEED, Ready, Work, measure_work
+from harness.bench_guests_report import ready_lines, work_lines
+from harness.cli import main
+from harness.errors import AGREE, USAGE, MachineryError
+from harness.pairs import Pair
+from harness.verdict import Outcome
+from reports.rows import Spent
+from workloads import generate
+
+WORK = Work(
+    processes=2, wall=10.0, programs=100, operations=2500, steps=2400,
+    outcomes={Outcome.AGREE: 97, Outcome.MISMATCH: 1, Outcome.NOT_MODELLED: 2},
+    spent=Spent(boot=1.0, run=12.0, model=2.0, compare=1.0, image=1.0), storage=0.5,
+    cpu=5.0, children=11.0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_every_program_is_run_once_and_its_outcome_is_counted(processes: int) -> None:
+    work = measure_work(buggy_pair, processes, 6)
+    operations = sum(len(generate.make("random", SEED, number).ops) for number in range(6))
+    assert (work.processes, work.programs, work.operations) == (processes, 6, operations)
+    assert sum(work.outcomes.values()) == 6
+    assert 0 < work.steps <= work.operations
+    assert work.wall > 0
+    assert work.cpu > 0
+    assert work.spent.model > 0
+    assert work.storage > 0
+    assert work.rest > -0.01
+
+
+def no_guest() -> Pair:
+    raise MachineryError("no guest today")
+
+
+def test_what_a_process_can_not_do_is_told() -> None:
+    with pytest.raises(MachineryError, match="no guest today"):
+        measure_work(no_guest, 2, 4)
+
+
+def test_rates_and_shares_are_of_the_time_of_day() -> None:
+    said = "\n".join(work_lines(WORK))
+    assert "2 guests\n  240 steps/s, 10.0 programs/s: 2400 steps of 100 programs" in said
+    assert "150 steps in a second of CPU time" in said
+    assert "host side 22.5% of the time" in said
+    assert "the guest at work 60.0%, coming up 5.0%, no clock 12.5%" in said
+
+
+def test_what_did_not_agree_is_told() -> None:
+    *_, last = work_lines(WORK)
+    for words in ("97 agree", "1 mismatch", f"2 {Outcome.NOT_MODELLED}"):
+        assert words in last
+
+
+def test_guests_that_had_to_boot_are_told() -> None:
+    ready = Ready("7.3.4", "7.2.22", "tcg", "as asked for", 1.0, (0.3, 0.2, 0.5), "")
+    assert "ready in 0.30 s (median of 3, 0.20 to 0.50)" in "\n".join(ready_lines(ready))
+    booted = Ready("7.3.4", "7.2.22", "tcg", "as asked for", 5.0, (4.0,), "QEMU is old")
+    assert "each guest boots: QEMU is old" in "\n".join(ready_lines(booted))
+
+
+def test_no_programs_are_no_measurement(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--guests", "--programs", "0"]) == USAGE
+    assert "--programs are 1 or more" in capsys.readouterr().err
+
+
+@pytest.mark.vm
+def test_real_guests(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["bench", "--guests", "--programs", "4", "--accel", "tcg", "--repeat", "1"]) == AGREE
+    )
+    said = capsys.readouterr().out
+    assert "a guest is ready in" in said
+    assert "2 guests" in said
