@@ -29,7 +29,8 @@ UNKNOWN_PLACE = "physical placement of a block is not known, so neither is the e
 class Inode:
     """A regular file; `size` and `disksize` in bytes, `reserved` and `allocated` in clusters,
     and `uncharged`, those that were allocated and not counted in i_blocks. `changed_in` is the
-    transaction that last changed it (i_sync_tid)."""
+    transaction that last changed it (i_sync_tid); `unsynced` tells whether it waits for the
+    next sync(2) and so can't leave memory (I_DIRTY)."""
 
     def __init__(self, sb: Superblock, name: str) -> None:
         self.sb, self.name = sb, name
@@ -38,6 +39,7 @@ class Inode:
         self.uncharged = 0
         self.es = ExtentStatus(sb.ratio)
         self.changed_in = sb.transaction
+        self.unsynced = False
         self.extents = sb.extents
         self.iomap = sb.iomap
         self.tree = ExtentTree(sb.block_size)
@@ -184,6 +186,7 @@ class Inode:
         if freed:
             self.sb.free.add(-freed)
             self.sb.wait_for_commit(-freed)
+            self.sb.data_waits(runs)
             if self.sb.quota.tracked:
                 self.sb.quota.warnings.freed_pieces(self, self._pieces(runs))
         self.tree_remove(start, end, bool(runs))

@@ -172,12 +172,15 @@ def _place(inode: Inode, lblk: int, length: int, state: int) -> Run:
     if before is not None and before.pblk is not None:
         guess = before.pblk + lblk - before.start
     sb = inode.sb
+    if guess is not None and sb.is_waiting(guess):
+        guess = None
     found = sb.placer.lookup(inode.name, lblk, guess)
     if found is None:
         if length > 1 and sb.free.sum() < sb.most_free // 2:
             sb.pieces_unknown = UNKNOWN_PIECES
         return Run(lblk, lblk + length, state)
     pblk, contiguous = found
+    sb.was_elsewhere(pblk)
     return Run(lblk, lblk + min(length, contiguous), state, pblk)
 
 

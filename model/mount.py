@@ -123,11 +123,13 @@ class Mount:
         """Write back all files (writeback_inodes_sb, sync_inodes_sb)."""
         for inode in self.files.values():
             self.flush_range(inode, 0, None)
+            inode.unsynced = False
 
     def writeback_inside(self) -> None:
         """The same inside an operation (try_to_writeback_inodes_sb)."""
         for inode in self.files.values():
             self.flush_or_refuse(inode, 0, None)
+            inode.unsynced = False
 
     def sync(self) -> None:
         """sync(2): write back, then commit, then the device's own page cache."""
@@ -149,19 +151,22 @@ class Mount:
         has not changed since the last commit (ext4_sync_file, jbd2_complete_transaction)."""
         self.flush_range(inode, start, end)
         self.check_writeback(inode)
+        if not self.sb.journal:  # ext4_fsync_nojournal
+            inode.unsynced = False
         if inode.changed_in == self.sb.transaction:
             self.sb.end_transaction()
         if self.durable is not None:
             self.durable.sync(inode, datasync)
 
     def drop_caches(self) -> None:
-        """Drop clean folios, and inodes that nobody uses (drop_caches_sysctl_handler)."""
+        """Drop clean folios, and inodes that nobody uses (drop_caches_sysctl_handler); not what
+        was changed since the last sync(2) (inode_lru_isolate)."""
         gone: set[str] = set()
         for name, inode in self.files.items():
             inode.cache.drop_clean()
             inode.drop_unsaved()
             reread(inode)
-            if name not in self.open and not len(inode.cache):
+            if name not in self.open and not len(inode.cache) and not inode.unsynced:
                 clear_inode(inode)
                 gone.add(name)
         self.sb.quota.warnings.dropped(gone)

@@ -213,6 +213,8 @@ def _note_change(mount: Mount, call: ops.Call) -> None:
     inode = mount.files.get(name)
     if inode is not None:
         inode.changed_in = mount.sb.transaction
+        if not isinstance(call, ops.Rename):  # which tells the journal only
+            inode.unsynced = True
 
 
 def _undefined(mount: Mount, op: ops.Read | ops.Seek | ops.SyncRange) -> str:

@@ -187,6 +187,7 @@ class Durable:
         mount.sb.free = PerCpuCounter(self._free)
         mount.sb.dirty = PerCpuCounter(0)
         mount.sb.free_pending = 0
+        mount.sb.waiting.clear()
 
     def _restore(self, name: str, saved: _Saved) -> Inode:
         fresh = Inode(self.mount.sb, name)

@@ -6,7 +6,7 @@ the low-space decisions read only their global part, so the model keeps both par
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 from typing import TYPE_CHECKING
 
 from harness.trace import Event, EventKind
@@ -85,6 +85,8 @@ class Superblock:
         self.free_pending = 0
         """Clusters freed since the last commit: free, but not to be had before the next one
         (s_mb_free_pending)."""
+        self.waiting: list[tuple[int, int]] = []
+        """The device's blocks `[first, end)` that were file data and are among them."""
         self.space_unknown: str | None = None
         self.pieces_unknown: str | None = None
         self.without_trees = False
@@ -133,12 +135,30 @@ class Superblock:
         """The running transaction commits: what was freed in it can be had."""
         self.transaction += 1
         self.free_pending = 0
+        self.waiting.clear()
 
     def wait_for_commit(self, clusters: int, *, metadata: bool = False) -> None:
         """Freed clusters can't be used before the next commit (ext4_mb_free_metadata); those of
         file data can at once with data=writeback, all of them without a journal."""
         if self.journal and (metadata or "data=writeback" not in self.options):
             self.free_pending += clusters
+
+    def data_waits(self, runs: Iterable[Run]) -> None:
+        """The blocks of `runs`, which are gone, can't be used before the next commit either."""
+        if self.journal and "data=writeback" not in self.options:
+            self.waiting += [
+                (run.pblk, run.pblk + run.end - run.start) for run in runs if run.pblk is not None
+            ]
+
+    def is_waiting(self, pblk: int) -> bool:
+        """Whether the device's block `pblk` was freed since the last commit."""
+        return any(first <= pblk < end for first, end in self.waiting)
+
+    def was_elsewhere(self, pblk: int) -> None:
+        """The device's block `pblk` is allocated: what was freed since the last commit, and is
+        taken to have been there, was somewhere else."""
+        if self.waiting:
+            self.waiting = [(low, end) for low, end in self.waiting if not low <= pblk < end]
 
     # --- what a step leaves behind ---------------------------------------------------------
 

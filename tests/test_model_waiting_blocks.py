@@ -83,3 +83,17 @@ def test_only_a_file_that_has_changed_makes_fsync_commit(between: str, waits: bo
     wrote = placed(make_workload(f"{line}{between}; pwrite d 0 4m", "4k@nodelalloc")).steps[-1]
     assert wrote.result == 4 << 20
     assert ("freed blocks wait for a commit: ext4_mb_free_metadata" in wrote.because) is waits
+
+
+def test_a_block_that_nobody_saw_is_not_where_one_was_freed_before_the_commit() -> None:
+    """Block 9 is allocated and freed by each of the last two writes, the second time not behind
+    block 8 any more: that is a fifth extent. So it was on Debian's 7.3.4."""
+    line = "pwrite a 0 16k; pwrite a 16k 4k; pwrite a 20k 12k; pwrite_fault a 32k 8k fault=4k"
+    apart = tuple(
+        Extent(start * KIB, length * KIB, State.WRITTEN, (1 << 31) + start * KIB * 3)
+        for start, length in ((0, 16), (16, 4), (20, 12), (32, 4))
+    )
+    for between, blocks in (("", 80), ("pwrite c 0 1; fsync c; ", 72)):
+        again = f"{line}; {between}pwrite_fault a 32k 8k fault=4k"
+        trace = placed(make_workload(again, "4k@nodelalloc"), {"a": apart})
+        assert [trace.steps[at].observation.files["a"].blocks for at in (3, -1)] == [72, blocks]
