@@ -13,7 +13,7 @@ QUIRKS = frozenset({"efault_beyond_eof_moves_size"})
 REPLACED = "pwrite b 0 0; close b; pwrite_fault a 4k 4k fault=0; rename a b"
 
 
-def size_after(line: str, name: str, config: str = "4k@delalloc") -> int:
+def size_after(line: str, name: str, config: str = "4k@delalloc") -> int | None:
     """The size of file `name` at the end of `line`, in bytes."""
     return file(run(line, config, quirks=QUIRKS).steps[-1], name).size
 
