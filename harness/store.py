@@ -383,6 +383,7 @@ def _told(path: Path) -> Iterator[None]:
 
 _REMEDIES = {
     sqlite3.SQLITE_FULL: "no space is left on the disk; free some, and go on",
+    sqlite3.SQLITE_IOERR: "the disk does not take it; is it full? Free some space, and go on",
     sqlite3.SQLITE_CORRUPT: "the file is damaged; `sqlite3 FILE .recover` saves what can be read",
     sqlite3.SQLITE_CANTOPEN: "cannot open it; does its directory exist, and is it yours?",
     sqlite3.SQLITE_READONLY: "it cannot be written; is it yours?",

@@ -32,10 +32,13 @@ class Place:
         self.folder = folder
         self.kill = folder / "kill"
         self.results = folder / "results"
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
         self.started: list[subprocess.Popen[str]] = []
         self.environment = os.environ | {
             "DASK_DISTRIBUTED__WORKER__PRELOAD": json.dumps([str(KERNEL)]),
             "EXT4DIFF_TEST_KILL": str(self.kill),
+            "TMPDIR": str(self.temporary),
         }
 
     def start(self, *words: str) -> subprocess.Popen[str]:
@@ -115,6 +118,7 @@ def test_a_campaign_finds_the_bug_and_keeps_everything(place: Place) -> None:
     assert "60 programs in" in output
     assert f"ext4diff report {place.results}/results.sqlite" in output
     assert_nothing_runs(place)
+    assert list(place.temporary.iterdir()) == []
 
 
 def test_a_worker_that_is_killed_loses_nothing(place: Place) -> None:
@@ -127,6 +131,7 @@ def test_a_worker_that_is_killed_loses_nothing(place: Place) -> None:
     assert running.returncode == 0, output
     assert_complete(place)
     assert_nothing_runs(place)
+    assert list(place.temporary.iterdir()) == []
 
 
 def test_a_campaign_that_is_killed_is_resumed_where_it_was(place: Place) -> None:

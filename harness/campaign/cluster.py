@@ -11,6 +11,8 @@ from typing import Any
 import dask
 import distributed
 from distributed.comm.core import CommClosedError
+from distributed.core import Status
+from tornado.ioloop import PeriodicCallback
 
 from harness.errors import MachineryError
 
@@ -20,6 +22,8 @@ CONNECT = 20.0
 """Seconds in which a scheduler has to answer."""
 LOST = (CommClosedError, OSError, TimeoutError)
 """What dask raises when the scheduler does not answer."""
+_LOOK = 2.0
+"""Seconds after which it is looked whether all workers are there."""
 _TRIES = 5
 """Workers that may die of one shard before it is given up."""
 
@@ -41,6 +45,8 @@ def connected(scheduler: str | None, workers: int) -> Iterator[distributed.Clien
             "distributed.scheduler.allowed-failures": _TRIES,
             "distributed.comm.timeouts.connect": f"{CONNECT}s",
             "distributed.worker.daemon": False,
+            "distributed.deploy.lost-worker-timeout": "60s",  # to come up again, if it is busy
+            "temporary-directory": scratch,
         }
         stack.enter_context(dask.config.set(settings))
         address: Any = scheduler
@@ -52,6 +58,7 @@ def connected(scheduler: str | None, workers: int) -> Iterator[distributed.Clien
                     local_directory=scratch,
                 )
             )  # fmt: skip
+            stack.enter_context(_kept_complete(address, workers))
         try:
             client = distributed.Client(address, timeout=CONNECT, set_as_default=False)
         except LOST as error:
@@ -60,3 +67,32 @@ def connected(scheduler: str | None, workers: int) -> Iterator[distributed.Clien
                 " is its address right, and are its versions of dask and Python ours?"
             ) from error
         yield stack.enter_context(client)
+
+
+@contextlib.contextmanager
+def _kept_complete(cluster: distributed.LocalCluster, workers: int) -> Iterator[None]:
+    """Give `cluster` another worker for each that is gone for good.
+
+    dask starts a worker again that dies, but not one that dies, or takes too long, while it
+    comes up.
+    """
+
+    def look() -> None:
+        for name, nanny in list(cluster.workers.items()):
+            if nanny.status in (Status.closed, Status.failed):
+                del cluster.workers[name]
+        cluster.scale(workers)
+
+    async def start() -> PeriodicCallback:
+        callback = PeriodicCallback(look, _LOOK * 1000)
+        callback.start()
+        return callback
+
+    async def stop(callback: PeriodicCallback) -> None:
+        callback.stop()
+
+    callback = cluster.sync(start)
+    try:
+        yield
+    finally:
+        cluster.sync(stop, callback)
