@@ -108,13 +108,15 @@ class Runner:
         try:
             fired = _fired(self._explain(actual, workload, frozenset(issues)))
             tried = {
-                frozenset(quirks): self._explain(actual, workload, frozenset(quirks))
+                frozenset(quirks): _excused(
+                    self._explain(actual, workload, frozenset(quirks)), listed
+                )
                 for count in range(1, len(fired) + 1)
                 for quirks in itertools.combinations(fired, count)
             }
         except NotModelledError:
             return strict
-        return _best(strict, tried, issues)
+        return _best(_excused(strict, listed), tried, issues)
 
     def _explain(self, actual: Trace, workload: Workload, quirks: frozenset[str]) -> Compared:
         def attempt(ordered: Workload) -> Compared:
@@ -154,7 +156,8 @@ class Runner:
 def _best(
     strict: Compared, tried: dict[frozenset[str], Compared], issues: dict[str, KnownIssue]
 ) -> Compared:
-    """The comparison that parts last, with the fewest known issues that it takes.
+    """The comparison that parts last, with the fewest known issues that it takes; complaints of
+    known issues are out of all of them, or it would part at those.
 
     An issue of which the model says that it shows, although the comparison parts sooner
     with it, is gone from this kernel.

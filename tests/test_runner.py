@@ -252,6 +252,24 @@ def test_any_other_complaint_is_a_mismatch(log, config, left):
     assert [(m.field, m.actual) for m in verdict.mismatches] == [("log", left)]
 
 
+def test_an_issue_is_followed_past_a_complaint_that_another_one_explains():
+    """The kernel complains in step 0, before the issue that the model can follow shows."""
+    workload = make_workload(LINE, "inline@data=journal")
+    strict = make_trace(workload)
+    actual = make_trace(workload, subject="guest", kernel=RELEASE, steps={1: STUCK})
+    early = msgspec.structs.replace(SPOTTED, step=0)
+    actual = msgspec.structs.replace(
+        actual, final=msgspec.structs.replace(actual.final, log=(early,))
+    )
+    verdict = (
+        judge(FakeModel(strict, make_trace(workload, steps={1: FIRED})), actual)
+        .run(workload)
+        .verdict
+    )
+    assert verdict.outcome is Outcome.KNOWN
+    assert verdict.known == (NAME, "inline-growth-spotted-by-the-journal")
+
+
 def test_what_a_kernel_said_before_it_died_is_told_with_its_death(workload):
     trace = msgspec.structs.replace(kernel_trace(), final=None)
     panic = KernelPanicError("the kernel panicked: x", trace, "x", (ERROR,))
