@@ -30,6 +30,12 @@ from vm.shell_terminal import interact, window_size
 __all__ = ["HELP", "add", "run"]
 
 HELP = "a shell in the guest, at the step before a mismatch, with all tools at hand"
+EPILOG = """\
+Without --kernel it is an artifact's own kernel. Without a terminal the commands come by stdin.
+
+exit status: 0; 1 the kernel died; 2 the command is wrong, or the last one on stdin failed;
+3 the machinery failed; 130 interrupted
+"""
 EVENTS = "ext4:*"
 _DAY = 86400.0
 _PATIENT = Deadlines(boot=_DAY, step=_DAY, end=_DAY)
@@ -38,6 +44,7 @@ _PATIENT = Deadlines(boot=_DAY, step=_DAY, end=_DAY)
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The options."""
+    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "target", metavar="ARTIFACT|FILE|LINE", nargs="?",
         help="what a mismatch left, a workload file, or a line of operations (default: an empty "
