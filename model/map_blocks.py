@@ -61,10 +61,10 @@ def map_blocks(
     delayed = found.state == DELAYED
     length, clusters = _implied_cluster(inode, lblk, min(end - lblk, limit))
     if clusters:
-        length = _charge(inode, lblk, length, delayed, use_reserved)
+        length, refused = _charge(inode, lblk, length, delayed, use_reserved)
         charged = _clusters(inode, lblk, lblk + length)
         there = _obtainable(inode, charged, delayed)
-        asked = inode.prealloc.request(inode, lblk, length, normalize)
+        asked = inode.prealloc.request(inode, lblk, length, normalize and not refused)
         length = min(asked, there * inode.sb.ratio - lblk % inode.sb.ratio)
     run = _place(inode, lblk, length, state)
     if clusters and run.end < lblk + asked:
@@ -134,21 +134,24 @@ def _implied_cluster(inode: Inode, lblk: int, count: int) -> tuple[int, bool]:
     return min(count, round_down(following, ratio) - lblk), True
 
 
-def _charge(inode: Inode, lblk: int, length: int, delayed: bool, use_reserved: bool) -> int:
+def _charge(
+    inode: Inode, lblk: int, length: int, delayed: bool, use_reserved: bool
+) -> tuple[int, bool]:
     """Claim space for `length` blocks unless it is reserved; halve until it fits
-    (ext4_mb_new_blocks). Returns the blocks that can be had."""
+    (ext4_mb_new_blocks). Returns the blocks that can be had, and whether quota refused more:
+    nothing is set aside then (EXT4_MB_HINT_NOPREALLOC)."""
     sb = inode.sb
     if delayed:
-        return length
+        return length, False
     want = _clusters(inode, lblk, lblk + length)
     while want and not has_free_clusters(sb, want, use_reserved):
         want >>= 1
     if not want:
         sb.rule("allocate/no-space: ext4_mb_new_blocks")
         raise OpError("ENOSPC")
-    want = sb.quota.allocate(inode, want)
-    sb.dirty.add(want)
-    return min(length, want * sb.ratio - lblk % sb.ratio)
+    allowed = sb.quota.allocate(inode, want)
+    sb.dirty.add(allowed)
+    return min(length, allowed * sb.ratio - lblk % sb.ratio), allowed < want
 
 
 def _obtainable(inode: Inode, charged: int, delayed: bool) -> int:

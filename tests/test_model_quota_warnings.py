@@ -74,11 +74,18 @@ def test_a_tree_block_that_is_freed_at_the_limit_brings_usage_below_it() -> None
 
 
 def test_what_was_told_before_caches_were_dropped_may_be_told_again() -> None:
-    line = FULL + MORE + "fsync a; close a; drop_caches; drop_caches; "
+    line = FULL + MORE + "sync; close a; drop_caches; drop_caches; "
     known, unknown = (placed(make_workload(line + then, CONFIG)).final for then in ("", MORE))
     assert known is not None and known.warnings == (REACHED,)
     assert unknown is not None and unknown.warnings is None
     assert unknown.unpredicted["warnings"] == quota_warnings.FORGOTTEN
+
+
+def test_a_file_that_was_changed_since_sync_keeps_what_was_told() -> None:
+    """Its inode stays in memory, and so does its owner's quota. Seen on Debian's 7.3.4."""
+    line = FULL + MORE + "fsync a; close a; drop_caches; drop_caches; " + MORE
+    final = placed(make_workload(line, CONFIG)).final
+    assert final is not None and final.warnings == (REACHED,)
 
 
 def test_without_a_limit_nothing_is_awaited() -> None:
@@ -100,3 +107,17 @@ def test_pieces_of_clusters_are_told_one_by_one() -> None:
     final = placed(make_workload(line, "quotabig16k@delalloc,usrquota")).final
     assert final is not None
     assert final.warnings == (REACHED, BELOW, NOTHING)
+
+
+def test_nothing_is_set_aside_by_a_request_that_quota_cut() -> None:
+    """Blocks set aside would give fallocate less than was charged for, and what is given back
+    lets the limit be told again. Seen on 7.3.4 with the iomap series."""
+    line = (
+        "pwrite a 0 1; chown a uid=1000; quota_set uid=1000 hard=64;"
+        " user_write a 300k 396k uid=1000; sync; falloc_keep a 396k 396k;"
+        " user_write a 100000 5000 uid=1000"
+    )
+    workload = make_workload(line, "quota4k@nodelalloc,usrquota,buffered_iomap")
+    trace = placed(workload, iomap=True)
+    assert trace.final is not None
+    assert list(trace.final.warnings or ()) == [REACHED]
