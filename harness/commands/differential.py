@@ -61,9 +61,7 @@ def main_job(words: list[str]) -> int:
         return AGREE
     # Without tmpdir, xdist leaves no directory in /tmp; items have no fixtures.
     words = ["--strict-model" if word == "--strict" else word for word in words]  # not pytest's
-    # Without unraisableexception no worker collects garbage when it is done: xdist interrupts
-    # one that takes 5 seconds to end, and on a busy machine that left a traceback.
-    own = ["-p", "harness.plugin", "-p", "no:tmpdir", "-p", "no:unraisableexception"]
+    own = ["-p", "harness.plugin", "-p", "no:tmpdir"]
     own += ["--catalogue", "-c", os.devnull, "--rootdir", "."]
     own += ["-o", f"cache_dir={cache.cache_root() / 'pytest'}"]
     status = pytest.main([*own, *words])
