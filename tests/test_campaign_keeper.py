@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from harness.campaign import keeper as keepers
+from harness.campaign import night as nights
 from harness.campaign.bench import Done, ShardDone
 from harness.campaign.keeper import Keeper
 from harness.campaign.shelf import Shelf
@@ -41,6 +42,10 @@ class FullDisk:
 
     def __getattr__(self, name: str):
         return getattr(self._store, name)
+
+    def update(self, night) -> None:
+        self.add(())
+        self._store.update(night)
 
     def add(self, rows) -> None:
         if self.full:
@@ -87,6 +92,24 @@ def test_rows_wait_for_space_and_a_shard_is_not_done_before_them(
     keeper.retry()
     assert (keeper.backlog, store.count("night")) == (0, 3)
     assert store.finished("night") == {"random:1:0:20"}
+
+
+def test_a_full_disk_does_not_end_the_night_but_its_end_tells_of_it(
+    store: Store, tmp_path: Path
+) -> None:
+    full = FullDisk(store)
+    keeper = Keeper("night", full, Shelf(tmp_path, 1 << 20))  # type: ignore[arg-type]
+    clock = nights._Clock(full, Night("night"))  # type: ignore[arg-type]
+    keeper.take(done(1))
+    clock.note(end=True)
+    assert store.nights()[0].ended == ""
+    with pytest.raises(StoreError, match=r"1 programs are not in .*--resume"):
+        nights._check_kept(keeper, tmp_path)
+    full.full = False
+    keeper.retry()
+    clock.note(end=True)
+    assert store.nights()[0].ended
+    nights._check_kept(keeper, tmp_path)
 
 
 def test_artifacts_wait_as_far_as_memory_goes(

@@ -151,15 +151,20 @@ def work(
                 progress.show(engine.workers, end=True)
                 keeper.retry()
                 clock.note(end=True)
-        if keeper.backlog:
-            raise StoreError(
-                f"{keeper.backlog} programs are not in {store.path}, because its disk is full;"
-                f" make room, then ext4diff campaign --resume {folder} runs them again"
-            )
+        _check_kept(keeper, folder)
         digests = tuple(row.digest for row in store.rows() if row.night == night.id)
         ran = keeper.outcomes.total() - before
         why = engine.ended_by
         return Ended(digests, ran, clock.seconds, why, shelf.dropped, keeper.trouble)
+
+
+def _check_kept(keeper: Keeper, folder: Path) -> None:
+    """Raises `StoreError` if programs are in memory only, at the end."""
+    if keeper.backlog:
+        raise StoreError(
+            f"{keeper.backlog} programs are not in {folder / STORE}, because its disk is full;"
+            f" make room, then ext4diff campaign --resume {folder} runs them again"
+        )
 
 
 class _Clock:
