@@ -118,7 +118,21 @@ def test_the_c_program_shows_every_step(guest: Guest, program: Program, tmp_path
         allowed = [_unplaced(_shown(trace)) for trace in _in_each_order(workload)]
         assert _unplaced(seen) in allowed
     else:
-        assert seen == _shown(_trace(guest, workload))
+        trace = _trace(guest, workload)
+        assert _also_observed(seen, trace) == _shown(trace)
+
+
+def _also_observed(seen: list[str], trace: Trace) -> list[str]:
+    """`seen` without the files of steps after which the agent sees none: it opens each anew,
+    which fails after a shutdown, while the program has them open."""
+    kept, observed = [], True
+    for line in seen:
+        if match := re.match(r"step (\d+) ", line):
+            observed = not trace.steps[int(match[1]) - 1].observation.error
+            kept.append(line)
+        elif observed:
+            kept.append(line)
+    return kept
 
 
 def _shown(trace: Trace) -> list[str]:
