@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import errno
-import hashlib
 import itertools
 import json
 import os
@@ -23,7 +22,7 @@ from harness.artifact_readme import readme
 from harness.errors import Ext4diffError, UsageError
 from harness.expected_image import ACTUAL, START_IMAGE
 from harness.generated import generated_from
-from harness.manifest import MANIFEST, VERDICT, Manifest, SideNote, harness_version, now
+from harness.manifest import MANIFEST, VERDICT, Manifest, SideNote, harness_version, now, sha256_of
 from harness.pairs import AGAINST_PATH, Pair
 from harness.reproducers import write_reproducers
 from harness.sides import on_path
@@ -206,11 +205,11 @@ def _lasting(spec: str | None) -> str | None:
 
 def manifest_bytes(manifest: Manifest, directory: Path) -> bytes:
     """`manifest` as the file that says what the others in `directory` are."""
-    files = {}
-    for path in sorted(directory.iterdir()):
-        if path.is_file() and path.name != MANIFEST:
-            with path.open("rb") as file:
-                files[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    files = {
+        path.name: sha256_of(path)
+        for path in sorted(directory.iterdir())
+        if path.is_file() and path.name != MANIFEST
+    }
     return _pretty(msgspec.json.encode(msgspec.structs.replace(manifest, files=files)))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from harness.manifest import (
     FirstBad,
     Manifest,
     harness_version,
+    sha256_of,
 )
 from harness.start import start_from
 from harness.trace import Trace, decode
@@ -195,10 +195,5 @@ def _notes(directory: Path, manifest: Manifest) -> Iterator[str]:
         file = directory / name
         if not file.is_file():
             yield f"{name} is missing from the artifact"
-        elif _sha256(file) != digest:
+        elif sha256_of(file) != digest:
             yield f"{name} is not as it was written: somebody changed it, or it is damaged"
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -26,7 +26,7 @@ from harness.campaign.plan import Plan, Shard
 from harness.campaign.shelf import Shelf
 from harness.pairs import Pair
 from harness.sides import Choice
-from harness.store import Store
+from harness.store import FILE, Store
 from harness.together import together
 from harness.verdict import Outcome
 from reports.rows import Night, Row, Spent
@@ -163,7 +163,7 @@ def _ready(
     """A bench whose guest runs; True runs the programs, False ends the guest and says what
     CPU time QEMU and the other children took. Programs from `warm` on come before."""
     with tempfile.TemporaryDirectory(prefix="ext4diff-bench-") as folder:
-        store = Store.open(Path(folder) / "results.sqlite")
+        store = Store.open(Path(folder) / FILE)
         bench = Bench(_NIGHT, _PLAN, make(), "bench")
         with closing(store), closing(bench):
             store.begin(Night(_NIGHT))

@@ -13,6 +13,7 @@ from harness.bench_guests import SEED, Make, Ready, Work, measure_ready, measure
 from harness.sides import Choice
 from harness.together import together
 from harness.verdict import Outcome
+from reports import words
 
 __all__ = ["machine_line", "ready_lines", "report", "work_lines"]
 
@@ -61,7 +62,7 @@ def ready_lines(ready: Ready) -> Iterator[str]:
 
 def work_lines(work: Work) -> Iterator[str]:
     """The rates of some guests, what was not measured, and where the time went."""
-    yield f"{work.processes} guest{'s' * (work.processes != 1)}"
+    yield words.times(work.processes, "guest")
     yield (
         f"  {work.steps / work.wall:,.0f} steps/s, {work.programs / work.wall:.1f} programs/s:"
         f" {work.steps} steps of {work.programs} programs with {work.operations} operations in"

@@ -141,9 +141,15 @@ class GuestSide(Side):
             raise UsageError(f"--against path: {NO_IOMAP}: {self._facts.release}")
 
     def _facts_path(self, kernel: Kernel) -> Path:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         user = str(os.geteuid())
-        words = (kernel.identity, kernel.source, qemu_version(), self.choice.accel, boot, user)
+        words = (
+            kernel.identity,
+            kernel.source,
+            qemu_version(),
+            self.choice.accel,
+            cache.this_boot(),
+            user,
+        )
         key = cache.key_of(*words)
         return cache.cache_root() / "facts" / f"{key}.json"
 

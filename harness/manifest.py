@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import importlib.metadata
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
 __all__ = [
     "BISECT", "MANIFEST", "VERDICT", "VERSION", "FirstBad", "Generated", "Manifest", "SideNote",
-    "harness_version", "now",
+    "harness_version", "now", "sha256_of",
 ]  # fmt: skip
 
 VERSION = 1
@@ -91,6 +93,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     flakiness: tuple[int, int] | None = None
     minimized_from: str = ""
     files: Mapping[str, str] = {}
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hex. Raises `OSError`."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def harness_version() -> str:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from harness.archive import ArtifactError
-from harness.manifest import Manifest, SideNote
+from harness.manifest import Manifest, SideNote, sha256_of
 from harness.options import choice_of
 from harness.pairs import MODEL, Pair, make_pair
 from vm import cache
@@ -102,8 +101,8 @@ def _here(note: SideNote) -> Iterator[Path]:
 
 
 def _sha256(path: Path) -> str:
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with contextlib.suppress(OSError):
+        return sha256_of(path)
     return ""
 
 

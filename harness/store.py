@@ -29,8 +29,10 @@ import msgspec
 from harness.errors import MachineryError, UsageError
 from reports.rows import Covered, Finding, Night, Row, better, fuller, later
 
-__all__ = ["FORMAT", "NotAStoreError", "Store", "StoreError", "merge"]
+__all__ = ["FILE", "FORMAT", "NotAStoreError", "Store", "StoreError", "merge"]
 
+FILE = "results.sqlite"
+"""What a campaign's store is called in the folder of its results."""
 FORMAT = 1
 """The file's format. A field that is added to a record with a default is no new one."""
 APPLICATION = 0x65346466

@@ -29,7 +29,6 @@ DEADLINE = 15.0
 SILENCE = 5.0
 """Seconds after which a guest that has said nothing at all is given up."""
 _TALK = ("earlyprintk=serial,ttyS0,115200", "ignore_loglevel")
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Accelerator(msgspec.Struct, frozen=True):
@@ -53,8 +52,7 @@ def choose_accelerator(
         return Accelerator("tcg", f"there is no {DEVICE}")
     if not os.access(DEVICE, os.R_OK | os.W_OK):
         return Accelerator("tcg", f"no permission to use {DEVICE}; join the group kvm")
-    boot = _BOOT_ID.read_text().strip()
-    key = cache.key_of("accel", boot, qemu_version(), kernel)
+    key = cache.key_of("accel", cache.this_boot(), qemu_version(), kernel)
     with cache.locked(cache.cache_root() / "accel" / f"{key}.lock"):
         path = cache.cache_root() / "accel" / f"{key}.json"
         known = _remembered(path)

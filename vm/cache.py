@@ -29,6 +29,7 @@ __all__ = [
     "key_of",
     "locked",
     "prune",
+    "this_boot",
     "touch",
 ]
 
@@ -78,6 +79,11 @@ def key_of(*parts: str | bytes) -> str:
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
     return digest.hexdigest()[:24]
+
+
+def this_boot() -> str:
+    """A word for the time since the host booted, as part of a key."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
 
 
 @contextlib.contextmanager

@@ -166,8 +166,7 @@ class Guest:
             if not devices.held:
                 guest.control.resume()
             guest.boot()
-            guest.kernel = identify(kernel, guest.hello)
-            guest.symbols = Symbols.beside(kernel)
+            guest.recognise(kernel)
             if guest.hello.get("lacking") and not bare:
                 raise lacking_error(kernel, guest.hello["lacking"])
             guest.set_up_netconsole(net, reason)
@@ -199,6 +198,11 @@ class Guest:
         if net is not None:
             net.close_tap()  # QEMU has its own
         return cls(qemu, make_link(qemu, net), disk, accelerator, deadlines)
+
+    def recognise(self, kernel: Kernel) -> None:
+        """Note which kernel runs, and the symbols beside it. Raises what `identify` does."""
+        self.kernel = identify(kernel, self.hello)
+        self.symbols = Symbols.beside(kernel)
 
     @property
     def control(self) -> Control:

@@ -113,8 +113,6 @@ def _make_in_new_namespace() -> Network:
             (index,) = route.link_lookup(ifname=_NAME)
             route.addr("add", index=index, address=HOST, prefixlen=PREFIX)
             route.link("set", index=index, address=_MAC, state="up")
-            (link,) = route.get_links(index)
-            mac = str(link.get_attr("IFLA_ADDRESS"))
         request = struct.pack("16sH22x", _NAME.encode(), _IFF_TAP | _IFF_NO_PI)
         fcntl.ioctl(tap, _TUNSETIFF, request)
         receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -124,7 +122,7 @@ def _make_in_new_namespace() -> Network:
     except BaseException:
         os.close(tap)
         raise
-    return Network(tap, mac, receiver)
+    return Network(tap, _MAC, receiver)
 
 
 def _unshare_network() -> None:

@@ -33,13 +33,11 @@ from vm.disk import Disk
 from vm.errors import KernelPanicError, QemuError
 from vm.guest import Guest, request_of
 from vm.guests import Guests
-from vm.identity import identify
 from vm.initramfs import BootFiles
 from vm.kernel import Kernel
 from vm.link import Link
 from vm.qcow2 import flatten, make_overlay
 from vm.qemu import COMMAND_LINE, CPU, Devices, Machine, Qemu, qemu_version
-from vm.symbols import Symbols
 from vm.tail import Tail, content
 from vm.transcript import Transcript
 from workloads.images import DEVICE_SIZE
@@ -196,8 +194,7 @@ class RecordedGuest(Guest):
         self.netconsole = "none while a run is recorded"
         self.control.resume()
         self.boot()
-        self.kernel = identify(self._kernel, self.hello)
-        self.symbols = Symbols.beside(self._kernel)
+        self.recognise(self._kernel)
         if self.hello.get("lacking"):
             raise lacking_error(self._kernel, self.hello["lacking"])
 

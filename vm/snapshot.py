@@ -29,13 +29,11 @@ from vm.control import Control
 from vm.disk import Disk
 from vm.errors import CacheError, MachineryError, QemuError, SnapshotError
 from vm.guest import Guest
-from vm.identity import identify
 from vm.initramfs import BootFiles
 from vm.kernel import Kernel
 from vm.memory import Memory, Packed
 from vm.network import try_network
 from vm.qemu import COMMAND_LINE, qemu_version
-from vm.symbols import Symbols
 
 __all__ = ["Snapshot"]
 
@@ -121,8 +119,7 @@ class Snapshot:
         except BaseException:
             guest.close()
             raise
-        guest.kernel = identify(self._kernel, kept.hello)
-        guest.symbols = Symbols.beside(self._kernel)
+        guest.recognise(self._kernel)
         return guest
 
     def close(self) -> None:
@@ -197,8 +194,7 @@ def _completed(control: Control) -> None:
 
 def _key(kernel: Kernel, accel: str, files: BootFiles, cpus: int) -> str:
     """A key of all that the state depends on; a host that has booted again is another one."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    words = (str(_VERSION), str(cpus), str(MEMORY), accel, boot, str(os.geteuid()))
+    words = (str(_VERSION), str(cpus), str(MEMORY), accel, cache.this_boot(), str(os.geteuid()))
     return cache.key_of(
         kernel.identity, str(files.kernel), str(files.initramfs), qemu_version(),
         *COMMAND_LINE, *words,

@@ -55,7 +55,6 @@ def connected(scheduler: str | None, workers: int) -> Iterator[distributed.Clien
                 distributed.LocalCluster(
                     n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0,
                     dashboard_address=None, silence_logs=logging.CRITICAL,
-                    local_directory=scratch,
                 )
             )  # fmt: skip
             stack.enter_context(_kept_complete(address, workers))

@@ -42,10 +42,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Engine:
-    """Runs what of `setup.plan` is left (not in `finished`), and hands it to `keeper`.
-
-    `tick` is called every second or so, and with each new signature.
-    """
+    """Runs what of `setup.plan` is left (not in `finished`), and hands it to `keeper`."""
 
     def __init__(
         self, client: distributed.Client, setup: Setup, keeper: Keeper, finished: set[str]
@@ -94,8 +91,10 @@ class Engine:
     # --- the night ------------------------------------------------------------------------
 
     def run(self, limits: Limits, tick: Callable[[], None]) -> None:
-        """Run until the plan is done or a limit is reached. Raises `MachineryError` if it
-        can't go on; what was done is kept then, too."""
+        """Run until the plan is done or a limit is reached, calling `tick` every second or so.
+
+        Raises `MachineryError` if it can't go on; what was done is kept then, too.
+        """
         began = time.monotonic()
         try:
             while self._top_up():

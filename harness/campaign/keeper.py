@@ -36,7 +36,6 @@ class Keeper:
         self._seen = {row.key: row.digest.outcome for row in store.rows() if row.night == night}
         self.outcomes: Counter[Outcome] = Counter(self._seen.values())
         self.findings: set[str] = {finding.signature for finding in store.findings()}
-        self.steps = 0
         self.trouble: dict[str, int] = {}
         """What could not be kept, and how often."""
 
@@ -49,11 +48,9 @@ class Keeper:
         """Keep a program's row and artifact; whether it is the first of its signature."""
         row = done.row
         before = self._seen.get(row.key)
-        if before is None:
-            self.steps += row.digest.steps
-        elif before is not row.digest.outcome:
-            self.outcomes[before] -= 1
         if before is not row.digest.outcome:
+            if before is not None:
+                self.outcomes[before] -= 1
             self.outcomes[row.digest.outcome] += 1
             self._seen[row.key] = row.digest.outcome
         if done.note:

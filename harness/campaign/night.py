@@ -24,13 +24,12 @@ from harness.campaign.worker import Ready, Setup
 from harness.errors import UsageError
 from harness.manifest import harness_version
 from harness.sides import Choice
-from harness.store import Store, StoreError
+from harness.store import FILE, Store, StoreError
 from reports.rows import Night
 from reports.summary import Digest
 
-__all__ = ["STORE", "Asked", "Ended", "last_night", "new_night", "work"]
+__all__ = ["Asked", "Ended", "last_night", "new_night", "work"]
 
-STORE = "results.sqlite"
 INTERRUPTED = "interrupted"
 _SAVED = 20.0
 """Seconds after which the night's time at work is noted anew."""
@@ -51,12 +50,6 @@ class Asked(msgspec.Struct, frozen=True):
     def choice(self) -> Choice:
         """The same for a pair of sides."""
         return Choice(self.kernel, self.accel, self.mirror, always_boot=self.always_boot)
-
-    @property
-    def line(self) -> str:
-        """What is tested, for reports: nights of one line follow each other."""
-        strict = ", strictly" if self.strict else ""
-        return f"{self.kernel or 'the default kernel'} against {self.against}{strict}"
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -81,11 +74,11 @@ class Ended(msgspec.Struct, frozen=True):
         return self.why == INTERRUPTED
 
 
-def new_night(asked: Asked, line: str = "") -> Night:
-    """A night that begins now."""
+def new_night(asked: Asked, line: str) -> Night:
+    """A night that begins now; `line` says what it tests, in the user's words."""
     return Night(
         id=f"{_now()[:10]}-{secrets.token_hex(4)}",
-        line=line or asked.line,
+        line=line,
         seed=asked.plan.seed,
         began=_now(),
         machine=f"{platform.node()} ({platform.machine()}, Linux {platform.release()})",
@@ -125,7 +118,7 @@ def work(
     `budget` are bytes of disk space for artifacts. Raises `Ext4diffError` if it can't go on;
     Ctrl-C ends it early. Whatever was done is kept, if the disk takes it at the end.
     """
-    with Store.open(folder / STORE) as store, connected(scheduler, workers) as client:
+    with Store.open(folder / FILE) as store, connected(scheduler, workers) as client:
         night = store.begin(night)
         shelf = Shelf(folder, budget)
         keeper = Keeper(night.id, store, shelf)
@@ -162,7 +155,7 @@ def _check_kept(keeper: Keeper, folder: Path) -> None:
     """Raises `StoreError` if programs are in memory only, at the end."""
     if keeper.backlog:
         raise StoreError(
-            f"{keeper.backlog} programs are not in {folder / STORE}, because its disk is full;"
+            f"{keeper.backlog} programs are not in {folder / FILE}, because its disk is full;"
             f" make room, then ext4diff campaign --resume {folder} runs them again"
         )
 

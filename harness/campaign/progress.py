@@ -8,6 +8,7 @@ from typing import TextIO
 
 from harness.campaign.keeper import Keeper
 from harness.verdict import Outcome
+from reports.words import times
 
 __all__ = ["Progress", "duration_text"]
 
@@ -53,7 +54,7 @@ class Progress:
         parts = [
             duration_text(seconds),
             f"{done:,} programs, {rate:.1f}/s",
-            f"{workers} guest{'s' * (workers != 1)}",
+            times(workers, "guest"),
             f"{len(keeper.findings)} findings in {outcomes[Outcome.MISMATCH]:,} mismatches",
         ]
         for outcome in (Outcome.KNOWN, Outcome.NOT_MODELLED, Outcome.BROKEN):

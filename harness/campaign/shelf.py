@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from harness.whole_file import write_whole
 
 __all__ = ["Shelf"]
 
@@ -28,13 +29,7 @@ class Shelf:
             raise ValueError(f"{where} is no place for an artifact")
         path = self._folder / where
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}")
-        try:
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        write_whole(path, data)
         self._make_room(path)
 
     def _make_room(self, newest: Path) -> None:
@@ -50,9 +45,3 @@ class Shelf:
                 path.unlink(missing_ok=True)
                 total -= sizes[path].st_size
                 self.dropped += 1
-
-    @property
-    def free(self) -> int:
-        """Bytes that are free on its disk."""
-        found = os.statvfs(self._folder)
-        return found.f_bavail * found.f_frsize

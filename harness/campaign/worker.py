@@ -16,7 +16,6 @@ from distributed import WorkerPlugin, get_worker
 
 from harness.campaign.bench import Bench, Done, ShardDone
 from harness.campaign.plan import Plan, Shard
-from harness.manifest import harness_version
 from harness.pairs import make_pair
 from harness.sides import Choice
 
@@ -46,7 +45,6 @@ class Ready(msgspec.Struct, frozen=True):
 
     header: tuple[str, ...]
     identity: dict[str, str]
-    version: str
 
 
 def topic(night: str) -> str:
@@ -111,7 +109,7 @@ def prepare(night: str) -> Ready:
     """Fetch, build and probe what the sides need. Raises `Ext4diffError`."""
     bench = _workshop(night).bench(str(get_worker().name))
     header = bench.prepare()
-    return Ready(tuple(header), bench.identity(), harness_version())
+    return Ready(tuple(header), bench.identity())
 
 
 def run_shard(night: str, shard: Shard) -> ShardDone:

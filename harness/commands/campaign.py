@@ -17,8 +17,9 @@ from harness.extras import require
 from harness.generated import Batch, chosen_configs
 from harness.options import add_against, add_guest_options, pin_kernels
 from harness.session import exit_status
-from harness.store import Store
+from harness.store import FILE, Store
 from reports.summary import summarise
+from reports.words import times
 from workloads.generate import KINDS
 from workloads.generate.plan import CONFIGS
 from workloads.program import DEFAULT_CONFIGS
@@ -63,7 +64,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_argument(
         "--results", metavar="DIR",
-        help="where results.sqlite and artifacts go; a store there is gone on with, as a new night"
+        help=f"where {FILE} and artifacts go; a store there is gone on with, as a new night"
         f" (default: {FOLDER}/TIME)",
     )  # fmt: skip
     add_argument(
@@ -97,14 +98,14 @@ def run(options: argparse.Namespace) -> int:
     if options.guests < 1 or options.disk < 1:
         raise UsageError("-j and --disk are 1 or more")
     folder = results_folder(options.resume or options.results)
-    line = _line(options)
     if options.resume:
-        path = folder / nights.STORE
+        path = folder / FILE
         if not path.is_file():
             raise UsageError(f"--resume {options.resume}: there is no {path.name} in it")
         with Store.read(path) as store:
             night, asked = nights.last_night(store)
     else:
+        line = _line(options)
         pin_kernels(options)
         asked = nights.Asked(
             _plan(options), options.against, options.strict_model, options.kernel,
@@ -131,11 +132,11 @@ def _summary(folder: Path, ended: Ended) -> list[str]:
         "",
         f"{ended.ran:,} programs in {duration_text(ended.seconds)} ({rate:.1f}/s); {ended.why}",
     ]
-    for what, times in ended.trouble.items():
-        lines.append(f"not kept, {times} time{'s' * (times != 1)}: {what}")
+    for what, count in ended.trouble.items():
+        lines.append(f"not kept, {times(count, 'time')}: {what}")
     if ended.dropped:
         lines.append(f"{ended.dropped} old artifacts were dropped for want of room (--disk)")
-    lines.append(f"results are in {folder}; as a page: ext4diff report {folder / 'results.sqlite'}")
+    lines.append(f"results are in {folder}; as a page: ext4diff report {folder / FILE}")
     if not ended.complete:
         lines.append(f"to go on: ext4diff campaign --resume {folder}")
     return lines

@@ -27,6 +27,7 @@ from harness.options import add_against, add_guest_options, choice_of
 from harness.pairs import MODEL, Pair, make_pair
 from harness.recorded_pair import differing_kernels, recorded_pair
 from harness.start import require_modelled, start_from
+from reports.words import times
 from workloads.program import Note
 from workloads.syntax import format_line, format_program
 from workloads.workload import Workload
@@ -188,10 +189,9 @@ def _print(found: Minimized, task: Task, unfinished: str) -> None:
 
 
 def _sizes(workload: Workload) -> str:
-    count = len(workload.ops)
     size = len(format_line(program_of(workload)))
-    noun = "operation" if count == 1 else "operations"
-    return f"{count} {noun} ({size} characters) on {workload.config.name}"
+    operations = times(len(workload.ops), "operation")
+    return f"{operations} ({size} characters) on {workload.config.name}"
 
 
 def _times(shown: Shown) -> str:
