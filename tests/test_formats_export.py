@@ -16,6 +16,7 @@ from workloads.content import pattern
 from workloads.formats.c_export import write_program
 from workloads.formats.fsx_export import write_ops
 from workloads.formats.xfs_io_export import write_script
+from workloads.formats.xfs_io_import import read_script
 from workloads.formats.xfstests_export import write_case
 from workloads.ops import BY_WORD
 from workloads.syntax import parse, parse_line
@@ -141,8 +142,30 @@ def test_a_script_joins_what_one_descriptor_does() -> None:
     assert calls == [
         'xfs_io -f -c "pwrite -S 1 -b 8k 0 8k" -c "fsync" "$D/a"',
         'xfs_io -f -c "pwrite -S 3 0 1" "$D/b"',
-        "echo 3 > /proc/sys/vm/drop_caches",
+        'echo 3 > /proc/sys/vm/drop_caches 3<"$D/a" 4<"$D/b"',
         'xfs_io -c "close" "$D/b"',
+    ]
+
+
+def test_a_script_holds_open_what_the_workload_has_open_when_caches_are_dropped() -> None:
+    program = parse_line(
+        "pwrite a 0 1; pwrite b 0 1; pwrite c 0 1; close a; rename b d; drop_caches; remount;"
+        " drop_caches",
+        "p",
+    )
+    text = write_script(program).files[".sh"]
+    assert [row for row in text.splitlines() if row.startswith("echo")] == [
+        'echo 3 > /proc/sys/vm/drop_caches 3<"$D/c"',
+        "echo 3 > /proc/sys/vm/drop_caches",
+    ]
+    assert read_script(text, "p", "p.sh").program.ops == program.ops
+
+
+def test_a_script_that_cannot_hold_all_files_open_says_so() -> None:
+    writes = [f"pwrite f{number} 0 1" for number in range(8)]
+    exported = write_script(parse_line("; ".join([*writes, "drop_caches"]), "p"))
+    assert [str(item) for item in exported.left_out] == [
+        "9 drop_caches: a shell can hold 7 files open"
     ]
 
 

@@ -23,8 +23,8 @@ _HERE = re.compile(r"<<-?\s*(['\"]?)([A-Za-z_]\w*)\1")
 
 
 class Statement(NamedTuple):
-    """A simple command on line `line` (from 1): its `words`, the files that it reads from
-    or writes to (`into`), and the `lines` of its here-document with the number of the first.
+    """A simple command on line `line` (from 1): its `words`, the file that its output goes
+    `into`, and the `lines` of its here-document with the number of the first.
 
     `block` names a construct that was not taken apart, whose text is `text`.
     """
@@ -135,6 +135,7 @@ def _simple(number: int, line: str, document: tuple[str, ...], file: str) -> Ite
         elif _REDIRECTION.fullmatch(token):
             if words and words[-1].isdigit():
                 words.pop()  # the 2 of 2>
-            into = next(rest, "")
+            file_named = next(rest, "")
+            into = into if "<" in token else file_named
         elif not behind_pipe:
             words.append(token)

@@ -2,7 +2,9 @@
 
 Each run of operations on one descriptor is one call of xfs_io. xfs_io's fiemap always
 syncs, so what is delayed can't be seen; and no descriptor outlives its call, so a file is
-closed more often than in the workload. Both is said in the script's head.
+closed more often than in the workload. Both is said in the script's head. Only around
+drop_caches are files held open: it would evict the inodes, and with them what they have not
+written, such as the size of a file whose writeback found no space.
 """
 
 from __future__ import annotations
@@ -46,12 +48,15 @@ __all__ = ["SUFFIX", "Call", "calls", "impossible", "write_script"]
 
 SUFFIX = ".sh"
 PAGE = 4096
+DESCRIPTORS = range(3, 10)
+"""Those that any shell can redirect, less the standard ones."""
 
 _USAGE = """\
 usage: sh {name}.sh DIRECTORY [DEVICE]
 DIRECTORY is where an empty ext4 is mounted ({config}); remounting needs its DEVICE
 content: xfs_io repeats one byte (-S), the workload's own patterns are not written
-descriptors: a file is closed at the end of each line, the workload keeps it open
+descriptors: a file is closed at the end of each line, the workload keeps it open (here,
+  only drop_caches finds it open)
 fiemap of xfs_io syncs first: what is delayed can't be seen by this script\
 """
 _SHOW = """\
@@ -116,14 +121,18 @@ def write_script(program: Program) -> Exported:
 
 def impossible(kept: Kept) -> list[LeftOut]:
     """What of `kept` xfs_io can't do."""
-    return [LeftOut.of(index, op, why) for index, op in kept if (why := _problem(op)) is not None]
+    return [
+        LeftOut.of(index, op, why)
+        for index, op, files in _with_open_files(kept)
+        if (why := _problem(op, files)) is not None
+    ]
 
 
 def calls(kept: Kept) -> list[Call]:
     """The script's lines for operations that xfs_io can do."""
     lines: list[Call] = []
-    for index, op in kept:
-        for call in _calls_of(op, index):
+    for index, op, files in _with_open_files(kept):
+        for call in _calls_of(op, index, files):
             if lines and _joins(lines[-1], call):
                 last = lines.pop()
                 indices = tuple(dict.fromkeys((*last.indices, index)))
@@ -143,10 +152,27 @@ def _joins(last: Call, call: Call) -> bool:
     return call.commands == ("sync",) or (call.file, call.flags) == (last.file, last.flags)
 
 
-def _problem(op: AnyOp) -> str | None:
-    """Why xfs_io can't do `op`; None if it can."""
+def _with_open_files(kept: Kept) -> Iterator[tuple[int, AnyOp, tuple[str, ...]]]:
+    """Each operation, its place, and the files that the workload has open before it."""
+    files: dict[str, None] = {}
+    for index, op in kept:
+        yield index, op, tuple(files)
+        names = [name for name in (getattr(op, "file", ""), getattr(op, "to", "")) if name]
+        if isinstance(op, Remount):
+            files.clear()
+        elif isinstance(op, Close | Otrunc | Unlink | Rename):
+            for name in names:
+                files.pop(name, None)
+        elif not isinstance(op, Chown):  # the shell does that, and makes no file
+            files |= dict.fromkeys(names)
+
+
+def _problem(op: AnyOp, files: tuple[str, ...] = ()) -> str | None:
+    """Why xfs_io can't do `op` while `files` are open; None if it can."""
     if isinstance(op, Parallel):
         return "xfs_io has no threads"
+    if isinstance(op, DropCaches) and len(files) > len(DESCRIPTORS):
+        return f"a shell can hold {len(DESCRIPTORS)} files open"
     numbers = [getattr(op, name, 0) for name in ("off", "len", "size", "dst")]
     if min(numbers) < 0:
         return "xfs_io takes no negative numbers"
@@ -161,10 +187,10 @@ def _problem(op: AnyOp) -> str | None:
     return None if isinstance(op, plain) else f"xfs_io has no {op.WORD}"
 
 
-def _calls_of(op: AnyOp, index: int) -> Iterator[Call]:
-    """The line of `op`."""
+def _calls_of(op: AnyOp, index: int, files: tuple[str, ...]) -> Iterator[Call]:
+    """The line of `op`, before which `files` are open."""
     here = (index,)
-    shell = _shell(op)
+    shell = _shell(op, files)
     if shell:
         yield Call(here, shell=shell)
     elif isinstance(op, Sync):
@@ -183,10 +209,11 @@ def _calls_of(op: AnyOp, index: int) -> Iterator[Call]:
         yield Call(here, op.file, WRITES.get(type(op), ""), (_command(op),))
 
 
-def _shell(op: AnyOp) -> str:
+def _shell(op: AnyOp, files: tuple[str, ...]) -> str:
     """The shell command for what is not about an open file; "" if it is."""
     if isinstance(op, DropCaches):
-        return "echo 3 > /proc/sys/vm/drop_caches"
+        held = (f' {fd}<"$D/{name}"' for fd, name in zip(DESCRIPTORS, files, strict=False))
+        return "echo 3 > /proc/sys/vm/drop_caches" + "".join(held)
     if isinstance(op, Remount):
         return 'umount "$D" && mount -t ext4 -o noatime,@MOUNT@ "${DEV:?}" "$D"'
     if isinstance(op, Unlink):
