@@ -15,6 +15,7 @@ from harness.errors import NotModelledError
 from harness.trace import Ran, Result
 from model.errors import OpError
 from model.mount import Mount
+from model.placement import Shift
 from workloads import ops
 from workloads.sections import files, of_others, touched
 
@@ -46,16 +47,33 @@ def run_section(
     order = section.order or tuple(
         number for number, calls in enumerate(section.threads) for _ in calls
     )
-    for thread in order:
-        call = section.threads[thread][len(results[thread])]
+    calls = [iter(section.threads[number]) for number in range(len(section.threads))]
+    taken = [(thread, next(calls[thread])) for thread in order]
+    for at, (thread, call) in enumerate(taken):
+        mount.sb.placer.moves(_shifts(mount, [later for _, later in taken[at + 1 :]]))
         try:
             results[thread].append(Ran(run(mount, call)))
         except OpError as error:
             results[thread].append(Ran(error.name))
+    mount.sb.placer.moves(())
     for name, start, end in _raced(section):
         mount.files[name].content.lose(start, min(end, mount.files[name].size))
     mount.sync()
     return tuple(map(tuple, results)), dict(_unpredicted(section))
+
+
+def _shifts(mount: Mount, later: list[ops.Call]) -> Iterator[tuple[str, Shift]]:
+    """What the calls `later` shift, unless they fail, which only the size of the file then
+    tells."""
+    block = mount.sb.block_size
+    for call in later:
+        if not isinstance(call, ops.Collapse | ops.Insert) or not mount.sb.extents:
+            continue
+        unit = block * mount.sb.ratio
+        if call.off >= 0 and call.len > 0 and call.off % unit == call.len % unit == 0:
+            first, count = call.off // block, call.len // block
+            gone, delta = (count, -count) if isinstance(call, ops.Collapse) else (0, count)
+            yield call.file, (first, gone, delta)
 
 
 def _refuse_short_space(mount: Mount, section: ops.Parallel) -> None:

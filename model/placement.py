@@ -7,11 +7,15 @@ and reads nothing else from a placement (see `harness.trace.Placement`).
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from operator import attrgetter
 
 from harness.trace import Extent, Placement
 
-__all__ = ["Placer"]
+__all__ = ["Placer", "Shift"]
+
+Shift = tuple[int, int, int]
+"""The first block of a file that moves, how many from there on go, and how far the rest moves."""
 
 _start = attrgetter("start")
 
@@ -23,26 +27,34 @@ class Placer:
         self._placement, self._block_size = placement, block_size
         self._step: dict[str, tuple[Extent, ...]] = {}
         self._alias: dict[str, str] = {}
-        self._moved: dict[str, tuple[int, int, int]] = {}
+        self._shifts: dict[str, list[Shift]] = {}
         self._known = False
         self._nowhere = 1 << 62
 
     def begin(self, step: int) -> None:
         """Blocks are looked up in the state after `step` from now on."""
         placement = self._placement
-        self._known = placement is not None and step < len(placement)
-        self._step = placement[step] if placement is not None and self._known else {}
+        found = placement[step] if placement is not None and step < len(placement) else None
+        self._known = found is not None
+        self._step = found or {}
         self._alias.clear()
-        self._moved.clear()
+        self._shifts.clear()
 
     def renamed(self, name: str, to: str) -> None:
         """The file `name` is called `to` at the end of this step."""
         self._alias[name] = to
 
     def moved(self, name: str, first: int, gone: int, delta: int) -> None:
-        """Blocks of the file from `first` on are `delta` further at the end of this step;
-        the `gone` blocks from `first` on are freed in it."""
-        self._moved[name] = (first, gone, delta)
+        """Blocks of the file from `first` on are about to get `delta` further; the `gone` blocks
+        from `first` on are freed. In the step's placement they are there already."""
+        self._shifts.setdefault(name, []).insert(0, (first, gone, delta))
+
+    def moves(self, shifts: Iterable[tuple[str, Shift]]) -> None:
+        """Only these `shifts` of files, in this order, are still to come in this step: calls of
+        a parallel section are before them."""
+        self._shifts.clear()
+        for name, shift in shifts:
+            self._shifts.setdefault(name, []).append(shift)
 
     def lookup(self, name: str, lblk: int, near: int | None) -> tuple[int, int] | None:
         """Device block of `lblk` and the number of blocks that follow it contiguously.
@@ -55,7 +67,7 @@ class Placer:
         if not self._known:
             return None
         name = self._alias.get(name, name)
-        found = self._moved_lookup(name, lblk) if name in self._moved else self._at(name, lblk)
+        found = self._shifted(name, lblk, self._shifts.get(name, []))
         if found is not None:
             return found
         if near is not None:
@@ -63,24 +75,23 @@ class Placer:
         self._nowhere += 1 << 32
         return self._nowhere, 1 << 31
 
-    def _moved_lookup(self, name: str, lblk: int) -> tuple[int, int] | None:
-        """`_at` for a file of which a part moves in this step; what is gone is taken to
-        have been contiguous with what followed it."""
-        first, gone, delta = self._moved[name]
+    def _shifted(self, name: str, lblk: int, shifts: list[Shift]) -> tuple[int, int] | None:
+        """`_at` for a file of which parts have yet to move; what goes is taken to have been
+        contiguous with what followed it."""
+        if not shifts:
+            return self._at(name, lblk)
+        (first, gone, delta), later = shifts[0], shifts[1:]
         behind = first + gone
-        after = self._at(name, behind + delta)
+        after = self._shifted(name, behind + delta, later)
         if lblk >= behind:
-            return self._at(name, lblk + delta)
+            return self._shifted(name, lblk + delta, later)
         if lblk >= first:
-            if after is None:
-                return None
-            return after[0] - (behind - lblk), after[1] + behind - lblk
-        found = self._at(name, lblk)
+            return after and (after[0] - (behind - lblk), after[1] + behind - lblk)
+        found = self._shifted(name, lblk, later)
         if found is None or found[1] < first - lblk:
             return found
-        if after is not None and after[0] == found[0] + behind - lblk:
-            return found[0], behind - lblk + after[1]
-        return found[0], behind - lblk
+        follows = after is not None and after[0] == found[0] + behind - lblk
+        return found[0], behind - lblk + (after[1] if after and follows else 0)
 
     def _at(self, name: str, lblk: int) -> tuple[int, int] | None:
         extents = self._step.get(name, ())

@@ -8,19 +8,23 @@ from fakes import make_workload
 from modelled import file, geometry, placed, results
 
 from harness.errors import NotModelledError
-from harness.trace import Ran, Trace
+from harness.trace import Extent, Ran, State, Trace
 from model import Behaviour, Model
 from workloads.ops import Parallel
+from workloads.workload import Workload
 
 
-def run(line: str, *order: int) -> Trace:
+def ordered(line: str, *order: int) -> Workload:
     workload = make_workload(line)
     ops = tuple(
         msgspec.structs.replace(op, order=order) if isinstance(op, Parallel) else op
         for op in workload.ops
     )
-    workload = msgspec.structs.replace(workload, ops=ops)
-    return Model(Behaviour(iomap=False), geometry).run(workload)
+    return msgspec.structs.replace(workload, ops=ops)
+
+
+def run(line: str, *order: int) -> Trace:
+    return Model(Behaviour(iomap=False), geometry).run(ordered(line, *order))
 
 
 def test_the_order_decides_and_the_section_ends_written_back() -> None:
@@ -83,3 +87,32 @@ def test_threads_that_may_share_the_last_space_are_refused_by_name() -> None:
     fill = f"falloc b 0 {(14000 - 400) * 4}k; "
     with pytest.raises(NotModelledError, match="share the last free space"):
         run(fill + "parallel; pwrite a 0 400k; and; pwrite c 0 400k; end")
+
+
+@pytest.mark.parametrize(
+    ("shift", "order", "after"),
+    [
+        ("finsert", (0, 1), {0: 100, 2: 200, 3: 300, 4: 400}),
+        ("finsert", (1, 0), {0: 100, 2: 200, 3: 300, 5: 400}),
+        ("fcollapse", (0, 1), {0: 100, 1: 300, 4: 400}),
+        ("fcollapse", (1, 0), {0: 100, 1: 300, 3: 400}),
+    ],
+)
+def test_blocks_are_looked_up_where_the_calls_behind_leave_them(
+    shift: str, order: tuple[int, int], after: dict[int, int]
+) -> None:
+    """A block is placed as the kernel shows it after the section, whether it was allocated
+    before the shift, and moved, or after it."""
+    section = f"parallel; {shift} a 4k 4k; and; pwrite_osync a 16k 4k; end"
+    workload = ordered(f"pwrite a 0 12k; fsync a; {section}; sync", *order)
+    before = {0: 100, 1: 200, 2: 300}
+    places = tuple({"a": extents(at)} for at in ({}, before, after, after, after))
+    mount = Model(Behaviour(iomap=False), geometry).finish(workload, places)
+    assert {run.start: run.pblk for run in mount.files["a"].es} == after
+
+
+def extents(places: dict[int, int]) -> tuple[Extent, ...]:
+    """Written blocks of 4 KiB at these places."""
+    return tuple(
+        Extent(block * 4096, 4096, State.WRITTEN, place * 4096) for block, place in places.items()
+    )
