@@ -94,6 +94,7 @@ class WorkloadItem(pytest.Item):
         self.compared: Compared | None = None
         self.kept_in: Path | None = None
         self.seconds = 0.0
+        self.recorded: bytes | None = None
 
     def setup(self) -> None:
         """Run both subjects. Raises `Told` if the machinery or the workload is at fault."""
@@ -103,6 +104,8 @@ class WorkloadItem(pytest.Item):
             self.compared = lab.run(self.workload)
         finally:
             self.seconds = time.monotonic() - lab.pair.starting - began
+        if self.config.getoption("record"):
+            self.recorded = lab.kept(self.compared)
         verdict = self.compared.verdict
         signature = signature_of(verdict)
         self.user_properties += [
@@ -135,7 +138,7 @@ class WorkloadItem(pytest.Item):
 
     def teardown(self) -> None:
         """Free the traces: pytest keeps items until the end."""
-        self.compared = None
+        self.compared = self.recorded = None
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any) -> Any:
         """What was found, in words; a traceback only for faults of this program."""

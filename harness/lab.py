@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from harness.errors import MachineryError
+from harness.kept_traces import kept_line
 from harness.pairs import Pair
 from harness.sides import NO_IOMAP, PATHS
 from harness.verdict import Compared, Verdict
+from vm import mkfs
 from workloads.workload import Config, Workload
 
 __all__ = ["LAB", "Lab"]
@@ -85,6 +87,14 @@ class Lab:
             names = (self.pair.expected.name, self.pair.actual.name)
             return Compared(Verdict(workload, names, refused=TWO_OUTCOMES))
         return self._runner.run(workload)
+
+    def kept(self, compared: Compared) -> bytes | None:
+        """What the side under test did as a line of a recording; None if it came to no end, or
+        began on an image that no recording holds."""
+        image = compared.verdict.workload.config.image
+        if compared.actual is None or image.sha256:
+            return None
+        return kept_line(compared, mkfs.geometry_of(image), self.pair.actual.knows_iomap())
 
     def close(self) -> None:
         """End both sides."""

@@ -9,7 +9,7 @@ from harness.sides import Choice
 from vm.kernel import pinned
 from vm.kernels.spec import HELP as SPEC_HELP
 
-__all__ = ["add_against", "add_guest_options", "choice_of", "pin_kernels"]
+__all__ = ["add_against", "add_guest_options", "add_record", "choice_of", "pin_kernels"]
 
 
 def add_guest_options(add: Callable[..., object]) -> None:
@@ -43,6 +43,14 @@ def add_against(add: Callable[..., object]) -> None:
     add(  # pytest has a --strict of its own
         "--strict-model", action="store_true",
         help="follow no known issue: where one shows, that is a mismatch",
+    )  # fmt: skip
+
+
+def add_record(add: Callable[..., object]) -> None:
+    """Declare `--record`."""
+    add(
+        "--record", metavar="FILE.jsonl.xz",
+        help="keep what the kernel did, for check-recording",
     )  # fmt: skip
 
 

@@ -22,9 +22,15 @@ from harness.generated import EXHAUSTIVE, Batch, batches_of
 from harness.interrupt import interrupt_on_termination
 from harness.items import GeneratedFolder, WorkloadFile, WorkloadItem
 from harness.lab import LAB, Lab
-from harness.options import add_against, add_guest_options, choice_of, pin_kernels
+from harness.options import (
+    add_against,
+    add_guest_options,
+    add_record,
+    choice_of,
+    pin_kernels,
+)
 from harness.pairs import make_pair
-from harness.reporter import ATTACHED, Reporter
+from harness.reporter import ATTACHED, RECORDED, Reporter
 from harness.sides import Choice
 from workloads.files import CATALOGUE
 from workloads.generate import KINDS
@@ -56,6 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--exhaustive", metavar="FIRST:END", action="append", default=[],
         help="run these exhaustive programs; all: those of one and two operations",
     )  # fmt: skip
+    add_record(group.addoption)
     group.addoption("--results", metavar="DIR", help=f"where to keep results ({FOLDER}/TIME)")
     group.addoption("--catalogue", action="store_true", help="without paths, run the catalogue")
 
@@ -186,4 +193,5 @@ def pytest_runtest_makereport(
         elif call.excinfo is not None and call.when == "setup":
             report.longrepr = str(call.excinfo.value)  # pytest asks repr_failure of calls only
         vars(report)[ATTACHED] = msgspec.to_builtins(item.digest(error))
+        vars(report)[RECORDED] = item.recorded
     return report

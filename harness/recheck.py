@@ -13,14 +13,15 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 
 from harness.compare import compare
 from harness.errors import UsageError
+from harness.kept_traces import Kept, is_kept, kept_lines, parse_kept
 from harness.known import KNOWN_ISSUES, KnownIssue
 from harness.recording import (
     SUFFIX,
@@ -35,6 +36,7 @@ from harness.runner import Runner
 from harness.trace import Placement, Trace, placement_of
 from harness.verdict import Compared, Mismatch, Verdict, Where
 from model import Model
+from workloads.images import Geometry
 from workloads.workload import Workload
 
 __all__ = [
@@ -71,12 +73,12 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 class _Reference:
-    """The model of `kernel`, started from what `recorded` was started from."""
+    """The model of `kernel`, started from what a recorded workload was started from."""
 
     name = "model"
 
-    def __init__(self, recorded: Trace, kernel: Recorded) -> None:
-        self._geometry, self._kernel = geometry_of(recorded), kernel
+    def __init__(self, geometry: Geometry, kernel: Recorded) -> None:
+        self._geometry, self._kernel = geometry, kernel
 
     def run(self, workload: Workload, placement: Placement | None, quirks: frozenset[str]) -> Trace:
         model = Model(self._kernel.behaviour(quirks), lambda _image: self._geometry)
@@ -94,10 +96,17 @@ class _Recorded:
 
 
 def judge(
-    recorded: Trace, kernel: Recorded, issues: Iterable[KnownIssue] = KNOWN_ISSUES
+    recorded: Trace,
+    kernel: Recorded,
+    issues: Iterable[KnownIssue] = KNOWN_ISSUES,
+    geometry: Geometry | None = None,
 ) -> Compared:
-    """The model and what was recorded on `kernel`, as a run with a guest compares them."""
-    runner = Runner(_Reference(recorded, kernel), _Recorded(recorded), issues)
+    """The model and what was recorded on `kernel`, as a run with a guest compares them.
+
+    `geometry` is of the image, if the recording says it.
+    """
+    reference = _Reference(geometry or geometry_of(recorded), kernel)
+    runner = Runner(reference, _Recorded(recorded), issues)
     return runner.run(recorded.workload)
 
 
@@ -112,6 +121,9 @@ def judge_named(
 
     The other arguments are those of `check_file`. Raises `UsageError` as it does.
     """
+    if is_kept(results):
+        yield from _judge_kept(results, release, name, issues)
+        return
     listed = listed or workloads_of(results)
     subject, kernel = _subject(results, release)
     for number, line, workload in raw_lines(results, listed):
@@ -123,6 +135,17 @@ def judge_named(
             yield judge(trace, kernel, issues)
 
 
+def _judge_kept(
+    results: Path, release: str | None, name: str, issues: Iterable[KnownIssue]
+) -> Iterator[Compared]:
+    """As `judge_named`, of a recording that a run has made."""
+    for number, line in enumerate(kept_lines(results), start=1):
+        kept = _kept_at(results.name, number, line, release)
+        workload = kept.trace.workload
+        if name in (workload.program, workload.name):
+            yield judge(kept.trace, kept.kernel, issues, kept.geometry)
+
+
 def _subject(results: Path, release: str | None) -> tuple[str, Recorded]:
     """The recording's name and its kernel, by the file's name or as given."""
     subject = results.name.removesuffix(SUFFIX)
@@ -130,19 +153,25 @@ def _subject(results: Path, release: str | None) -> tuple[str, Recorded]:
     return subject, kernel if release is None else msgspec.structs.replace(kernel, release=release)
 
 
-def check_trace(recorded: Trace, kernel: Recorded, unsteady: int | None = None) -> Checked:
+def check_trace(
+    recorded: Trace,
+    kernel: Recorded,
+    unsteady: int | None = None,
+    geometry: Geometry | None = None,
+) -> Checked:
     """The model against one workload recorded on `kernel`.
 
-    `unsteady` is the first step in which two recordings of it differed, if any.
+    `unsteady` is the first step in which two recordings of it differed, if any; `geometry` is
+    of the image, if the recording says it.
     """
-    verdict = judge(recorded, kernel).verdict
+    verdict = judge(recorded, kernel, geometry=geometry).verdict
     steps = len(recorded.steps)
     if verdict.refused is not None or verdict.unusable is not None or verdict.broken is not None:
         reason = verdict.refused or verdict.unusable or verdict.broken
         return Checked(recorded.workload.name, Tally(1, steps, skipped=steps), refused=reason)
     strict = verdict
     if verdict.known:
-        reference = _Reference(recorded, kernel)
+        reference = _Reference(geometry or geometry_of(recorded), kernel)
         expected = reference.run(recorded.workload, placement_of(recorded), frozenset())
         strict = compare(expected, recorded)
     tally = _count(steps, places(strict, steps), places(verdict, steps), unsteady)
@@ -191,11 +220,29 @@ def unsteady_steps(results: Path, listed: Path) -> dict[str, int]:
 
 
 _Job = tuple[str, int, str, dict[str, Any], Recorded, int | None]
+Job = TypeVar("Job")
 
 
 def _check_line(job: _Job) -> Checked:
     subject, number, line, workload, kernel, unsteady = job
     return check_trace(trace_at(number, line, workload, subject, kernel), kernel, unsteady)
+
+
+def _check_kept(job: tuple[str, int, bytes, str | None]) -> Checked:
+    kept = _kept_at(*job)
+    return check_trace(kept.trace, kept.kernel, geometry=kept.geometry)
+
+
+def _kept_at(name: str, number: int, line: bytes, release: str | None) -> Kept:
+    """Line `number` of the recording `name` that a run has made; `release` takes the place of
+    its kernel's, if given. Raises `UsageError`."""
+    try:
+        kept = parse_kept(line)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise UsageError(f"{name}: line {number} is damaged: {error}") from error
+    if release is None:
+        return kept
+    return msgspec.structs.replace(kept, trace=msgspec.structs.replace(kept.trace, kernel=release))
 
 
 def trace_at(
@@ -220,6 +267,11 @@ def check_file(
     (default: by the file's name; without one no issue is known), `processes` how many work
     (default: one a CPU). Raises `UsageError` where a file is missing or damaged.
     """
+    if is_kept(results):
+        lines = enumerate(kept_lines(results), start=1)
+        kept = [(results.name, number, line, release) for number, line in lines]
+        yield from _spread(_check_kept, kept, processes)
+        return
     listed = listed or workloads_of(results)
     subject, kernel = _subject(results, release)
     unsteady = unsteady_steps(results, listed)
@@ -227,9 +279,16 @@ def check_file(
         (subject, number, line, workload, kernel, unsteady.get(workload["name"]))
         for number, line, workload in raw_lines(results, listed)
     ]
+    yield from _spread(_check_line, jobs, processes)
+
+
+def _spread(
+    check: Callable[[Job], Checked], jobs: list[Job], processes: int | None
+) -> Iterator[Checked]:
+    """What `check` says of each job, in their order, by so many processes."""
     workers = min(processes or os.cpu_count() or 1, len(jobs))
     if workers < 2:
-        yield from map(_check_line, jobs)
+        yield from map(check, jobs)
         return
     with multiprocessing.get_context("forkserver").Pool(workers) as pool:
-        yield from pool.imap(_check_line, jobs, chunksize=4)
+        yield from pool.imap(check, jobs, chunksize=4)

@@ -8,16 +8,19 @@ import msgspec
 import pytest
 from _pytest.junitxml import xml_key  # the fixture for it does not reach this far
 
-from harness.errors import MACHINERY
+from harness.errors import MACHINERY, MachineryError
+from harness.kept_traces import TraceFile
 from harness.lab import LAB
 from harness.session import Results, exit_status
 from harness.verdict import Outcome
 from reports.summary import Digest
 
-__all__ = ["ATTACHED", "Reporter"]
+__all__ = ["ATTACHED", "RECORDED", "Reporter"]
 
 ATTACHED = "ext4diff"
 """The attribute of pytest's reports that holds a digest; it travels between processes."""
+RECORDED = "ext4diff_recorded"
+"""The attribute that holds a line of the recording, if one is made."""
 
 STATUS = {
     Outcome.AGREE: ("passed", ".", "AGREE", "green"),
@@ -44,6 +47,9 @@ class Reporter:
         self.results = Results(folder)
         self.interrupted = False
         self.unusable = False
+        record = config.getoption("record")
+        writes = record is not None and not config.option.collectonly
+        self.recording = TraceFile(Path(record)) if writes else None
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self) -> None:
@@ -73,8 +79,21 @@ class Reporter:
         found = _digest(report)
         if found is not None:
             self.results.add(found)
+            self._record(vars(report).get(RECORDED))
         elif report.failed:
             self.results.trouble.append(f"{report.nodeid}: {_last_line(report.longreprtext)}")
+
+    def _record(self, line: bytes | None, *, last: bool = False) -> None:
+        if self.recording is None:
+            return
+        try:
+            if line is not None:
+                self.recording.add(line)
+            if last:
+                self.recording.close()
+        except MachineryError as error:
+            self.results.trouble.append(str(error))
+            self.recording = None
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A workload file that can't be read."""
@@ -97,6 +116,7 @@ class Reporter:
             self.results.trouble.append(
                 f"no workload is for --on {' '.join(only)}; write 4k@delalloc or 'bigalloc*'"
             )
+        self._record(None, last=True)
         status = exit_status(
             self.results.digests,
             interrupted=self.interrupted,
@@ -113,6 +133,8 @@ class Reporter:
         said = (lab.pair.header(), lab.pair.identity()) if lab.prepared else ([], {})
         for line in self.results.finish(*said):
             terminalreporter.write_line(line)
+        if self.recording is not None:
+            terminalreporter.write_line(self.recording.told())
         for trouble in self.results.trouble:
             terminalreporter.write_line(f"trouble: {trouble}", red=True)
 

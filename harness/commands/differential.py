@@ -40,6 +40,7 @@ saw after every operation.
                           SEED:FIRST:END); --swarm SEED:COUNT likewise
   --exhaustive FIRST:END  exhaustive programs, on each default configuration (all: those of
                           one and two operations)
+  --record FILE.jsonl.xz  keep what the kernel did, for check-recording
   --results DIR           where to keep results (default: ext4diff-results/TIME)
 
 The engine is pytest, and its options work as ever:

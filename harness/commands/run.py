@@ -12,8 +12,9 @@ import msgspec
 
 from harness.artifact import FOLDER, folder_name, results_folder, try_keep
 from harness.errors import UsageError
+from harness.kept_traces import TraceFile
 from harness.lab import Lab
-from harness.options import add_against, add_guest_options, choice_of
+from harness.options import add_against, add_guest_options, add_record, choice_of
 from harness.pairs import make_pair
 from harness.programs import config_named, read_program
 from harness.session import exit_status
@@ -48,6 +49,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_guest_options(parser.add_argument)
     add_against(parser.add_argument)
+    add_record(parser.add_argument)
     parser.add_argument(
         "--results", metavar="DIR", help=f"where to keep mismatches (default: {FOLDER}/TIME)"
     )
@@ -61,22 +63,35 @@ def run(options: argparse.Namespace) -> int:
         require_modelled(start, str(options.start))
     pair = make_pair(options.against, choice_of(options), strict=options.strict_model)
     lab = Lab(pair, results_folder(options.results))
-    with contextlib.closing(lab):
+    recording = _recording(options.record, start)
+    with contextlib.closing(lab), recording or contextlib.nullcontext():
         lab.prepare()
         for line in pair.header():
             print(line)
         if start is not None:
             print(f"both start from {options.start}, sha256 {start.sha256}")
         digests = [
-            _run_one(lab, msgspec.structs.replace(workload, config=config))
+            _run_one(lab, msgspec.structs.replace(workload, config=config), recording)
             for workload in workloads
             for _, config in lab.variants(workload.config)
         ]
+    if recording is not None:
+        print(f"\n{recording.told()}")
     return exit_status(digests)
 
 
-def _run_one(lab: Lab, workload: Workload) -> Digest:
+def _recording(record: str | None, start: Image | None) -> TraceFile | None:
+    """The file that `--record` names. Raises `UsageError`."""
+    if record is not None and start is not None:
+        raise UsageError("--record with --from: a recording does not hold the image")
+    return None if record is None else TraceFile(Path(record))
+
+
+def _run_one(lab: Lab, workload: Workload, recording: TraceFile | None) -> Digest:
     compared = lab.run(workload)
+    line = lab.kept(compared) if recording is not None else None
+    if recording is not None and line is not None:
+        recording.add(line)
     print()
     colour = has_colour(sys.stdout)
     verdict = compared.verdict
