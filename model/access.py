@@ -129,7 +129,7 @@ def _refusal(inode: Inode, op: ops.FileOp) -> str:
         wrong = op.off < 0 or op.len <= 0
         return "EPERM" if not wrong and (immutable or not isinstance(op, _ALLOCATE)) else ""
     if isinstance(op, _STORE):
-        return _store_refusal(inode, op, immutable)
+        return _store_refusal(inode, op)
     if isinstance(op, ops.Truncate):
         return "EPERM" if op.size >= 0 else ""
     if isinstance(op, ops.Chown):
@@ -150,14 +150,12 @@ def _gets_to_ext4(op: ops.FileOp) -> bool:
     return 0 <= op.off <= MAX_OFFSET - op.len
 
 
-def _store_refusal(inode: Inode, op: ops.FileOp, immutable: bool) -> str:
-    """A shared writable mapping of an append-only file is refused (do_mmap), a store to an
-    immutable one gets SIGBUS (ext4_page_mkwrite)."""
+def _store_refusal(inode: Inode, op: ops.FileOp) -> str:
+    """A shared writable mapping of an append-only file is refused (do_mmap). A store to an
+    immutable one gets as far as ext4_page_mkwrite."""
     if isinstance(op, ops.MmapIn):
         empty = not inode.size or not op.len
     else:
         assert isinstance(op, ops.RangeOp)
         empty = not op.len or op.off + op.len > inode.size
-    if empty:
-        return ""
-    return "EACCES" if inode.flags & APPEND_ONLY else "SIGBUS" if immutable else ""
+    return "EACCES" if not empty and inode.flags & APPEND_ONLY else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from model.access import IMMUTABLE
 from model.balloc import nonda_switch, with_retries
 from model.buffer_head import block_write_begin
 from model.errors import OpError
@@ -46,6 +47,9 @@ def page_mkwrite(inode: Inode, folio: Folio) -> None:
     """Map all blocks of the folio up to EOF and let all of it be written
     (ext4_page_mkwrite, block_page_mkwrite)."""
     sb = inode.sb
+    if inode.flags & IMMUTABLE:  # the page was read all the same
+        sb.rule("protected file: IS_APPEND, IS_IMMUTABLE")
+        raise OpError("SIGBUS")
     try:
         convert_inline_data(inode)
     except OpError:

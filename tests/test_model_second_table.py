@@ -168,6 +168,11 @@ def test_an_immutable_file_is_written_back_and_refuses_all() -> None:
     ]  # fmt: skip
 
 
+def test_a_store_to_an_immutable_file_fails_once_its_page_is_read() -> None:
+    trace = placed(make_workload("falloc a 0 64k; setflags a 0x10; seek a; mwrite a 20k 1; seek a"))
+    assert results(trace)[2:] == [[], "SIGBUS", [[0, 65536]]]
+
+
 def test_flags_can_be_taken_back_while_the_file_is_open() -> None:
     line = "pwrite a 0 8k; setflags a 0x10; setflags a 0; truncate a 100"
     assert results(run(line)) == [8192, 0, 0, 0]
