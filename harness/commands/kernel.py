@@ -14,8 +14,10 @@ from harness.errors import AGREE, UsageError
 from vm import cache
 from vm.kernels import store
 from vm.kernels.build import build
+from vm.kernels.seeded import bugs
 from vm.kernels.sources import Workshop
 from vm.kernels.spec import (
+    BugSpec,
     BuiltBefore,
     DebianPackage,
     DebianSource,
@@ -30,7 +32,10 @@ from vm.kernels.store import Built
 __all__ = ["add", "run"]
 
 HELP = "build a kernel from a tree, a series or Debian's source; list, probe or remove kernels"
-_SPEC = "tree:DIR[@REV], debian-source:VERSION, or 'series:MBOX|MESSAGE-ID on' one of these"
+_SPEC = (
+    "tree:DIR[@REV], debian-source:VERSION, or 'series:MBOX|MESSAGE-ID on' or 'bug:NAME on' "
+    "one of these"
+)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +58,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     probed.set_defaults(act=kernel_probe.run)
     listed = actions.add_parser("list", help="what was built, and the sources that are kept")
     listed.set_defaults(act=_list)
+    broken = actions.add_parser("bugs", help="the seeded bugs, which prove that the harness sees")
+    broken.set_defaults(act=_bugs)
     removed = actions.add_parser("remove", help="remove built kernels, or the sources")
     removed.add_argument("keys", nargs="*", metavar="KEY", help="as `kernel list` shows it")
     removed.add_argument("--all", action="store_true", help="every built kernel")
@@ -61,7 +68,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="repositories, checkouts and objects: the next build is a whole one",
     )  # fmt: skip
     removed.set_defaults(act=_remove)
-    for action in (made, listed):
+    for action in (made, listed, broken):
         action.add_argument("--json", action="store_true", help="for programs")
 
 
@@ -87,7 +94,7 @@ def _build(options: argparse.Namespace) -> int:
     config = options.config.expanduser().absolute() if options.config else None
     flavour = Flavour(options.debug, options.symbols, config)
     spec = parse_spec(options.spec, flavour)
-    if not isinstance(spec, TreeSpec | DebianSource | SeriesSpec):
+    if not isinstance(spec, TreeSpec | DebianSource | SeriesSpec | BugSpec):
         raise UsageError(f"{_why_not_built(spec)}; kernel build takes {_SPEC}")
     began = time.monotonic()
     kernel = build(spec, options.mirror, options.refresh)
@@ -151,6 +158,22 @@ def _list(options: argparse.Namespace) -> int:
         print("\nsources, kept so that the next build is short (`kernel remove --sources`)")
     for path, taken in sources.items():
         print(f"  {path.name:42} {_megabytes(taken):>8}")
+    return AGREE
+
+
+def _bugs(options: argparse.Namespace) -> int:
+    found = bugs()
+    if options.json:
+        rows = [{"name": bug.name, "what": bug.what, "file": bug.file, "function": bug.function,
+                 "caught_by": bug.program, "on": bug.config, "shows_as": bug.shows}
+                for bug in found]  # fmt: skip
+        _print_json(rows)
+        return AGREE
+    for bug in found:
+        print(f"{bug.name}  ({bug.function}, {bug.file})")
+        print(f"    {bug.what}")
+        print(f"    caught by {bug.program} on {bug.config}: {bug.shows}")
+    print(f"\nto break a kernel: ext4diff kernel build 'bug:{found[0].name} on debian-source:7.3'")
     return AGREE
 
 

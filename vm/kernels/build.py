@@ -19,9 +19,10 @@ from vm.kernels.fetch import fetch_series
 from vm.kernels.identity import KernelIdentity
 from vm.kernels.make import Make
 from vm.kernels.progress import progress
+from vm.kernels.seeded import find_bug, seed
 from vm.kernels.series import read_series
 from vm.kernels.sources import Source, tree_source
-from vm.kernels.spec import DebianSource, Flavour, SeriesSpec, SourceSpec, TreeSpec
+from vm.kernels.spec import BugSpec, DebianSource, Flavour, SeriesSpec, SourceSpec, TreeSpec
 from vm.kernels.store import Built
 from vm.kernels.tools import Compiler, find_compiler, require_tools
 
@@ -42,7 +43,7 @@ _PRODUCTS = {
 
 
 def source_of(spec: SourceSpec, mirror: str | None = None, refresh: bool = False) -> Source:
-    """The source that `spec` names, series applied; nothing is compiled.
+    """The source that `spec` names, series or bug applied; nothing is compiled.
 
     `mirror` and `refresh` are for what is fetched. Raises `KernelError`, `PatchError`,
     `DownloadError`, `CacheError`.
@@ -51,6 +52,9 @@ def source_of(spec: SourceSpec, mirror: str | None = None, refresh: bool = False
         return tree_source(spec)
     if isinstance(spec, DebianSource):
         return debian_source(spec, mirror, refresh)
+    if isinstance(spec, BugSpec):
+        bug = find_bug(spec.name)
+        return seed(source_of(spec.base, mirror, refresh), bug, spec.where)
     path = spec.mbox or fetch_series(spec.message_id, refresh)
     series = read_series(path, str(spec.mbox or spec.message_id))
     return apply_series(source_of(spec.base, mirror, refresh), series, spec.where)

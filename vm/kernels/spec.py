@@ -5,6 +5,7 @@
     tree:DIR[@REV]                       built from a source tree, or from a commit of it
     debian-source:VERSION                built from Debian's package linux-source-VERSION
     series:MBOX|MESSAGE-ID on TREE       built with a patch series on top of one of these two
+    bug:NAME on TREE                     built with a seeded bug in one of these two
     built:KEY                            built before, as `ext4diff kernel list` shows it
 
 What is built may end in ` with ` and a list of `debug`, `symbols`, `config=FILE`.
@@ -20,6 +21,7 @@ from vm.errors import KernelError
 
 __all__ = [
     "HELP",
+    "BugSpec",
     "BuiltBefore",
     "DebianPackage",
     "DebianSource",
@@ -35,7 +37,8 @@ __all__ = [
 
 HELP = (
     "a bzImage, vmlinux or built tree; debian:SUITE or debian:VERSION; tree:DIR[@REV]; "
-    "debian-source:VERSION; 'series:MBOX|MESSAGE-ID on tree:DIR|debian-source:VERSION'; built:KEY"
+    "debian-source:VERSION; 'series:MBOX|MESSAGE-ID on tree:DIR|debian-source:VERSION'; "
+    "'bug:NAME on' one of these two; built:KEY"
 )
 """For --help, and for the ends of messages."""
 
@@ -158,7 +161,28 @@ class SeriesSpec:
         return self.where + self.flavour.suffix
 
 
-SourceSpec = TreeSpec | DebianSource | SeriesSpec
+@dataclass(frozen=True)
+class BugSpec:
+    """The seeded bug called `name` (`vm.kernels.seeded`) in `base`."""
+
+    base: TreeSpec | DebianSource
+    name: str
+
+    @property
+    def flavour(self) -> Flavour:
+        """Its base's."""
+        return self.base.flavour
+
+    @property
+    def where(self) -> str:
+        """The specification without the flavour."""
+        return f"bug:{self.name} on {self.base.where}"
+
+    def __str__(self) -> str:
+        return self.where + self.flavour.suffix
+
+
+SourceSpec = TreeSpec | DebianSource | SeriesSpec | BugSpec
 """What has to be built."""
 Spec = PathSpec | DebianPackage | BuiltBefore | SourceSpec
 
@@ -195,7 +219,7 @@ def _base(text: str, base: str, flavour: Flavour) -> TreeSpec | DebianSource:
         return _tree(text, rest, flavour)
     if kind == "debian-source":
         return _debian_source(text, rest, flavour)
-    raise _fail(text, "a series goes on tree:DIR[@REV] or on debian-source:VERSION")
+    raise _fail(text, "series and bugs go on tree:DIR[@REV] or on debian-source:VERSION")
 
 
 def _series(text: str, rest: str, flavour: Flavour) -> SeriesSpec:
@@ -211,6 +235,13 @@ def _series(text: str, rest: str, flavour: Flavour) -> SeriesSpec:
     if _MESSAGE_ID.fullmatch(what):
         return SeriesSpec(base, message_id=what.strip("<>"))
     raise _fail(text, f"there is no file {what}, and a message id looks like 2026...@example.org")
+
+
+def _bug(text: str, rest: str, flavour: Flavour) -> BugSpec:
+    name, mark, on = rest.partition(" on ")
+    if not mark or not name.strip():
+        raise _fail(text, "a bug needs a base, as in 'bug:NAME on debian-source:7.3' (with quotes)")
+    return BugSpec(_base(text, on, flavour), name.strip())
 
 
 def _flavour(text: str, words: str) -> Flavour:
@@ -234,7 +265,7 @@ def _debian(text: str, rest: str) -> DebianPackage:
 def needs_build(text: str) -> bool:
     """Whether `text` names a source, which has to be built."""
     kind, mark, _ = text.strip().partition(":")
-    return bool(mark) and kind in ("tree", "debian-source", "series")
+    return bool(mark) and kind in ("tree", "debian-source", "series", "bug")
 
 
 def parse_spec(text: str, flavour: Flavour | None = None) -> Spec:
@@ -250,6 +281,8 @@ def parse_spec(text: str, flavour: Flavour | None = None) -> Spec:
         rest = what if has_words else rest
         if kind == "series":
             return _series(text, rest.strip(), chosen)
+        if kind == "bug":
+            return _bug(text, rest.strip(), chosen)
         return _base(text, f"{kind}:{rest}", chosen)
     if kind == "debian" and mark:
         return _debian(text, rest.strip())

@@ -1,0 +1,14 @@
+// An append into an allocated block does not move i_disksize.
+// file: fs/ext4/inode.c
+// caught by: ?
+// shows as: ?
+
+@@
+expression inode, size;
+@@
+ext4_da_do_write_end(...)
+{
+<...
+- ext4_update_i_disksize(inode, size);
+...>
+}

@@ -1,0 +1,14 @@
+// A write that finds the disk full does not wait for the commit that frees blocks.
+// file: fs/ext4/inode.c
+// caught by: ?
+// shows as: ?
+
+@@
+@@
+ext4_da_write_begin(...)
+{
+<...
+- if (ret == -ENOSPC && ext4_should_retry_alloc(...))
+- 	goto retry;
+...>
+}

@@ -1,0 +1,17 @@
+// SEEK_HOLE begins to look one block behind the offset.
+// file: fs/ext4/file.c
+// caught by: ?
+// shows as: ?
+
+@@
+expression inode, offset, ops;
+@@
+ext4_llseek(...)
+{
+<...
+iomap_seek_hole(inode,
+- offset
++ offset + i_blocksize(inode)
+ , ops)
+...>
+}

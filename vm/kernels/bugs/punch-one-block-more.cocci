@@ -1,0 +1,17 @@
+// Punching a hole frees the block behind it as well.
+// file: fs/ext4/inode.c
+// caught by: ?
+// shows as: ?
+
+@@
+expression start, end;
+@@
+ext4_punch_hole(...)
+{
+<...
+ext4_ext_remove_space(inode, start,
+- end - 1
++ end
+ )
+...>
+}

@@ -1,0 +1,14 @@
+// Quota goes on counting delayed blocks that were given up.
+// file: fs/ext4/inode.c
+// caught by: ?
+// shows as: ?
+
+@@
+expression inode, size;
+@@
+ext4_da_release_space(...)
+{
+<...
+- dquot_release_reservation_block(inode, size);
+...>
+}

@@ -1,0 +1,13 @@
+// A block of the extent tree that writeback allocates is missing from st_blocks.
+// file: fs/ext4/balloc.c
+// caught by: ?
+// shows as: ?
+
+@@
+@@
+ext4_new_meta_blocks(...)
+{
+<...
+- if (!(*errp) && (flags & EXT4_MB_DELALLOC_RESERVED)) { ... }
+...>
+}

@@ -1,0 +1,16 @@
+// What truncate removes of delayed blocks stays reserved.
+// file: fs/ext4/extents_status.c
+// caught by: ?
+// shows as: ?
+
+@@
+expression inode, reserved;
+@@
+ext4_es_remove_extent(...)
+{
+<...
+- ext4_da_release_space(inode, reserved);
++ if (end != EXT_MAX_BLOCKS - 1)
++ 	ext4_da_release_space(inode, reserved);
+...>
+}

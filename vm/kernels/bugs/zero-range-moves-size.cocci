@@ -1,0 +1,15 @@
+// ZERO_RANGE moves i_size though KEEP_SIZE is set.
+// file: fs/ext4/extents.c
+// caught by: ?
+// shows as: ?
+
+@@
+expression E;
+@@
+ext4_zero_range(...)
+{
+<...
+- !(mode & FALLOC_FL_KEEP_SIZE) && E
++ E
+...>
+}
