@@ -219,7 +219,7 @@ def _base(text: str, base: str, flavour: Flavour) -> TreeSpec | DebianSource:
         return _tree(text, rest, flavour)
     if kind == "debian-source":
         return _debian_source(text, rest, flavour)
-    raise _fail(text, "series and bugs go on tree:DIR[@REV] or on debian-source:VERSION")
+    raise _fail(text, "a series or a bug goes on tree:DIR[@REV] or on debian-source:VERSION")
 
 
 def _series(text: str, rest: str, flavour: Flavour) -> SeriesSpec:
