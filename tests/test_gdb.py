@@ -133,11 +133,21 @@ def offered(monkeypatch):
     return fetched
 
 
-@pytest.mark.parametrize(("answer", "times"), [("y", 1), ("", 0), ("no", 0)])
+CTRL_D = "\x04"
+
+
+@pytest.mark.parametrize(("answer", "times"), [("y", 1), ("", 0), ("no", 0), (CTRL_D, 0)])
 def test_symbols_are_fetched_only_after_a_yes(offered, monkeypatch, capsys, answer, times):
     asked = []
+
+    def answered(text: str) -> str:
+        asked.append(text)
+        if answer == CTRL_D:
+            raise EOFError
+        return answer
+
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    monkeypatch.setattr("builtins.input", lambda text: asked.append(text) or answer)
+    monkeypatch.setattr("builtins.input", answered)
     options = type("Options", (), {"symbols": False, "mirror": None})()
     command._symbols(kernel(Path("/k")), Path("/k"), options)
     assert "353 MB" in asked[0]

@@ -215,7 +215,11 @@ def _symbols(kernel: Kernel, image: Path, options: argparse.Namespace) -> Symbol
 
 
 def _agreed(question: str) -> bool:
-    """Whether the person says yes; nobody is asked where there is no terminal."""
+    """Whether the person says yes (Ctrl-D is no); nobody is asked where there is no terminal."""
     if not sys.stdin.isatty():
         return False
-    return input(f"ext4diff: {question} [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input(f"ext4diff: {question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        print()
+        return False
