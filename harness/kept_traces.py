@@ -21,8 +21,11 @@ from harness.recording import Recorded
 from harness.trace import Trace, decode, encode
 from harness.verdict import Compared
 from workloads.images import Geometry
+from workloads.workload import Config
 
-__all__ = ["SUFFIX", "Kept", "TraceFile", "is_kept", "kept_line", "kept_lines", "parse_kept"]
+__all__ = [
+    "SUFFIX", "Kept", "TraceFile", "is_kept", "kept_line", "kept_lines", "name_of", "parse_kept",
+]  # fmt: skip
 
 SUFFIX = ".jsonl.xz"
 _BEGIN = b'{"geometry":'
@@ -46,7 +49,7 @@ class Kept(msgspec.Struct, frozen=True):
     @property
     def kernel(self) -> Recorded:
         """The kernel behind it."""
-        return Recorded(self.trace.kernel, iomap=self.iomap)
+        return Recorded(self.trace.kernel, iomap=self.iomap, realtime=True)
 
 
 def kept_line(compared: Compared, geometry: Geometry, iomap: bool) -> bytes | None:
@@ -63,10 +66,32 @@ def kept_line(compared: Compared, geometry: Geometry, iomap: bool) -> bytes | No
     return msgspec.json.encode(_Line(geometry, iomap, msgspec.Raw(data))) + b"\n"
 
 
-def parse_kept(line: bytes) -> Kept:
+def parse_kept(line: str | bytes) -> Kept:
     """The trace behind a line. Raises `msgspec.MsgspecError` if it is damaged."""
     raw = msgspec.json.decode(line, type=_Line)
     return Kept(raw.geometry, raw.iomap, decode(bytes(raw.trace)))
+
+
+class _Named(msgspec.Struct, frozen=True):
+    program: str
+    config: Config
+
+
+class _Of(msgspec.Struct, frozen=True):
+    workload: _Named
+
+
+class _Head(msgspec.Struct, frozen=True):
+    trace: _Of
+
+
+def name_of(line: str | bytes) -> str:
+    """The name of the workload in a line; nothing if the line is damaged."""
+    try:
+        workload = msgspec.json.decode(line, type=_Head).trace.workload
+    except msgspec.MsgspecError:
+        return ""
+    return f"{workload.program}@{workload.config.name}"
 
 
 def is_kept(path: Path) -> bool:

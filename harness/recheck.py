@@ -13,15 +13,15 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import msgspec
 
 from harness.compare import compare
 from harness.errors import UsageError
-from harness.kept_traces import Kept, is_kept, kept_lines, parse_kept
+from harness.kept_traces import Kept, is_kept, kept_lines, name_of, parse_kept
 from harness.known import KNOWN_ISSUES, KnownIssue
 from harness.recording import (
     SUFFIX,
@@ -40,8 +40,8 @@ from workloads.images import Geometry
 from workloads.workload import Workload
 
 __all__ = [
-    "Checked", "Tally", "check_file", "check_trace", "judge", "judge_named", "places", "trace_at",
-    "unsteady_steps",
+    "Checked", "Job", "Tally", "check_file", "check_trace", "jobs_of", "judge", "judge_named",
+    "places", "trace_at", "unsteady_steps",
 ]  # fmt: skip
 
 
@@ -139,10 +139,9 @@ def _judge_kept(
     results: Path, release: str | None, name: str, issues: Iterable[KnownIssue]
 ) -> Iterator[Compared]:
     """As `judge_named`, of a recording that a run has made."""
-    for number, line in enumerate(kept_lines(results), start=1):
-        kept = _kept_at(results.name, number, line, release)
-        workload = kept.trace.workload
-        if name in (workload.program, workload.name):
+    for job in jobs_of(results, release=release):
+        if name in (job.name.partition("@")[0], job.name):
+            kept = job.kept()
             yield judge(kept.trace, kept.kernel, issues, kept.geometry)
 
 
@@ -219,30 +218,47 @@ def unsteady_steps(results: Path, listed: Path) -> dict[str, int]:
         raise UsageError(f"{results.parent / 'unsteady.json'} is damaged: {error!r}") from error
 
 
-_Job = tuple[str, int, str, dict[str, Any], Recorded, int | None]
-Job = TypeVar("Job")
+class Job(msgspec.Struct, frozen=True):
+    """A recorded workload, line `number` of the recording `source`, not decoded yet.
 
+    `workload` and `kernel` are None where the line says them itself; `release` then takes the
+    place of its kernel's, if given.
+    """
 
-def _check_line(job: _Job) -> Checked:
-    subject, number, line, workload, kernel, unsteady = job
-    return check_trace(trace_at(number, line, workload, subject, kernel), kernel, unsteady)
+    source: str
+    number: int
+    line: str | bytes
+    workload: dict[str, Any] | None = None
+    kernel: Recorded | None = None
+    unsteady: int | None = None
+    release: str | None = None
 
+    @property
+    def name(self) -> str:
+        """Of the workload: `program@image@mount`."""
+        if self.workload is not None:
+            return str(self.workload["name"])
+        return name_of(self.line)
 
-def _check_kept(job: tuple[str, int, bytes, str | None]) -> Checked:
-    kept = _kept_at(*job)
-    return check_trace(kept.trace, kept.kernel, geometry=kept.geometry)
+    def kept(self) -> Kept:
+        """The decoded line, of a recording that a run has made. Raises `UsageError`."""
+        try:
+            kept = parse_kept(self.line)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise UsageError(f"{self.source}: line {self.number} is damaged: {error}") from error
+        if self.release is None:
+            return kept
+        trace = msgspec.structs.replace(kept.trace, kernel=self.release)
+        return msgspec.structs.replace(kept, trace=trace)
 
-
-def _kept_at(name: str, number: int, line: bytes, release: str | None) -> Kept:
-    """Line `number` of the recording `name` that a run has made; `release` takes the place of
-    its kernel's, if given. Raises `UsageError`."""
-    try:
-        kept = parse_kept(line)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise UsageError(f"{name}: line {number} is damaged: {error}") from error
-    if release is None:
-        return kept
-    return msgspec.structs.replace(kept, trace=msgspec.structs.replace(kept.trace, kernel=release))
+    def check(self) -> Checked:
+        """The model against it. Raises `UsageError` if the line is damaged."""
+        if self.workload is None or self.kernel is None:
+            kept = self.kept()
+            return check_trace(kept.trace, kept.kernel, geometry=kept.geometry)
+        line = str(self.line)
+        trace = trace_at(self.number, line, self.workload, self.source, self.kernel)
+        return check_trace(trace, self.kernel, self.unsteady)
 
 
 def trace_at(
@@ -255,6 +271,23 @@ def trace_at(
         raise UsageError(f"{subject}: line {number} is damaged: {error!r}") from error
 
 
+def jobs_of(results: Path, listed: Path | None = None, release: str | None = None) -> list[Job]:
+    """Each workload of the result file `results`, in its order; see `check_file`."""
+    if is_kept(results):
+        source = results.name.removesuffix(SUFFIX)
+        return [
+            Job(source, number, line, release=release)
+            for number, line in enumerate(kept_lines(results), start=1)
+        ]
+    listed = listed or workloads_of(results)
+    subject, kernel = _subject(results, release)
+    unsteady = unsteady_steps(results, listed)
+    return [
+        Job(subject, number, line, workload, kernel, unsteady.get(workload["name"]))
+        for number, line, workload in raw_lines(results, listed)
+    ]
+
+
 def check_file(
     results: Path,
     listed: Path | None = None,
@@ -265,30 +298,13 @@ def check_file(
 
     `listed` is the workload list (default: `workloads_of`), `release` the recorded kernel
     (default: by the file's name; without one no issue is known), `processes` how many work
-    (default: one a CPU). Raises `UsageError` where a file is missing or damaged.
+    (default: one a CPU). A recording that a run has made says both itself. Raises `UsageError`
+    where a file is missing or damaged.
     """
-    if is_kept(results):
-        lines = enumerate(kept_lines(results), start=1)
-        kept = [(results.name, number, line, release) for number, line in lines]
-        yield from _spread(_check_kept, kept, processes)
-        return
-    listed = listed or workloads_of(results)
-    subject, kernel = _subject(results, release)
-    unsteady = unsteady_steps(results, listed)
-    jobs: list[_Job] = [
-        (subject, number, line, workload, kernel, unsteady.get(workload["name"]))
-        for number, line, workload in raw_lines(results, listed)
-    ]
-    yield from _spread(_check_line, jobs, processes)
-
-
-def _spread(
-    check: Callable[[Job], Checked], jobs: list[Job], processes: int | None
-) -> Iterator[Checked]:
-    """What `check` says of each job, in their order, by so many processes."""
+    jobs = jobs_of(results, listed, release)
     workers = min(processes or os.cpu_count() or 1, len(jobs))
     if workers < 2:
-        yield from map(check, jobs)
+        yield from map(Job.check, jobs)
         return
     with multiprocessing.get_context("forkserver").Pool(workers) as pool:
-        yield from pool.imap(check, jobs, chunksize=4)
+        yield from pool.imap(Job.check, jobs, chunksize=4)

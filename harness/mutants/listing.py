@@ -1,0 +1,171 @@
+"""Which mutants there are, which of them are taken, and the rules that they are in."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from harness.mutants.operators import Change, Place, changes_of
+from harness.probe import MODEL
+from harness.specification import specification
+
+__all__ = ["ASIDE", "Function", "Mutant", "chosen", "functions", "mutants"]
+
+ASIDE = ("image", "image_")
+"""Modules of model/ that are no part of the write paths: reading and writing images."""
+PER_RULE = 2
+"""Mutants that each rule gets at least, if its functions have as many."""
+
+
+class Function(msgspec.Struct, frozen=True):
+    """A function or method of the model: `module.name`, its syntax tree, where it is."""
+
+    module: str
+    name: str
+    node: ast.FunctionDef
+    place: Place
+
+    @property
+    def full(self) -> str:
+        """As rules name it."""
+        return f"{self.module}.{self.name}"
+
+
+class Mutant(msgspec.Struct, frozen=True):
+    """The model with `change` in `function`; `name` stays the same while both do, wherever the
+    line is. `rules` are those that name the function or, if none does, its callers."""
+
+    name: str
+    function: Function
+    change: Change
+    rules: tuple[str, ...]
+
+
+@functools.cache
+def tree_of(module: str) -> ast.Module:
+    """The syntax tree of a module of the model."""
+    return ast.parse((MODEL / f"{module}.py").read_text("utf-8"))
+
+
+@functools.cache
+def functions() -> tuple[Function, ...]:
+    """All functions of the model's write paths."""
+    stems = [path.stem for path in sorted(Path(MODEL).glob("*.py"))]
+    return tuple(
+        function
+        for stem in stems
+        if not stem.startswith(ASIDE) and stem != "__init__"
+        for function in _in(stem, tree_of(stem), "", ())
+    )
+
+
+def _in(
+    module: str, parent: ast.Module | ast.ClassDef, prefix: str, place: Place
+) -> Iterator[Function]:
+    for index, node in enumerate(parent.body):
+        way = (*place, ("body", index))
+        if isinstance(node, ast.FunctionDef):
+            yield Function(module, prefix + node.name, node, way)
+        elif isinstance(node, ast.ClassDef):
+            yield from _in(module, node, f"{node.name}.", way)
+
+
+@functools.cache
+def mutants() -> tuple[Mutant, ...]:
+    """Every mutant that the operators make, in the order of files and lines."""
+    rules = _rules()
+    found = []
+    for function in functions():
+        seen = Counter[str]()
+        for change in changes_of(function.node):
+            seen[change.text] += 1
+            again = f" ({seen[change.text]})" if seen[change.text] > 1 else ""
+            name = f"{function.full}: {change.text}{again}"
+            found.append(Mutant(name, function, change, rules[function.full]))
+    return tuple(found)
+
+
+# --- rules --------------------------------------------------------------------------------
+
+
+def _rules() -> dict[str, tuple[str, ...]]:
+    """The rules that each function is in: those that name it, else its nearest callers'."""
+    named: dict[str, list[str]] = defaultdict(list)
+    for rule in specification():
+        for function in rule.model:
+            named[function].append(rule.name)
+    callers = _callers()
+    for each in functions():  # what a table or a class holds, nobody need name
+        family = each.full.rpartition(".")[0]
+        kin = [one for one in list(named) if one.startswith(f"{family}.")]
+        named[f"{family}."] = sorted({rule for one in kin for rule in named[one]})
+    return {function.full: _nearest(function.full, named, callers) for function in functions()}
+
+
+def _nearest(
+    function: str, named: dict[str, list[str]], callers: dict[str, set[str]]
+) -> tuple[str, ...]:
+    seen, now = {function}, [function]
+    while now:
+        rules = {rule for one in now for rule in named.get(one, ())}
+        if rules:
+            return tuple(sorted(rules))
+        now = sorted({caller for one in now for caller in callers[one]} - seen)
+        seen |= set(now)
+    return tuple(named[f"{function.rpartition('.')[0]}."])
+
+
+def _callers() -> dict[str, set[str]]:
+    """By name: who mentions a function's last name. That is more than calls it, which is enough
+    to say near what it is."""
+    by_name: dict[str, set[str]] = defaultdict(set)
+    for function in functions():
+        by_name[function.name.rpartition(".")[2]].add(function.full)
+    callers: dict[str, set[str]] = defaultdict(set)
+    for function in functions():
+        for node in ast.walk(function.node):
+            word = getattr(node, "attr", None) or getattr(node, "id", None)
+            for mentioned in by_name.get(str(word), ()):
+                callers[mentioned].add(function.full)
+    return callers
+
+
+# --- the choice ---------------------------------------------------------------------------
+
+
+def chosen(seed: int, everything: Iterable[Mutant]) -> list[Mutant]:
+    """One mutant of each function, and `PER_RULE` of each rule, of those in `everything`.
+
+    A function's choice depends on `seed`, its name and its own text alone.
+    """
+    by_function: dict[str, list[Mutant]] = defaultdict(list)
+    for mutant in everything:
+        by_function[mutant.function.full].append(mutant)
+    taken: dict[str, Mutant] = {}
+    left: dict[str, list[Mutant]] = {}
+    for full, found in by_function.items():
+        left[full] = _shuffled(seed, full, found)
+        first = left[full].pop(0)
+        taken[first.name] = first
+    count = Counter(rule for mutant in taken.values() for rule in mutant.rules)
+    for rule in specification():
+        spare = [one for name in rule.model for one in left.get(name, ())]
+        for mutant in spare[: max(PER_RULE - count[rule.name], 0)]:
+            taken[mutant.name] = mutant
+    return [mutant for found in by_function.values() for mutant in found if mutant.name in taken]
+
+
+def _shuffled(seed: int, full: str, found: list[Mutant]) -> list[Mutant]:
+    """In an order by chance, in which kinds of mistakes take turns."""
+    dice = random.Random(f"{seed} {full}")
+    kinds: dict[str, list[Mutant]] = defaultdict(list)
+    for mutant in dice.sample(found, len(found)):
+        kinds[mutant.change.kind].append(mutant)
+    rounds = max(map(len, kinds.values()))
+    return [group[turn] for turn in range(rounds) for group in kinds.values() if turn < len(group)]
