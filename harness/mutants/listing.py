@@ -95,30 +95,43 @@ def mutants() -> tuple[Mutant, ...]:
 
 
 def _rules() -> dict[str, tuple[str, ...]]:
-    """The rules that each function is in: those that name it, else its nearest callers'."""
+    """The rules that each function is in: those that name it; else its nearest callers'; of what
+    only a table mentions, those of what it calls, or of its class or module."""
     named: dict[str, list[str]] = defaultdict(list)
     for rule in specification():
         for function in rule.model:
             named[function].append(rule.name)
     callers = _callers()
-    for each in functions():  # what a table or a class holds, nobody need name
-        family = each.full.rpartition(".")[0]
-        kin = [one for one in list(named) if one.startswith(f"{family}.")]
-        named[f"{family}."] = sorted({rule for one in kin for rule in named[one]})
-    return {function.full: _nearest(function.full, named, callers) for function in functions()}
+    called: dict[str, set[str]] = defaultdict(set)
+    for one, by in callers.items():
+        for caller in by:
+            called[caller].add(one)
+    return {
+        one.full: _nearest(one.full, named, callers)
+        or _nearest(one.full, named, called)
+        or _of_kin(one.full, named)
+        for one in functions()
+    }
 
 
 def _nearest(
-    function: str, named: dict[str, list[str]], callers: dict[str, set[str]]
+    function: str, named: dict[str, list[str]], beside: dict[str, set[str]]
 ) -> tuple[str, ...]:
-    seen, now = {function}, [function]
+    """The rules of the functions that are the fewest steps away."""
+    seen, now = {function}, {function}
     while now:
         rules = {rule for one in now for rule in named.get(one, ())}
         if rules:
             return tuple(sorted(rules))
-        now = sorted({caller for one in now for caller in callers[one]} - seen)
-        seen |= set(now)
-    return tuple(named[f"{function.rpartition('.')[0]}."])
+        now = {other for one in now for other in beside.get(one, ())} - seen
+        seen |= now
+    return ()
+
+
+def _of_kin(function: str, named: dict[str, list[str]]) -> tuple[str, ...]:
+    family = f"{function.rpartition('.')[0]}."
+    kin = [rules for one, rules in named.items() if one.startswith(family)]
+    return tuple(sorted({rule for rules in kin for rule in rules}))
 
 
 def _callers() -> dict[str, set[str]]:

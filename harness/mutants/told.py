@@ -10,6 +10,9 @@ from harness.mutants.listing import Mutant
 
 __all__ = ["summary", "told"]
 
+_SHOWN = 5
+"""Rules that a survivor is told with; what all of the model uses is in many."""
+
 
 def told(found: Found, number: int, total: int, equivalent: Mapping[str, str]) -> str:
     """A line on one mutant."""
@@ -32,7 +35,7 @@ def summary(
         yield "\nSurvivors, with the rules that they hide in"
     for mutant in survivors:
         yield f"  {mutant.name}"
-        yield f"    line {mutant.change.line}: {', '.join(mutant.rules) or 'no rule names it'}"
+        yield f"    line {mutant.change.line}: {_rules(mutant)}"
     yield "\n  module                 mutants  found out  equivalent  survive"
     modules = Counter(mutant.function.module for mutant in taken)
     lost = Counter(mutant.function.module for mutant in survivors)
@@ -49,6 +52,12 @@ def summary(
         f" ({share:.1f} %), {len(excused)} equivalent,"
         f" {sum(one.seconds for one in found.values()):.0f} s of CPU"
     )
+
+
+def _rules(mutant: Mutant) -> str:
+    more = len(mutant.rules) - _SHOWN
+    named = ", ".join(mutant.rules[:_SHOWN]) or "no rule names it"
+    return f"{named} and {more} more" if more > 0 else named
 
 
 def _source(found: Found) -> str:
