@@ -66,8 +66,9 @@ def _map_dirty(inode: Inode, low: int, high: int, range_end: int) -> Iterator[tu
         found = inode.es.lookup(low)
         if found.state == DELAYED:
             asked = high - low
-            if (range_end - low * size) // size > asked:
-                asked = range_end // size + 1 - low
+            last = min(range_end // size, EOF_BLOCK - 1)
+            if last > low + asked:  # at the end of the longest file, one too few
+                asked = last + 1 - low
             end = min(found.end, low + min(asked, MAX_WRITEPAGES_EXTENT_LEN))
             try:
                 found = map_blocks(inode, low, end - low, unwritten=True, use_reserved=True)

@@ -45,3 +45,8 @@ def test_a_copy_byte_by_byte_within_a_file_takes_no_longer_for_each_byte() -> No
     trace = run("pwrite a 0 20k; append a 4095; sendfile a 0 64k a 1; fsync a")
     assert trace.final is not None
     assert time.process_time() - began < 20
+
+
+def test_the_last_block_but_one_of_the_longest_file_is_allocated_alone() -> None:
+    trace = run("pwrite a 17179869172k 8k; fsync a", "4k@delalloc,buffered_iomap", iomap=True)
+    assert [event.count for event in trace.steps[1].events] == [1, 1]
