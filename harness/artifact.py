@@ -27,8 +27,8 @@ from harness.pairs import AGAINST_PATH, Pair
 from harness.reproducers import write_reproducers
 from harness.sides import on_path
 from harness.signature import signature_of
-from harness.trace import encode
-from harness.verdict import Compared, Verdict, encode_verdict
+from harness.trace import Observe, encode
+from harness.verdict import Compared, encode_verdict
 from reports.svg import picture_svg
 from reports.terminal import explain, headline
 from vm.kept_images import pack
@@ -165,7 +165,7 @@ def _fill(
     picture = picture_svg(compared)
     if picture is not None:
         (directory / "picture.svg").write_text(picture, "utf-8")
-    manifest = _manifest(verdict, pair, origin)
+    manifest = _manifest(compared, pair, origin)
     text = readme(
         directory, manifest, explanation=explanation, header=pair.header(),
         subjects=verdict.subjects, again=again, image=image,
@@ -174,7 +174,8 @@ def _fill(
     (directory / MANIFEST).write_bytes(manifest_bytes(manifest, directory))
 
 
-def _manifest(verdict: Verdict, pair: Pair, origin: Origin) -> Manifest:
+def _manifest(compared: Compared, pair: Pair, origin: Origin) -> Manifest:
+    verdict, steps = compared.verdict, compared.actual.steps if compared.actual else ()
     signature = signature_of(verdict)
     against = pair.choice.kernel if pair.against in AGAINST_PATH else pair.against
     specs = [_lasting(spec) for spec in (against, pair.choice.kernel)]
@@ -194,6 +195,7 @@ def _manifest(verdict: Verdict, pair: Pair, origin: Origin) -> Manifest:
         generated=generated_from(verdict.workload),
         flakiness=origin.flakiness,
         minimized_from=origin.minimized_from,
+        observe=Observe.STEPS if all(step.observed for step in steps) else Observe.END,
     )
 
 

@@ -10,6 +10,7 @@ from harness.artifact_read import EXPECTED, WORKLOAD
 from harness.expected_image import ACTUAL, START_IMAGE
 from harness.manifest import MANIFEST, VERDICT, Manifest
 from harness.pairs import MODEL
+from harness.trace import Observe
 from reports.words import columns
 
 __all__ = ["readme"]
@@ -77,6 +78,7 @@ def _options(manifest: Manifest, start: bool) -> str:
         f"--from {START_IMAGE} " if start else "",
         f"--against {shlex.quote(manifest.against)} " if manifest.against != MODEL else "",
         "--strict-model " if manifest.strict else "",
+        "--observe end " if manifest.observe is Observe.END else "",
     ])  # fmt: skip
 
 
@@ -86,6 +88,8 @@ def _origin(manifest: Manifest) -> Iterator[str]:
         yield f"signature {manifest.signature}: findings with the same one have the same cause"
     if manifest.strict:
         yield "run with --strict-model: what a known issue explains is a mismatch"
+    if manifest.observe is Observe.END:
+        yield "observed at the end only: observed after every step it shows no such mismatch"
     if manifest.generated is not None:
         yield f"generated; the program again: {manifest.generated.command}"
     if manifest.minimized_from:

@@ -96,7 +96,10 @@ class _Comparison(Findings):
         """Result, observation and events of one step."""
         self._result(expected.result, actual.result)
         self._threads(expected, actual)
-        self.observation(expected.observation, actual.observation)
+        if expected.observed and actual.observed:
+            self.observation(expected.observation, actual.observation)
+        else:
+            self.skip(None, "observation", not expected.observed, not actual.observed)
         if expected.events is None or actual.events is None:
             self.skip(None, "events", expected.events is None, actual.events is None)
             return

@@ -11,6 +11,7 @@ import pytest
 
 from harness.errors import MachineryError
 from harness.kept_traces import kept_line
+from harness.observing import observed_as_chosen
 from harness.pairs import Pair
 from harness.sides import NO_IOMAP, PATHS
 from harness.verdict import Compared, Verdict
@@ -86,7 +87,7 @@ class Lab:
         if workload.cpus > 1 and not self.pair.expected.is_model:
             names = (self.pair.expected.name, self.pair.actual.name)
             return Compared(Verdict(workload, names, refused=TWO_OUTCOMES))
-        return self._runner.run(workload)
+        return observed_as_chosen(self.pair, self._runner.run, workload)
 
     def kept(self, compared: Compared) -> bytes | None:
         """What the side under test did as a line of a recording; None if it came to no end, or

@@ -191,7 +191,7 @@ class GuestSide(Side):
     def run(
         self,
         workload: Workload,
-        placement: Placement | None = None,
+        placement: Placement | None = None,  # noqa: ARG002
         quirks: frozenset[str] = frozenset(),  # noqa: ARG002
     ) -> Trace:
         """What the kernel does. Raises `KernelPanicError` and other `MachineryError`s."""
@@ -199,7 +199,7 @@ class GuestSide(Side):
         self._report = ""
         began, judging = time.monotonic(), guest.judging
         try:
-            trace = guest.run(on_path(workload, self.forced_path), placement)
+            trace = guest.run(on_path(workload, self.forced_path), observe=self.observe)
         except KernelPanicError as error:
             guest.dead = True
             self._report = error.report

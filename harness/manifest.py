@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from harness.trace import Observe
+
 __all__ = [
     "BISECT", "MANIFEST", "VERDICT", "VERSION", "FirstBad", "Generated", "Manifest", "SideNote",
     "harness_version", "now", "sha256_of",
@@ -76,8 +78,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     mismatch in a line and `signature` its signature's id. `against` and `strict` are the
     options `--against` and `--strict-model`; `sides` holds those that are kernels, by
     name. `flakiness` is how many of how many runs showed the mismatch, if that was looked
-    at; `minimized_from` says what the workload was made smaller from. `files` has the
-    SHA-256 of every other file.
+    at; `minimized_from` says what the workload was made smaller from. `observe` says when the
+    run that is kept was observed. `files` has the SHA-256 of every other file.
     """
 
     version: int = VERSION
@@ -92,6 +94,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     generated: Generated | None = None
     flakiness: tuple[int, int] | None = None
     minimized_from: str = ""
+    observe: Observe = Observe.STEPS
     files: Mapping[str, str] = {}
 
 

@@ -6,10 +6,14 @@ import argparse
 from collections.abc import Callable
 
 from harness.sides import Choice
+from harness.trace import Observe
 from vm.kernel import pinned
 from vm.kernels.spec import HELP as SPEC_HELP
 
-__all__ = ["add_against", "add_guest_options", "add_record", "choice_of", "pin_kernels"]
+__all__ = [
+    "add_against", "add_guest_options", "add_observe", "add_record", "choice_of", "observe_of",
+    "pin_kernels",
+]  # fmt: skip
 
 
 def add_guest_options(add: Callable[..., object]) -> None:
@@ -44,6 +48,20 @@ def add_against(add: Callable[..., object]) -> None:
         "--strict-model", action="store_true",
         help="follow no known issue: where one shows, that is a mismatch",
     )  # fmt: skip
+
+
+def add_observe(add: Callable[..., object]) -> None:
+    """Declare `--observe`."""
+    add(
+        "--observe", choices=tuple(Observe), default=Observe.STEPS.value,
+        help="when a program is observed: after all of its steps (the default), or at its end"
+        " only, which is faster and compares less; one that then mismatches runs again",
+    )  # fmt: skip
+
+
+def observe_of(options: argparse.Namespace) -> Observe:
+    """What the user chose with it."""
+    return Observe(options.observe)
 
 
 def add_record(add: Callable[..., object]) -> None:

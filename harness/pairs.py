@@ -6,8 +6,9 @@ path of the same kernel. `MAKERS` holds what makes them.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harness.against import Against
@@ -16,6 +17,7 @@ from harness.known import KNOWN_ISSUES
 from harness.machine import GuestSide, ModelSide, TraceSide
 from harness.runner import Runner
 from harness.sides import NO_IOMAP, PATHS, Choice, Side
+from harness.trace import Observe
 
 __all__ = ["AGAINST_PATH", "MAKERS", "MODEL", "Pair", "make_pair"]
 
@@ -93,7 +95,9 @@ class Pair:
         else:
             tested = "both paths, buffer_head and iomap, can be tested"
         strict = "; where a known issue shows, that is a mismatch" if self.strict else ""
-        return [f"ext4diff {names}; {tested}{strict}", *self._sides_lines()]
+        at_end = self.choice.observe is Observe.END
+        seen = "; programs are observed at their end only" if at_end else ""
+        return [f"ext4diff {names}; {tested}{strict}{seen}", *self._sides_lines()]
 
     def _sides_lines(self) -> list[str]:
         """Each side's lines once, with its name where they are not both sides'."""
@@ -120,6 +124,18 @@ class Pair:
     def paths(self) -> tuple[str, ...]:
         """The paths that the side under test can take; the other one follows or has only one."""
         return self.actual.paths()
+
+    @contextlib.contextmanager
+    def observing(self, when: Observe) -> Iterator[None]:
+        """Both sides look at the file system `when` that says, until the context ends."""
+        before = [side.observe for side in self.sides]
+        try:
+            for side in self.sides:
+                side.observe = when
+            yield
+        finally:
+            for side, then in zip(self.sides, before, strict=True):
+                side.observe = then
 
     def usable(self) -> bool:
         """False once one of them can't come up any more."""

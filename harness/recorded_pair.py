@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +54,8 @@ def recorded_pair(manifest: Manifest, options: argparse.Namespace) -> Pair:
         if against != MODEL and not against.startswith("path:") and len(notes) > 1:
             against = kernel_of(notes[0], mirror, refresh) or against
     strict = options.strict_model or manifest.strict
-    return make_pair(against, choice_of(chosen), strict=strict)
+    choice = dataclasses.replace(choice_of(chosen), observe=manifest.observe)
+    return make_pair(against, choice, strict=strict)
 
 
 def _accel(notes: list[SideNote], asked: str | None) -> str:

@@ -303,7 +303,7 @@ def _observation(trace: Trace, place: Place) -> Observation | None:
     if place == "final":
         return trace.final.observation if trace.final is not None else None
     step = _step_at(trace, place)
-    return step.observation if step is not None else None
+    return step.observation if step is not None and step.observed else None
 
 
 def _file(observation: Observation | None, file: str | None) -> FileObservation | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from harness.trace import Placement, Trace
+from harness.trace import Observe, Placement, Trace
 from workloads.workload import Config, Workload
 
 __all__ = ["NO_IOMAP", "PATHS", "Choice", "Side", "on_path", "without_path"]
@@ -24,6 +24,7 @@ class Choice:
 
     `mirror` is the address of a Debian mirror (None: the host's); `refresh` looks for newer
     packages than the cache has; `always_boot` makes no use of snapshots of a booted guest.
+    `observe` says when programs are observed (`harness.observing`).
     """
 
     kernel: str | None = None
@@ -31,6 +32,7 @@ class Choice:
     mirror: str | None = None
     refresh: bool = False
     always_boot: bool = False
+    observe: Observe = Observe.STEPS
 
 
 class Side:
@@ -49,6 +51,8 @@ class Side:
     """Seconds that it has spent on what images hold afterwards: their checks, their form."""
     forced_path: str | None = None
     """The path that this side takes whatever the workload says, if any (of `PATHS`)."""
+    observe = Observe.STEPS
+    """When it looks at the file system in what it runs; the model always foretells all."""
 
     def prepare(self) -> None:
         """Fetch, build and probe what `run` needs. Raises `MachineryError`, `UsageError`."""

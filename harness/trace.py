@@ -21,12 +21,23 @@ from workloads.workload import Workload
 
 __all__ = [
     "VERSION", "Complaint", "ComplaintKind", "Content", "Event", "EventKind", "Extent",
-    "FileObservation", "Final", "KernelFacts", "Observation", "Placement", "Ran", "Result",
-    "State", "Step", "Subject", "Trace", "decode", "encode", "placement_of",
+    "FileObservation", "Final", "KernelFacts", "Observation", "Observe", "Placement", "Ran",
+    "Result", "State", "Step", "Subject", "Trace", "decode", "encode", "placement_of",
+    "unobserved_step",
 ]  # fmt: skip
 
 VERSION = 2
 """1 had the lines of the kernel's log in place of `Complaint`s; `decode` still takes it."""
+
+
+class Observe(enum.StrEnum):
+    """When a subject looks at the file system, beside the start and the end."""
+
+    STEPS = "steps"
+    """After every operation."""
+    END = "end"
+    """After the last operation only; of the others nothing but the result is known."""
+
 
 Result = int | str | list[list[int]]
 """What an operation returned: a count, an errno's name (`ENOSPC`), an md5, `SKIP`, ranges."""
@@ -117,6 +128,17 @@ class Step(msgspec.Struct, frozen=True):
     quirks: tuple[str, ...] = ()
     unpredicted: dict[str, str] = {}
     threads: tuple[tuple[Ran, ...], ...] = ()
+
+    @property
+    def observed(self) -> bool:
+        """Whether the subject looked at the file system after it (see `Observe`)."""
+        return "observation" not in self.unpredicted
+
+
+def unobserved_step(result: Result, threads: tuple[tuple[Ran, ...], ...] = ()) -> Step:
+    """A step of which nothing but the result is known, because nobody looked."""
+    reasons = dict.fromkeys(("observation", "events"), "only the end was observed")
+    return Step(result, None, Observation(), unpredicted=reasons, threads=threads)
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -242,8 +264,9 @@ class Trace(msgspec.Struct, frozen=True):
     identity: KernelFacts = {}
 
 
-Placement = tuple[dict[str, tuple[Extent, ...]], ...]
-"""Extents with physical numbers, by step and file: where a real kernel put the blocks.
+Placement = tuple[dict[str, tuple[Extent, ...]] | None, ...]
+"""Extents with physical numbers, by step and file: where a real kernel put the blocks. None
+for a step after which nobody looked.
 
 The only thing that flows from one subject to another: the model needs it to predict the
 extent tree (physically adjacent extents merge), and reads nothing else from it than the
@@ -270,11 +293,13 @@ class Subject(Protocol):
 
 def placement_of(trace: Trace) -> Placement:
     """Where the kernel behind `trace` put the blocks, step by step."""
-    observations = [step.observation for step in trace.steps]
+    observations = [step.observation if step.observed else None for step in trace.steps]
     if trace.final is not None:
         observations.append(trace.final.observation)
     return tuple(
-        {name: file.extents or () for name, file in observation.files.items()}
+        None
+        if observation is None
+        else {name: file.extents or () for name, file in observation.files.items()}
         for observation in observations
     )
 

@@ -81,7 +81,8 @@ class Verdict(msgspec.Struct, frozen=True):
     and reason. `intended` holds the differences that should be. `known` names the known
     issues that account for a difference from the strict expectation, `gone` those that
     should have shown and did not. `refused` is what the model does not cover, `unusable`
-    what is wrong with the workload, `broken` how the machinery failed.
+    what is wrong with the workload, `broken` how the machinery failed; `note` is what else
+    a reader of a mismatch has to know.
     """
 
     workload: Workload
@@ -98,6 +99,7 @@ class Verdict(msgspec.Struct, frozen=True):
     refused: str | None = None
     unusable: str | None = None
     broken: str | None = None
+    note: str = ""
 
     @property
     def outcome(self) -> Outcome:

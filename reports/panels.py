@@ -98,7 +98,10 @@ def _moments(compared: Compared, place: Place, file: str) -> list[Panel]:
 
 def _blocks(compared: Compared, place: Place, file: str, title: str) -> Panel | None:
     unit = compared.verdict.workload.config.image.block_size
-    found = [_seen(trace, place) for trace in (compared.expected, compared.actual)]
+    traces = (compared.expected, compared.actual)
+    if any(_unobserved(trace, place) for trace in traces):
+        return None
+    found = [_seen(trace, place) for trace in traces]
     files = [seen.files.get(file) if seen is not None else None for seen in found]
     if all(one is None or one.extents is None for one in files):
         return None
@@ -109,6 +112,12 @@ def _blocks(compared: Compared, place: Place, file: str, title: str) -> Panel | 
         for name, one, seen in zip(names, files, found, strict=True)
     )
     return Panel(title, unit, (first, second))
+
+
+def _unobserved(trace: Trace | None, place: Place) -> bool:
+    """Whether the subject did not look at all at `place` (`harness.trace.Observe`)."""
+    steps = trace.steps if trace is not None else ()
+    return isinstance(place, int) and 0 <= place < len(steps) and not steps[place].observed
 
 
 def _seen(trace: Trace | None, place: Place) -> Observation | None:

@@ -31,7 +31,8 @@ def step_table(compared: Compared, *, colour: bool = False, only: int | None = N
         operation = format_op(compared.verdict.workload.ops[index], index)
         if only in (None, index):
             rows += _rows(_mark(compared, index), index, operation, step, before)
-        before = step.observation
+        if step.observed:
+            before = step.observation
     if only is None:
         end = "sync, drop_caches, umount, mount, e2fsck"
         rows.append((_mark(compared, "final"), "end", end, *[""] * 6))
@@ -55,6 +56,8 @@ def _rows(
 ) -> list[tuple[str, ...]]:
     result = step.result if isinstance(step.result, int | str) else str(step.result)
     first = (mark, str(index + 1), operation, str(result))
+    if not step.observed:
+        return [(*first, *[""] * 4, "(not observed)")]
     if step.observation.error:
         return [(*first, step.observation.error, *[""] * 4)]
     changed = [

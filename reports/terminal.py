@@ -32,7 +32,9 @@ def headline(verdict: Verdict) -> str:
         fields = ", ".join(dict.fromkeys(_field_text(m) for m in verdict.headline))
         if all(_complaint(m) for m in verdict.headline):
             return f"{name}: the kernel complains: {fields}"
-        return f"{name}: {' and '.join(verdict.subjects)} differ at {where}{operation}: {fields}"
+        note = f"; {verdict.note}" if verdict.note else ""
+        sides = " and ".join(verdict.subjects)
+        return f"{name}: {sides} differ at {where}{operation}: {fields}{note}"
     for reason in (verdict.broken, verdict.unusable, verdict.refused):
         if reason is not None:
             return f"{name}: {verdict.outcome}: {reason}"

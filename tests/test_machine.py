@@ -16,7 +16,7 @@ from harness.errors import MachineryError, UsageError
 from harness.machine import GuestSide, ModelSide, TraceSide
 from harness.pairs import make_pair
 from harness.sides import Choice, Side, on_path
-from harness.trace import encode
+from harness.trace import Observe, encode
 from vm.accel import Accelerator
 from vm.errors import GuestHangError, ImageError, KernelPanicError
 from vm.guest import Identity
@@ -48,8 +48,9 @@ class FakeGuest:
 
     link = SimpleNamespace(netlog=None, console=SimpleNamespace(text="boot\r\nWARNING: x\n"))
 
-    def run(self, workload, placement=None):
+    def run(self, workload, *, observe=Observe.STEPS):
         self.runs.append(workload)
+        self.observe = observe
         if isinstance(self.answer, BaseException):
             raise self.answer
         if self.answer is not None:
@@ -305,3 +306,11 @@ def test_a_file_that_is_no_trace_is_a_usage_error(tmp_path):
     path.write_text("{}")
     with pytest.raises(UsageError, match="is no trace"):
         TraceSide(path)
+
+
+def test_the_guest_is_told_when_to_look(host, side, workload):
+    side.run(workload)
+    assert host.guests[-1].observe is Observe.STEPS
+    side.observe = Observe.END
+    side.run(workload)
+    assert host.guests[-1].observe is Observe.END

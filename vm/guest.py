@@ -14,7 +14,7 @@ from typing import Self
 
 import msgspec
 
-from harness.trace import Complaint, Placement, Trace
+from harness.trace import Complaint, Observe, Placement, Trace
 from vm import mkfs
 from vm.accel import Accelerator, choose_accelerator
 from vm.boot import (
@@ -284,7 +284,13 @@ class Guest:
             raise
         return self._number
 
-    def run(self, workload: Workload, placement: Placement | None = None) -> Trace:  # noqa: ARG002
+    def run(
+        self,
+        workload: Workload,
+        placement: Placement | None = None,  # noqa: ARG002
+        *,
+        observe: Observe = Observe.STEPS,
+    ) -> Trace:
         """Run `workload` on a fresh copy of its image and say what was seen.
 
         Raises `KernelPanicError`, `KernelHangError` or `MountLostError` for findings about
@@ -297,7 +303,8 @@ class Guest:
         self.disk.reset(self._image(workload.config.image))
         transcript = self.transcript_of(workload)
         begin = self.link.console.size
-        number = self._send({"cmd": "run", **request_of(workload), "warnings": warnings})
+        asked = {"cmd": "run", **request_of(workload), "observe": observe, "warnings": warnings}
+        number = self._send(asked)
         try:
             while not transcript.complete:
                 self._next(number, transcript)

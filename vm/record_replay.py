@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from harness.errors import UsageError
-from harness.trace import Placement, Trace
+from harness.trace import Observe, Placement, Trace
 from vm import cache, cpio, mkfs
 from vm.accel import Accelerator
 from vm.boot import MEMORY, TCG_FACTOR, Deadlines
@@ -160,7 +160,13 @@ class RecordedGuest(Guest):
         self._booted = False
         self._closed = False
 
-    def run(self, workload: Workload, placement: Placement | None = None) -> Trace:
+    def run(
+        self,
+        workload: Workload,
+        placement: Placement | None = None,
+        *,
+        observe: Observe = Observe.STEPS,  # noqa: ARG002 - for people to look at: all is observed
+    ) -> Trace:
         """Record `workload`; as `Guest.run`. What the kernel dies of is recorded, too."""
         if self._booted:
             raise UsageError("a recording is of one run")

@@ -18,6 +18,7 @@ from harness.trace import (
     Result,
     Step,
     Trace,
+    unobserved_step,
 )
 from vm.channel import Row
 from vm.errors import ChannelError
@@ -61,7 +62,7 @@ class Transcript:
             return f"{self._phase} (after the last operation)"
         if len(self._steps) < len(self.workload.ops):
             op = self.workload.ops[len(self._steps)]
-            return f"step {len(self._steps)} ({type(op).WORD})"
+            return f"step {len(self._steps) + 1} ({type(op).WORD})"  # as reports count them
         return "sync (after the last operation)"
 
     def take(self, row: Row) -> None:
@@ -110,8 +111,10 @@ def _converted(value: object, kind: Any) -> Any:
 
 def _step(row: Row) -> Step:
     result = _converted(row["result"], Result)
-    observation = _converted(row["observation"], Observation)
     threads = _converted(row.get("threads", []), tuple[tuple[Ran, ...], ...])
+    if "observation" not in row:
+        return unobserved_step(result, threads)
+    observation = _converted(row["observation"], Observation)
     lost = row.get("lost")
     if lost:
         reason = {"events": f"the kernel dropped {lost} trace events"}

@@ -25,6 +25,7 @@ from harness.errors import UsageError
 from harness.manifest import harness_version
 from harness.sides import Choice
 from harness.store import FILE, Store, StoreError
+from harness.trace import Observe
 from reports.rows import Night
 from reports.summary import Digest
 
@@ -45,11 +46,15 @@ class Asked(msgspec.Struct, frozen=True):
     accel: str
     mirror: str | None
     always_boot: bool
+    observe: Observe = Observe.STEPS
 
     @property
     def choice(self) -> Choice:
         """The same for a pair of sides."""
-        return Choice(self.kernel, self.accel, self.mirror, always_boot=self.always_boot)
+        return Choice(
+            self.kernel, self.accel, self.mirror, always_boot=self.always_boot,
+            observe=self.observe,
+        )  # fmt: skip
 
 
 class Ended(msgspec.Struct, frozen=True):

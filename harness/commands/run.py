@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import os.path
 import sys
 from pathlib import Path
@@ -14,7 +15,14 @@ from harness.artifact import FOLDER, folder_name, results_folder, try_keep
 from harness.errors import UsageError
 from harness.kept_traces import TraceFile
 from harness.lab import Lab
-from harness.options import add_against, add_guest_options, add_record, choice_of
+from harness.options import (
+    add_against,
+    add_guest_options,
+    add_observe,
+    add_record,
+    choice_of,
+    observe_of,
+)
 from harness.pairs import make_pair
 from harness.programs import config_named, read_program
 from harness.session import exit_status
@@ -49,6 +57,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_guest_options(parser.add_argument)
     add_against(parser.add_argument)
+    add_observe(parser.add_argument)
     add_record(parser.add_argument)
     parser.add_argument(
         "--results", metavar="DIR", help=f"where to keep mismatches (default: {FOLDER}/TIME)"
@@ -61,7 +70,8 @@ def run(options: argparse.Namespace) -> int:
     workloads = workloads_of(options.workload, options.on, start)
     if start is not None:  # a model settles what two kernels do differently, too
         require_modelled(start, str(options.start))
-    pair = make_pair(options.against, choice_of(options), strict=options.strict_model)
+    choice = dataclasses.replace(choice_of(options), observe=observe_of(options))
+    pair = make_pair(options.against, choice, strict=options.strict_model)
     lab = Lab(pair, results_folder(options.results))
     recording = _recording(options.record, start)
     with contextlib.closing(lab), recording or contextlib.nullcontext():

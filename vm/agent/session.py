@@ -49,13 +49,15 @@ def run_workload(
     quota: QuotaWarnings | None = None,
 ) -> None:
     """Run `request` (`device`, `mount`, `ops`, groups of `modules`) and `tell` what happens.
+    With `observe` `end` nobody looks at the file system before the last operation is done.
 
     `quota` collects quota warnings. Raises `MountError` if a mount or umount of our own
     fails.
     """
     mounted, steps = begin(request, tell, instruments)
+    each = request.get("observe") != "end"
     while not steps.over:
-        tell(steps.next())
+        tell(steps.next(look=each or steps.last))
     warnings = quota.drain() if quota is not None else None
     final = _final(mounted, tell, steps.context.shut_down)
     tell({"final": final, "warnings": warnings, "log": instruments.log.read()})
@@ -101,6 +103,11 @@ class Steps:
         return self.done == len(self._ops)
 
     @property
+    def last(self) -> bool:
+        """Whether one operation is left."""
+        return self.done == len(self._ops) - 1
+
+    @property
     def upcoming(self) -> str:
         """The kind of the next operation."""
         return str(self._ops[self.done]["op"])
@@ -113,36 +120,50 @@ class Steps:
     def _look(self) -> None:
         self._before = names_by_inode(self._mounted.root)
         self._instruments.tracer.drain()
+        self._looked = True
 
-    def next(self) -> Row:
-        """Execute the next operation, and say what it returned and what is then seen."""
-        watch, op = self._instruments, self._ops[self.done]
-        threads: list[Row] = []
+    def next(self, look: bool = True) -> Row:
+        """Execute the next operation, and say what it returned and, if it is to `look`, what is
+        then seen.
+
+        Without looking it settles all the same: what the operation has left to the kernel's
+        threads is done before the next one, or its result would be left to chance.
+        """
+        if look and not self._looked:
+            self._look()
+        step = self._executed()
+        self._instruments.settler.settle()
+        said = self._instruments.log.read()
+        if said:
+            step["log"] = said
+        if look:
+            self._seen(step)
+        self._looked = look
+        self.done += 1
+        return step
+
+    def _executed(self) -> Row:
+        op = self._ops[self.done]
         if self._mark is not None:
             os.write(self._mark, f"step {self.done + 1}".encode())
-        if op["op"] == "parallel":
-            result, threads = run_section(self.context, op, execute)
-        else:
-            result = execute(self.context, op)
-        watch.settler.settle()
-        events, lost = watch.tracer.drain()
+        if op["op"] != "parallel":
+            return {"step": self.done, "result": execute(self.context, op)}
+        result, threads = run_section(self.context, op, execute)
+        return {"step": self.done, "result": result, "threads": threads}
+
+    def _seen(self, step: Row) -> None:
+        """Add what is seen after the operation to `step`."""
+        events, lost = self._instruments.tracer.drain()
         after = names_by_inode(self._mounted.root)
         for event in events:
             ino = int(event.pop("ino") or 0)
             # An inode that the step removed has only its old name; a new one only the new.
             event["file"] = self._before.get(ino) or after.get(ino) or f"ino {ino}"
-        step: Row = {"step": self.done, "result": result, "events": events}
-        if threads:
-            step["threads"] = threads
+        step["events"] = events
         if lost:
             step["lost"] = lost
-        said = watch.log.read()
-        if said:
-            step["log"] = said
         step["observation"] = self._mounted.observe(self.context.shut_down)
         self._before = after
-        self.done += 1
-        return step
 
 
 def _final(mounted: Mounted, tell: Callable[[Row], None], shut_down: bool) -> Row:
