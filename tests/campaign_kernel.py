@@ -47,16 +47,16 @@ class BuggyKernel(Side):
         assert trace.final is not None
         final = with_expected_image(trace.final, mount, mkfs.image_file(workload.config.image))
         steps = tuple(
-            replace(step, observation=_placed(step.observation, places[0])) for step in trace.steps
+            replace(step, observation=placed(step.observation, places[0])) for step in trace.steps
         )
-        final = replace(final, observation=_placed(final.observation, places[0]))
+        final = replace(final, observation=placed(final.observation, places[0]))
         return replace(trace, steps=steps, final=final, subject="kernel", kernel="7.3.4-fake")
 
     def knows_iomap(self) -> bool:
         return False
 
 
-def _placed(seen: Observation, places: dict[str, tuple[Extent, ...]]) -> Observation:
+def placed(seen: Observation, places: dict[str, tuple[Extent, ...]]) -> Observation:
     """`seen` with the blocks where `contiguous` has them, as a kernel tells it."""
     files = {}
     for name, file in seen.files.items():

@@ -263,7 +263,7 @@ def panics(qemu: FakeQemu, request: dict[str, Any]) -> None:
 
 def test_a_panic_keeps_what_was_seen_before_it(start: Callable[..., Guest]) -> None:
     guest = start(panics)
-    with pytest.raises(KernelPanicError, match=r"step 1 \(pwrite_fault\).*NULL pointer") as caught:
+    with pytest.raises(KernelPanicError, match=r"step 2 \(pwrite_fault\).*NULL pointer") as caught:
         guest.run(make_workload())
     error = caught.value
     assert error.trace is not None
@@ -316,7 +316,7 @@ def test_a_panic_that_ends_qemu_is_still_a_panic(start: Callable[..., Guest]) ->
 
 def test_a_silent_guest_is_broken_machinery(start: Callable[..., Guest]) -> None:
     guest = start(answers({"start": EMPTY}))
-    with pytest.raises(GuestHangError, match=r"step 0 \(pwrite\)") as caught:
+    with pytest.raises(GuestHangError, match=r"step 1 \(pwrite\)") as caught:
         guest.run(make_workload())
     assert not isinstance(caught.value, KernelPanicError)
     assert guest.dead

@@ -312,7 +312,9 @@ class Guest:
             raise
         except KernelPanicError as error:
             self.dead = True
-            message = f"in {transcript.place}: {error}"
+            message = str(error)
+            if transcript.place not in message:
+                message = f"in {transcript.place}: {message}"
             said = transcript.complaints_until(self.link.console.text_from(begin))
             located = self._located(said)
             raise type(error)(message, transcript.trace(), error.report, located) from error

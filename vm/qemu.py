@@ -59,6 +59,8 @@ COMMAND_LINE = (
 _MEMORY = "memory"
 _SYSRQ_PAUSE = 0.3
 """Seconds that a key for sysrq gets to take effect."""
+_LAST_MOMENT = 0.5
+"""Seconds that a process gets to be over once it has closed its connections."""
 _OWN_NAME = re.compile(r"^(\S*/)?qemu-system-\w+: (error: )?")
 _running: weakref.WeakSet[Qemu] = weakref.WeakSet()
 
@@ -216,11 +218,21 @@ class Qemu:
         return self._process.poll() is None
 
     def last_words(self) -> str:
-        """What QEMU itself printed, on one line, without its name; warnings if nothing else."""
+        """What QEMU itself printed, on one line, without its name; warnings if nothing else.
+
+        If it was killed without a word, which signal did it.
+        """
         lines = os.pread(self._words, 1 << 16, 0).decode(errors="replace").splitlines()
         words = [_OWN_NAME.sub("", line).strip() for line in lines if line.strip()]
         errors = [line for line in words if not line.startswith("warning: ")]
-        return " | ".join(errors or words)
+        return " | ".join(errors or words) or self._killed_by()
+
+    def _killed_by(self) -> str:
+        """Which signal ended it; '' if none has. Its connections close a moment before."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            status = self._process.wait(_LAST_MOMENT)
+            return f"it was killed by {signal.Signals(-status).name}" if status < 0 else ""
+        return ""
 
     def status(self) -> str:
         """QEMU's run state; `QemuError` if it does not answer."""
