@@ -6,7 +6,6 @@ import hashlib
 import os
 import struct
 import subprocess
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from vm.agent.execute import OPERATIONS, execute
 from vm.agent.fiemap import parse_extents
 from vm.agent.files import Files
 from vm.agent.inode import InodeTable
-from vm.agent.observe import content_of, contents, names_by_inode
+from vm.agent.observe import names_by_inode
 from vm.agent.tracing import parse_events
 from vm.host_tools import find_program
 from vm.mkfs import make_image
@@ -209,34 +208,6 @@ def test_lost_events_are_counted_and_other_text_is_refused() -> None:
     assert parse_events("CPU:0 [LOST 123 EVENTS]\n") == ([], 123)
     with pytest.raises(ValueError, match="not a trace line"):
         parse_events("something else\n")
-
-
-def test_content_is_located_by_piece(tmp_path: Path) -> None:
-    data = bytes(4096) + b"x" * 4096 + bytes(8192) + b"tail"
-    (tmp_path / "a").write_bytes(data)
-    found = contents(str(tmp_path))["a"]
-    assert found == {
-        "size": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "blocks": {"1": zlib.crc32(b"x" * 4096), "4": zlib.crc32(b"tail")},
-    }
-
-
-def test_of_a_huge_file_only_the_data_is_read(tmp_path: Path) -> None:
-    with (tmp_path / "a").open("wb") as file:
-        file.seek(40 << 20)
-        file.write(b"y" * 5000)
-        file.truncate(1 << 40)
-        file.flush()
-        found = content_of(os.open(file.name, os.O_RDONLY), limit=1 << 20)
-    at = (40 << 20) // 4096
-    tail = b"y" * 904 + bytes(4096 - 904)
-    assert found["size"] == 1 << 40
-    assert found["sha256"] is None
-    assert found["blocks"] == {
-        str(at): zlib.crc32(b"y" * 4096),
-        str(at + 1): zlib.crc32(tail),
-    }
 
 
 @pytest.mark.parametrize("name", ["4k", "1k", "1kbigalloc8k", "ext3ish"])

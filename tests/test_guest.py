@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ FILE = {
 OBSERVATION = {"files": {"a": FILE}, "delalloc": 1, "bfree": 999, "bavail": 999}
 EMPTY = {"files": {}, "delalloc": 0, "bfree": 1000, "bavail": 1000}
 EVENT = {"kind": "reserve", "file": "a", "count": 1, "reserved": 1, "claim": None}
-CONTENT = {"a": {"size": 4096, "sha256": "00", "blocks": {"0": 17}}}
+CONTENT = {"a": {"size": 4096, "whole": True}}
+READ = [{"file": "a", "at": 0, "bytes": "eA=="}]
 PANIC = (
     "[    9.1] BUG: kernel NULL pointer dereference, address: 0000000000000008\r\n"
     "[    9.2] RIP: 0010:ext4_da_write_end+0x12/0x340\r\n"
@@ -139,7 +141,8 @@ def answers(*rows: dict[str, Any]) -> Script:
 
 def whole(*changed: dict[str, Any]) -> Script:
     steps = [step(number) for number in range(3)]
-    return answers({"start": EMPTY}, *(changed or steps), {"phase": "sync"}, final())
+    read = ({"data": field, "of": READ} for field in ("dropped", "content"))
+    return answers({"start": EMPTY}, *(changed or steps), {"phase": "sync"}, *read, final())
 
 
 @pytest.fixture
@@ -185,7 +188,8 @@ def test_a_workload_becomes_a_trace(start: Callable[..., Guest]) -> None:
     assert extents[0].state is State.DELAYED
     assert trace.final is not None
     assert trace.final.content is not None
-    assert trace.final.content["a"].blocks == {0: 17}
+    assert trace.final.content["a"].blocks == {0: zlib.crc32(b"x")}
+    assert trace.final.dropped == trace.final.content
     assert trace.final.disk_blocks == {"a": 8}
     assert trace.final.fsck == ""
     assert not guest.dead

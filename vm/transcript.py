@@ -9,7 +9,6 @@ import msgspec
 from harness.trace import (
     Complaint,
     ComplaintKind,
-    Content,
     Event,
     Final,
     KernelFacts,
@@ -21,6 +20,7 @@ from harness.trace import (
     unobserved_step,
 )
 from vm.channel import Row
+from vm.contents import Contents
 from vm.errors import ChannelError
 from vm.log.lines import Line, read_lines
 from vm.log.parser import complaints, complaints_in
@@ -46,6 +46,7 @@ class Transcript:
         self._steps: list[Step] = []
         self._phase: str | None = None
         self._log: list[Line] = []
+        self._read = {"dropped": Contents(), "content": Contents()}
         self.final: Final | None = None
 
     @property
@@ -76,11 +77,13 @@ class Transcript:
                 self._steps.append(_step(row))
             elif "phase" in row and len(self._steps) == len(self.workload.ops):
                 self._phase = str(row["phase"])
+            elif "data" in row and self._phase is not None:
+                self._read[row["data"]].add(row["of"])
             elif "final" in row and self._phase is not None:
-                self.final = _final(row, complaints(self._log))
+                self.final = _final(row, complaints(self._log), self._read)
             else:
                 raise ChannelError(f"an answer out of order in {self.place}: {sorted(row)}")
-        except (msgspec.ValidationError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ChannelError(f"not understood in {self.place}: {error}") from error
 
     def complaints_until(self, console: str) -> tuple[Complaint, ...]:
@@ -123,13 +126,13 @@ def _step(row: Row) -> Step:
     return Step(result, events, observation, threads=threads)
 
 
-def _final(row: Row, said: tuple[Complaint, ...]) -> Final:
+def _final(row: Row, said: tuple[Complaint, ...], read: dict[str, Contents]) -> Final:
     final = row["final"]
-    contents = dict[str, Content] | None
+    dropped, content = final["dropped"], final["content"]
     return Final(
         observation=_converted(final["observation"], Observation),
-        dropped=_converted(final["dropped"], contents),
-        content=_converted(final["content"], contents),
+        dropped=None if dropped is None else read["dropped"].content(dropped),
+        content=None if content is None else read["content"].content(content, read["dropped"]),
         warnings=_converted(row.get("warnings"), tuple[str, ...] | None),
         log=(*said, *(Complaint(ComplaintKind.AGENT, text) for text in final["trouble"])),
     )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from binascii import crc32
-
-__all__ = ["Sha256", "crc32", "md5"]
+__all__ = ["Sha256", "md5"]
 
 try:
     from _md5 import md5 as _md5

@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 
 from .context import errno_name
-from .data import data_ranges
-from .digest import Sha256, crc32
 from .fiemap import fiemap
 from .files import Files
 from .inode import InodeTable
@@ -21,15 +19,11 @@ if TYPE_CHECKING:
 
     Row = dict[str, Any]
 
-__all__ = ["content_of", "contents", "names_by_inode", "observe", "refusal"]
-
-PIECE = 4096
-CHUNK = 1 << 20
-WHOLE_FILE_LIMIT = 256 << 20
-"""Bytes up to which a file is read as a whole; of larger ones only the data ranges are."""
+__all__ = ["file_names", "names_by_inode", "observe", "refusal"]
 
 
-def _names(root: str) -> list[str]:
+def file_names(root: str) -> list[str]:
+    """The names in `root`, in order, but for lost+found."""
     return sorted(name for name in os.listdir(root) if name != "lost+found")
 
 
@@ -45,7 +39,7 @@ def names_by_inode(root: str) -> dict[int, str]:
 
 def refusal(files: Files) -> str | None:
     """The errno's name if the file system refuses to open its first file, as after a shutdown."""
-    for name in _names(files.root)[:1]:
+    for name in file_names(files.root)[:1]:
         try:
             os.close(os.open(files.path(name), os.O_RDONLY | os.O_NOATIME))
         except OSError as error:
@@ -67,7 +61,7 @@ def observe(files: Files, table: InodeTable, sysfs: str) -> Row:
 def _observe(files: Files, table: InodeTable, sysfs: str) -> Row:
     rows: dict[str, Row] = {}
     inodes: dict[str, int] = {}
-    for name in _names(files.root):
+    for name in file_names(files.root):
         fd = files.opened(name)
         status = os.stat(files.path(name)) if fd is None else os.fstat(fd)
         rows[name] = {"size": status.st_size, "blocks": status.st_blocks}
@@ -111,48 +105,3 @@ def _add_extents(files: Files, name: str, row: Row) -> None:
     finally:
         if own:
             os.close(fd)
-
-
-def contents(root: str) -> dict[str, Row]:
-    """The content of every file below `root`."""
-    result = {}
-    for name in _names(root):
-        fd = os.open(f"{root}/{name}", os.O_RDONLY | os.O_NOATIME)
-        try:
-            result[name] = content_of(fd)
-        finally:
-            os.close(fd)
-    return result
-
-
-def content_of(fd: int, limit: int = WHOLE_FILE_LIMIT) -> Row:
-    """A `harness.trace.Content` of the file `fd`.
-
-    A file longer than `limit` bytes has no sha256, and only its data ranges (SEEK_DATA)
-    are read.
-    """
-    size = os.fstat(fd).st_size
-    blocks: dict[str, int] = {}
-    if size > limit:
-        for start, end in data_ranges(fd):
-            _pieces(fd, start & -PIECE, min(-(-end // PIECE) * PIECE, size), blocks, None)
-        return {"size": size, "sha256": None, "blocks": blocks}
-    whole = Sha256()
-    _pieces(fd, 0, size, blocks, whole)
-    return {"size": size, "sha256": whole.hexdigest(), "blocks": blocks}
-
-
-def _pieces(fd: int, start: int, end: int, blocks: dict[str, int], whole: Any) -> None:
-    zeroes = bytes(CHUNK)
-    while start < end:
-        data = os.pread(fd, min(CHUNK, end - start), start)
-        if not data:
-            raise OSError(5, "short read")
-        if whole is not None:
-            whole.update(data)
-        if data != zeroes[: len(data)]:
-            for at in range(0, len(data), PIECE):
-                piece = data[at : at + PIECE]
-                if piece.count(0) != len(piece):
-                    blocks[str((start + at) // PIECE)] = crc32(piece)
-        start += len(data)

@@ -12,8 +12,9 @@ from .context import Context, errno_name
 from .execute import drop_caches, execute
 from .kernel_log import KernelLog
 from .mounted import Mounted
-from .observe import contents, names_by_inode
+from .observe import file_names, names_by_inode
 from .parallel import run_section
+from .reading import read_contents
 from .settle import Settler
 from .setup import load_modules
 from .tracing import TRACING, Tracer
@@ -174,22 +175,23 @@ def _final(mounted: Mounted, tell: Callable[[Row], None], shut_down: bool) -> Ro
     tell({"phase": "read after drop_caches"})
     final["dropped"] = None
     if not shut_down:  # else nothing can be read before the next mount
-        final["dropped"] = _contents(mounted.root, "after drop_caches", final)
+        final["dropped"] = _contents("dropped", mounted.root, tell, final)
     tell({"phase": "umount"})
     mounted.umount()
     tell({"phase": "mount"})
     mounted.mount()
     tell({"phase": "read after mount"})
     final["observation"] = mounted.observe()
-    final["content"] = _contents(mounted.root, "after mount", final)
+    final["content"] = _contents("content", mounted.root, tell, final)
     tell({"phase": "last umount"})
     mounted.umount()
     return final
 
 
-def _contents(root: str, when: str, final: Row) -> Row | None:
+def _contents(field: str, root: str, tell: Callable[[Row], None], final: Row) -> Row | None:
+    """Read all files, and tell what is not zero in them as `field` of what is told at the end."""
     try:
-        return contents(root)
+        return read_contents(root, file_names(root), lambda told: tell({"data": field, "of": told}))
     except OSError as error:
-        final["trouble"].append(f"reading the files {when}: {errno_name(error)}")
+        final["trouble"].append(f"reading the files ({field}): {errno_name(error)}")
         return None

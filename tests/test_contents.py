@@ -1,0 +1,132 @@
+"""What the agent reads of files and what the host makes of it are the files' checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.trace import Content
+from vm.agent import reading
+from vm.agent.reading import CHUNK, read_contents, read_file
+from vm.contents import Contents
+
+PIECE = 4096
+
+
+def told(folder: Path) -> tuple[list[Any], dict[str, Any]]:
+    """What the agent tells of the files in `folder`, as it comes through the channel."""
+    rows: list[Any] = []
+    names = sorted(path.name for path in folder.iterdir())
+    files = read_contents(str(folder), names, lambda row: rows.append(json.loads(json.dumps(row))))
+    return rows, files
+
+
+def read(folder: Path) -> dict[str, Content]:
+    rows, files = told(folder)
+    contents = Contents()
+    for row in rows:
+        contents.add(row)
+    return contents.content(files)
+
+
+def expected(data: bytes) -> Content:
+    pieces = {at // PIECE: data[at : at + PIECE] for at in range(0, len(data), PIECE)}
+    blocks = {index: zlib.crc32(piece) for index, piece in pieces.items() if any(piece)}
+    return Content(len(data), hashlib.sha256(data).hexdigest(), blocks)
+
+
+PARTS = st.lists(
+    st.tuples(
+        st.sampled_from([0, 1, 255]), st.sampled_from([1, 17, PIECE, 3 * PIECE, CHUNK, CHUNK + 1])
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(files=st.lists(PARTS, max_size=3))
+def test_the_checksums_are_those_of_the_bytes(
+    tmp_path_factory: pytest.TempPathFactory, files: list[list[tuple[int, int]]]
+) -> None:
+    folder = tmp_path_factory.mktemp("files")
+    datas = {
+        str(number): b"".join(bytes([value]) * length for value, length in parts)
+        for number, parts in enumerate(files)
+    }
+    for name, data in datas.items():
+        (folder / name).write_bytes(data)
+    assert read(folder) == {name: expected(data) for name, data in datas.items()}
+
+
+def test_zeroes_are_not_sent_and_no_line_is_long(tmp_path: Path) -> None:
+    with (tmp_path / "a").open("wb") as file:
+        file.truncate(20 << 20)
+    (tmp_path / "b").write_bytes(bytes(PIECE) + b"x")
+    rows, _ = told(tmp_path)
+    assert [[(run["file"], run["at"]) for run in row] for row in rows] == [[("b", PIECE)]]
+    (tmp_path / "c").write_bytes(b"c" * (3 * CHUNK))
+    rows, _ = told(tmp_path)
+    assert max(len(json.dumps(row)) for row in rows) < 2 * CHUNK
+
+
+def test_of_a_huge_file_only_the_data_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "a").open("w+b") as file:
+        file.seek(40 << 20)
+        file.write(b"y" * 5000)
+        file.truncate(1 << 40)
+        file.flush()
+        found = list(read_file(file.fileno(), 1 << 40, limit=1 << 20))
+    assert found == [(40 << 20, b"y" * 5000 + bytes(2 * PIECE - 5000))]
+
+
+def test_a_huge_file_has_no_sha256(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "WHOLE_FILE_LIMIT", PIECE)
+    (tmp_path / "a").write_bytes(b"z" * (PIECE + 1))
+    assert read(tmp_path)["a"].sha256 is None
+
+
+def test_a_second_reading_is_judged_by_its_own_bytes(tmp_path: Path) -> None:
+    """Only what is the same is not hashed again."""
+    before: Contents | None = None
+    for data in (b"o" * 9000, b"o" * 8999 + b"p", b"o" * 8999, bytes(9000)):
+        (tmp_path / "same").write_bytes(b"s" * 9000)
+        (tmp_path / "other").write_bytes(data)
+        rows, files = told(tmp_path)
+        contents = Contents()
+        for row in rows:
+            contents.add(row)
+        found = contents.content(files, before)
+        assert found == {"same": expected(b"s" * 9000), "other": expected(data)}
+        before = contents
+
+
+def run(at: int, data: bytes, file: str = "a") -> dict[str, Any]:
+    return {"file": file, "at": at, "bytes": b64encode(data).decode()}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [run(1, b"x")],
+        [run(4096, b"x"), run(0, b"x")],
+        [run(0, b"x" * 5000), run(4096, b"x")],
+        [{"file": "a", "at": 0, "bytes": "?"}],
+        [{"file": "a"}],
+        [3],
+        [run(0, b"x" * 5001)],
+        [run(0, b"x", "b")],
+    ],
+)  # fmt: skip
+def test_what_can_not_be_is_refused(rows: list[Any]) -> None:
+    contents = Contents()
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        contents.add(rows)
+        contents.content({"a": {"size": 5000, "whole": True}})
