@@ -54,6 +54,9 @@ COMMAND_LINE = (
     "8250.nr_uarts=1",
     "cryptomgr.notests",
     "audit=0",
+    "lsm=",  # nobody here to be kept from anything; it takes time, as the next two do
+    "cgroup_disable=memory",
+    "psi=0",
     "swiotlb=noforce",
 )
 _MEMORY = "memory"
