@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 from collections.abc import Callable, Iterator
@@ -9,9 +10,11 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from harness.bench_guests import SEED, Make, Ready, Work, measure_ready, measure_work
+from harness.bench_guests import SEED, Ready, Work, measure_ready, measure_work
+from harness.pairs import Pair
 from harness.sides import Choice
 from harness.together import together
+from harness.trace import Observe
 from harness.verdict import Outcome
 from reports import words
 
@@ -20,16 +23,26 @@ __all__ = ["machine_line", "ready_lines", "report", "work_lines"]
 _CPU = "model name"
 
 
-def report(choice: Choice, make: Make, most: int, programs: int, times: int) -> Iterator[str]:
+_OBSERVED = {
+    Observe.STEPS: "everything observed and compared",
+    Observe.END: "observed at the end of each program (--observe end)",
+}
+
+
+def report(
+    choice: Choice, make: Callable[[Choice], Pair], most: int, programs: int, times: int
+) -> Iterator[str]:
     """Measure guests of `choice`: `times` restores, then `programs` programs on one guest and on
-    `most` together, whose pairs `make` makes. Raises `Ext4diffError`."""
+    `most` together, whose pairs `make` makes, in each way to observe. Raises `Ext4diffError`."""
     yield machine_line()
     with together([partial(_ready, choice, times)]) as process:
         (found,) = process.ask(None)
     yield from ready_lines(found)
-    yield f"random programs 0 to {programs - 1} of seed {SEED}, everything observed and compared"
-    for count in dict.fromkeys((1, most)):
-        yield from work_lines(measure_work(make, count, programs))
+    for observe, how in _OBSERVED.items():
+        pair = partial(make, dataclasses.replace(choice, observe=observe))
+        yield f"random programs 0 to {programs - 1} of seed {SEED}, {how}"
+        for count in dict.fromkeys((1, most)):
+            yield from work_lines(measure_work(pair, count, programs))
 
 
 @contextmanager

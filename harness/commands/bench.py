@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
 def _guests(options: argparse.Namespace) -> None:
     pin_kernels(options)
     choice, starts = choice_of(options), max(options.repeat, 1) * 3
-    make = partial(make_pair, options.against, choice)
+    make = partial(make_pair, options.against)
     for line in report(choice, make, options.guests, options.programs, starts):
         print(line, flush=True)
 
