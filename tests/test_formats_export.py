@@ -90,12 +90,15 @@ def test_a_program_of_every_operation_compiles_without_a_warning(tmp_path: Path)
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc on this host")
 def test_the_program_prints_each_step_and_each_file(tmp_path: Path) -> None:
     """On whatever file system the tests run; extents and blocks are the guest's to check."""
-    line = "pwrite a 0 100; pread a 0 50; pread a 0 100; truncate a 10; unlink b; mwrite a 0 20"
+    line = (
+        "pwrite a 0 100; pread a 0 50; pread a 0 100; truncate a 10; unlink b; mwrite a 0 20;"
+        " dwrite c 0 4k; mwrite c 0 0; parallel seed=1; fsync a; and; pread c 0 1; end"
+    )
     source, binary = tmp_path / "w.c", tmp_path / "w"
     text = write_program(parse_line(line, "w")).files[".c"]
     source.write_text(text.replace("\tdrop_caches();\n", ""))  # this is somebody's machine
-    subprocess.run(["gcc", "-o", binary, source], check=True)
-    (tmp_path / "d").mkdir()
+    subprocess.run(["gcc", "-pthread", "-o", binary, source], check=True)
+    (tmp_path / "d" / "c").mkdir(parents=True)  # a file that can't be opened
     done = subprocess.run([binary, tmp_path / "d"], capture_output=True, text=True, check=True)
     steps = [row for row in done.stdout.splitlines() if row.startswith("step")]
     assert steps == [
@@ -105,6 +108,9 @@ def test_the_program_prints_each_step_and_each_file(tmp_path: Path) -> None:
         "step 4 truncate a 10 = 0",
         "step 5 unlink b = ENOENT",
         "step 6 mwrite a 0 20 = SKIP",
+        "step 7 dwrite c 0 4k = EISDIR",
+        "step 8 mwrite c 0 0 = EISDIR",
+        "step 9 parallel seed=1 = EISDIR",
     ]
 
 

@@ -22,6 +22,7 @@
 
 static const char *root, *device;
 static _Thread_local const char *word;	/* a result that is no number, or NULL */
+static _Thread_local int not_opened;	/* why a file could not be opened, an errno, or 0 */
 
 static void die(const char *what)
 {
@@ -56,8 +57,10 @@ static int descriptor(const char *name, int flags)
 	if (flags && descriptor(name, 0) < 0)	/* the plain one comes first */
 		return -1;
 	int fd = open(path(name), O_RDWR | O_CLOEXEC | (flags ? flags : O_CREAT), 0644);
-	if (fd < 0)
+	if (fd < 0) {
+		not_opened = errno;
 		return -1;
+	}
 	snprintf(opened[opened_count].name, 256, "%s", name);
 	opened[opened_count].flags = flags;
 	opened[opened_count++].fd = fd;
@@ -178,6 +181,18 @@ static void observe(void)
 	}
 }
 
+/* What a step came to if that is no number, or NULL. The calls of one whose file could not be
+   opened went to descriptor -1, which does nothing; the reason is why. */
+static const char *outcome(long result)
+{
+	if (not_opened) {
+		errno = not_opened;
+		not_opened = 0;
+		return error_name();
+	}
+	return result < 0 ? error_name() : word;
+}
+
 static void begin(int number, const char *text)
 {
 	printf("step %d %s = ", number, text);
@@ -187,10 +202,10 @@ static void begin(int number, const char *text)
 
 static void finish(long result)
 {
-	if (result < 0)
-		printf("%s\n", error_name());
-	else if (word)
-		printf("%s\n", word);
+	const char *said = outcome(result);
+
+	if (said)
+		printf("%s\n", said);
 	else
 		printf("%ld\n", result);
 	fflush(stdout);
@@ -265,10 +280,9 @@ static void *carry_out(void *argument)
 		hold_back(call->hold);
 		word = NULL;
 		long result = call->make();
-		if (result < 0)
-			snprintf(call->result, sizeof(call->result), "%s", error_name());
-		else if (word)
-			snprintf(call->result, sizeof(call->result), "%s", word);
+		const char *said = outcome(result);
+		if (said)
+			snprintf(call->result, sizeof(call->result), "%s", said);
 		else
 			snprintf(call->result, sizeof(call->result), "%ld", result);
 	}
@@ -613,7 +627,8 @@ static long do_sendfile(const char *name, int64_t offset, size_t length, const c
 {
 	int from = descriptor(name, 0), into = descriptor(to, 0);
 
-	lseek(into, target, SEEK_SET);
+	if (lseek(into, target, SEEK_SET) < 0)
+		return -1;
 	return sendfile(into, from, &offset, length);
 }
 
