@@ -14,7 +14,7 @@ import msgspec
 
 from harness.pairs import Pair
 from harness.trace import Observe
-from harness.verdict import Compared, Outcome, Verdict
+from harness.verdict import Compared, Outcome
 from workloads.ops import Parallel, Shutdown, calls
 from workloads.workload import Workload
 
@@ -35,26 +35,22 @@ def observed_as_chosen(
     """What `run`, the pair's runner, finds in `workload`, observed as the pair's choice says.
 
     A mismatch that shows at the end is looked for once more with everything observed: that
-    run's is told if it has one. If it has none, the first one is, with a note.
+    run's is told if it has one. If it has none, the first one is, with a note. What the model
+    can't foretell without the steps is observed after each, too, and judged by that alone.
     """
     if pair.choice.observe is Observe.STEPS or needs_steps(workload):
         return run(workload)
     with pair.observing(Observe.END):
         at_end = run(workload)
-    outcome = at_end.verdict.outcome
-    if outcome not in (Outcome.MISMATCH, Outcome.NOT_MODELLED):
+    verdict = at_end.verdict
+    if verdict.outcome is not Outcome.MISMATCH and verdict.refused is None:
         return at_end
     full = run(workload)
-    if outcome is Outcome.NOT_MODELLED or full.verdict.outcome is Outcome.MISMATCH:
+    failed = full.verdict.broken or full.verdict.unusable
+    if full.verdict.mismatches or not verdict.mismatches:
         return full
-    return msgspec.structs.replace(at_end, verdict=_noted(at_end, full))
-
-
-def _noted(at_end: Compared, full: Compared) -> Verdict:
-    """The verdict on what only the end showed."""
-    said = full.verdict
-    note = AGREES
-    if said.outcome not in (Outcome.AGREE, Outcome.INTENDED, Outcome.KNOWN):
-        reason = said.broken or said.unusable or said.refused
-        note = f"observed after every step it could not be judged: {reason}"
-    return msgspec.structs.replace(at_end.verdict, note=note)
+    if verdict.refused is not None and failed is None:
+        return full
+    failed = failed or full.verdict.refused
+    note = f"observed after every step it could not be judged: {failed}" if failed else AGREES
+    return msgspec.structs.replace(at_end, verdict=msgspec.structs.replace(verdict, note=note))

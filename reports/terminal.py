@@ -30,9 +30,9 @@ def headline(verdict: Verdict) -> str:
         where = place_text(first.place, len(verdict.workload.ops))
         operation = f" ({first.op})" if first.op else ""
         fields = ", ".join(dict.fromkeys(_field_text(m) for m in verdict.headline))
-        if all(_complaint(m) for m in verdict.headline):
-            return f"{name}: the kernel complains: {fields}"
         note = f"; {verdict.note}" if verdict.note else ""
+        if all(_complaint(m) for m in verdict.headline):
+            return f"{name}: the kernel complains: {fields}{note}"
         sides = " and ".join(verdict.subjects)
         return f"{name}: {sides} differ at {where}{operation}: {fields}{note}"
     for reason in (verdict.broken, verdict.unusable, verdict.refused):

@@ -14,12 +14,22 @@ from fakes import RELEASE, FakeSubject, make_trace, make_workload, seen
 from harness.artifact import keep
 from harness.artifact_read import open_artifact
 from harness.compare import compare
+from harness.errors import NotModelledError
 from harness.lab import Lab
 from harness.pairs import Pair
 from harness.recheck import judge, trace_at
 from harness.recording import raw_lines, recorded_by, workloads_of
 from harness.sides import Choice
-from harness.trace import Observe, Placement, Step, Trace, placement_of, unobserved_step
+from harness.trace import (
+    Complaint,
+    ComplaintKind,
+    Observe,
+    Placement,
+    Step,
+    Trace,
+    placement_of,
+    unobserved_step,
+)
 from harness.verdict import Outcome
 from reports.steps import step_table
 from reports.summary import digest, summarise
@@ -131,6 +141,23 @@ def test_a_second_run_that_breaks_down_is_said() -> None:
     verdict = lab.run(WORKLOAD).verdict
     assert verdict.outcome is Outcome.MISMATCH
     assert verdict.note.endswith("could not be judged: QemuError: it is gone")
+
+
+def test_what_the_end_alone_does_not_tell_is_judged_by_the_steps() -> None:
+    """Also if the kernel's log is full of what may be a known issue's."""
+    lab, kernel = lab_of({})
+    foretold = lab.pair.expected
+    assert isinstance(foretold, FakeSubject)
+    foretold._left = [NotModelledError("little space"), make_trace]
+    complaint = Complaint(ComplaintKind.EXT4, "Data will be lost")
+    logged = partial(make_trace, subject="guest", kernel=RELEASE)
+    trace = logged(WORKLOAD)
+    assert trace.final is not None
+    final = msgspec.structs.replace(trace.final, log=(complaint,))
+    kernel._left = [msgspec.structs.replace(trace, final=final), logged]
+    verdict = lab.run(WORKLOAD).verdict
+    assert kernel.looked == [Observe.END, Observe.STEPS]
+    assert (verdict.outcome, verdict.note) == (Outcome.AGREE, "")
 
 
 @pytest.mark.parametrize("line", ["pwrite a 0 4k; shutdown 1", PARALLEL])
