@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 __all__ = ["DEVICE_SIZE", "IMAGES", "KEPT", "Geometry", "Image", "kept_name"]
@@ -9,6 +11,11 @@ __all__ = ["DEVICE_SIZE", "IMAGES", "KEPT", "Geometry", "Image", "kept_name"]
 MIB = 1024 * 1024
 DEVICE_SIZE = 64 * MIB
 """Bytes of the block device; a file system may be smaller."""
+_OPTIONS = re.compile(
+    r"(?: -[bCIi] \d{1,9}| -O [a-z0-9_^,]{1,200}| -J size=\d{1,6}| -E quotatype=[a-z:]{1,40})*"
+)
+"""All that options of an image may be: mke2fs has others that read and write files of the host,
+and workloads come from elsewhere, in artifacts, traces and recordings."""
 KEPT = "from-"
 """What names of images begin with that are in a file; the digest's first digits follow."""
 
@@ -26,6 +33,12 @@ class Image(msgspec.Struct, frozen=True):
     size: int
     options: tuple[str, ...]
     sha256: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for options that are not those of images."""
+        words = "".join(f" {word}" for word in self.options)
+        if not _OPTIONS.fullmatch(words):
+            raise ValueError(f"the image {self.name} has options of mke2fs that none may have")
 
     @property
     def block_size(self) -> int:

@@ -16,9 +16,14 @@ operation that names it; the descriptor stays open until `close`, `otrunc`, `unl
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
+
+FileName = Annotated[str, msgspec.Meta(pattern=r"^(?!\.{1,2}\Z)[A-Za-z0-9_.-]{1,255}\Z")]
+"""A name in the root directory; what is decoded with another one is refused."""
+Options = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_=,.:/-]+\Z")]
+"""Mount options."""
 
 
 class Op(msgspec.Struct, frozen=True, tag_field="op"):
@@ -30,7 +35,7 @@ class Op(msgspec.Struct, frozen=True, tag_field="op"):
 class FileOp(Op, frozen=True):
     """An operation on one file."""
 
-    file: str
+    file: FileName
 
 
 class RangeOp(FileOp, frozen=True):
@@ -99,7 +104,7 @@ class CopyRange(RangeOp, frozen=True, tag="copy_range"):
     """`copy_file_range(2)` from `file` at `off` to `to` at `dst`."""
 
     WORD = "copy_range"
-    to: str
+    to: FileName
     dst: int
 
 
@@ -219,7 +224,7 @@ class Rename(FileOp, frozen=True, tag="rename"):
     """Close both files' descriptors, then `rename(2)` `file` over `to`."""
 
     WORD = "rename"
-    to: str
+    to: FileName
 
 
 # --- limits, quota, flags, copies (the second table) ------------------------------------
@@ -294,7 +299,7 @@ class RemountOpts(Op, frozen=True, tag="remount_opts"):
     """`mount(2)` with MS_REMOUNT | MS_NOATIME and these options."""
 
     WORD = "remount_opts"
-    opts: str
+    opts: Options
 
 
 class Shutdown(Op, frozen=True, tag="shutdown"):
@@ -315,7 +320,7 @@ class Sendfile(RangeOp, frozen=True, tag="sendfile"):
     """`sendfile(2)` from `file` at `off` to `to` at `dst`."""
 
     WORD = "sendfile"
-    to: str
+    to: FileName
     dst: int
 
 
@@ -323,7 +328,7 @@ class Splice(RangeOp, frozen=True, tag="splice"):
     """`splice(2)` from `file` to `to` through a pipe, in pieces of 64 KiB."""
 
     WORD = "splice"
-    to: str
+    to: FileName
     dst: int
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from workloads.images import Image
 from workloads.ops import AnyOp, Parallel
 
 __all__ = ["Config", "Workload"]
+
+_MOUNT = re.compile(r"[A-Za-z0-9_=,.:/-]{0,4000}")
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -18,6 +22,11 @@ class Config(msgspec.Struct, frozen=True):
 
     image: Image
     mount: str = "delalloc"
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for what can't be mount options."""
+        if not _MOUNT.fullmatch(self.mount):
+            raise ValueError(f"{self.mount!r} is no list of mount options; write a,b=c")
 
     @property
     def name(self) -> str:
