@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from harness.campaign.plan import Plan, shards
 from harness.cli import main
 from harness.errors import INTERRUPTED, MACHINERY, MISMATCH, USAGE
 from harness.store import Store
-from reports.rows import Row
+from reports.rows import Night, Row
 
 KERNEL = Path(__file__).with_name("campaign_kernel.py")
 PLAN = ("--seed", "11", "--count", "60", "--on", "4k@delalloc")
@@ -55,6 +56,10 @@ class Place:
     def rows(self) -> list[Row]:
         with Store.read(self.results / "results.sqlite") as store:
             return list(store.rows())
+
+    def nights(self) -> list[Night]:
+        with Store.read(self.results / "results.sqlite") as store:
+            return store.nights()
 
     def wait_for_rows(self, count: int) -> None:
         end = time.monotonic() + SECONDS
@@ -119,6 +124,27 @@ def test_a_campaign_finds_the_bug_and_keeps_everything(place: Place) -> None:
     assert f"ext4diff report {place.results}/results.sqlite" in output
     assert_nothing_runs(place)
     assert list(place.temporary.iterdir()) == []
+
+
+def test_a_campaign_that_looks_at_ends_only_counts_what_it_does_not_see(place: Place) -> None:
+    done = place.campaign(*PLAN, "--strict-model", "--observe", "end", "-j", "1")
+    output, _ = done.communicate(timeout=SECONDS)
+    assert done.returncode == MISMATCH, output
+    assert_complete(place)
+    assert "programs are observed at their end only" in output
+    assert re.search(r"observation +[\d,]+ times +only the end was observed", output)
+    rows = place.rows()
+    quick = [row for row in rows if _unseen(row)]
+    assert len(quick) > 30
+    found = [row for row in rows if row.digest.outcome == "mismatch"]
+    assert found
+    assert not any(_unseen(row) for row in found)  # they ran again with everything observed
+    assert {row.night for row in rows} == {night.id for night in place.nights()}
+    assert place.nights()[0].line.endswith(", observed at the end only")
+
+
+def _unseen(row: Row) -> int:
+    return sum(count for field, _, count in row.digest.not_compared if field == "observation")
 
 
 def test_a_worker_that_is_killed_loses_nothing(place: Place) -> None:
