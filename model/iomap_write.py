@@ -21,6 +21,7 @@ from model.units import (
     EOF_BLOCK,
     HOLE,
     PAGE,
+    WRITTEN,
     ceil_div,
     ranges,
     round_down,
@@ -158,8 +159,20 @@ def _prepare_folio(inode: Inode, folio: Folio, pos: int, length: int) -> int:
         fresh = touched & ~folio.uptodate
         folio.uptodate |= fresh
         return min(round_up(end, inode.sb.block_size), folio.end)
-    folio.uptodate |= partial
+    folio.uptodate |= _blocks_read(inode, folio, partial)
     return 0
+
+
+def _blocks_read(inode: Inode, folio: Folio, blocks: int) -> int:
+    """Those of `blocks`, bits of the folio, that are read from disk; others are zeroed around
+    the write, and uptodate once that is copied (iomap_block_needs_zeroing)."""
+    read = 0
+    for low, high in ranges(blocks):
+        for block in range(low, high):
+            first = folio.first + block
+            if first < inode.eof_block and inode.es.lookup(first).state == WRITTEN:
+                read |= 1 << block
+    return read
 
 
 def _write_failed(inode: Inode, pos: int, length: int) -> None:

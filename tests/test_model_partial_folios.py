@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from fakes import make_workload
-from modelled import placed, results, states
+from modelled import placed, results, run, states
 
 KIB = 1024
 BOTH = pytest.mark.parametrize("path", ["", ",buffered_iomap"])
@@ -74,3 +74,12 @@ def test_a_page_of_one_block_that_was_zeroed_in_part_is_no_data_before_it_is_rea
     assert seen(zeroed + read, "4k@delalloc") == [[[0, 4096]], [[0, 4096], [8192, 12288]]]
     punched = "pwrite a 0 64k; fsync a; drop_caches; fzero_keep a 100 64000; seek a"
     assert seen(punched, "1k@delalloc") == [[[0, KIB], [62 * KIB, 64 * KIB]]]
+
+
+def test_a_block_that_was_zeroed_for_a_rejected_copy_is_not_uptodate() -> None:
+    """What is given back of two such blocks in a row goes in one step, not block by block."""
+    line = "pwrite a 7k 1k; pwrite_fault a 1k 5121 fault=4k"
+    trace = run(line, "1k@delalloc,buffered_iomap", iomap=True)
+    assert [(event.kind, event.count) for event in trace.steps[1].events] == [
+        ("reserve", 6), ("release", 2),
+    ]  # fmt: skip
