@@ -23,7 +23,7 @@ from vm.errors import KernelPanicError, ListenerError, MountRefusedError
 from vm.guest import Guest
 from vm.guests import Guests
 from vm.host_tools import ensure_host_tools
-from vm.initramfs import boot_files
+from vm.initramfs import BootFiles, boot_files
 from vm.kernel import Kernel, resolve_kernel
 from vm.kernels.identity import KernelIdentity
 from vm.qemu import qemu_version
@@ -129,7 +129,7 @@ class GuestSide(Side):
         choice = self.choice
         self._kernel = resolve_kernel(choice.kernel, choice.mirror, choice.refresh)
         files = boot_files(self._kernel, mirror=choice.mirror, refresh=choice.refresh)
-        self._guests = Guests(self._kernel, choice.accel, files, always_boot=choice.always_boot)
+        self._guests = self.starter(self._kernel, files)
         path = self._facts_path(self._kernel)
         self._facts = _remembered(path)
         if self._facts is None:
@@ -139,6 +139,10 @@ class GuestSide(Side):
                 path.write_bytes(msgspec.json.encode(self._facts))
         if self.forced_path is not None and not self._facts.buffered_iomap:
             raise UsageError(f"--against path: {NO_IOMAP}: {self._facts.release}")
+
+    def starter(self, kernel: Kernel, files: BootFiles) -> Guests:
+        """What starts its guests."""
+        return Guests(kernel, self.choice.accel, files, always_boot=self.choice.always_boot)
 
     def _facts_path(self, kernel: Kernel) -> Path:
         user = str(os.geteuid())

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harness.against import Against
 from harness.errors import UsageError
+from harness.failing_disk import FailingDisk, FailingRunner
 from harness.known import KNOWN_ISSUES
 from harness.machine import GuestSide, ModelSide, TraceSide
 from harness.runner import Runner
@@ -33,7 +34,8 @@ Maker = Callable[[str | None, Choice], Side]
 def _kernel(spec: str | None, choice: Choice) -> Side:
     if spec is not None and spec.startswith(RECORDING):
         return TraceSide(Path(spec.removeprefix(RECORDING)))
-    return GuestSide(dataclasses.replace(choice, kernel=spec))
+    choice = dataclasses.replace(choice, kernel=spec)
+    return GuestSide(choice) if choice.writes is None else FailingDisk(choice, choice.writes)
 
 
 def _model(_spec: str | None, _choice: Choice) -> Side:
@@ -71,6 +73,8 @@ class Pair:
     def runner(self) -> Runner | Against:
         """What compares them."""
         issues = () if self.strict else KNOWN_ISSUES
+        if self.choice.writes is not None:
+            return FailingRunner(self.expected, self.actual, issues)
         if self.expected.is_model:
             return Runner(self.expected, self.actual, issues)
         models = [MAKERS[MODEL](None, Choice()) for _ in self.sides]

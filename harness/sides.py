@@ -24,7 +24,8 @@ class Choice:
 
     `mirror` is the address of a Debian mirror (None: the host's); `refresh` looks for newer
     packages than the cache has; `always_boot` makes no use of snapshots of a booted guest.
-    `observe` says when programs are observed (`harness.observing`).
+    `observe` says when programs are observed (`harness.observing`). The disk takes only so many
+    `writes`, if that is not None (`harness.failing_disk`).
     """
 
     kernel: str | None = None
@@ -33,6 +34,7 @@ class Choice:
     refresh: bool = False
     always_boot: bool = False
     observe: Observe = Observe.STEPS
+    writes: int | None = None
 
 
 class Side:

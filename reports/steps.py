@@ -44,7 +44,9 @@ def _mark(compared: Compared, place: Place) -> str:
     expected = compared.expected
     if any(mismatch.place == place for mismatch in compared.verdict.mismatches):
         return "x"
-    if expected is None or (isinstance(place, int) and place >= compared.verdict.steps):
+    if expected is None or (place == "final" and expected.final is None):
+        return "?"
+    if isinstance(place, int) and place >= compared.verdict.steps:
         return "?"
     if any(found.difference.place == place for found in compared.verdict.intended):
         return "i"

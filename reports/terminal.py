@@ -25,12 +25,12 @@ RED, BOLD = "31", "1"
 def headline(verdict: Verdict) -> str:
     """The verdict in one line."""
     name = verdict.workload.name
+    note = f"; {verdict.note}" if verdict.note else ""
     if verdict.outcome is Outcome.MISMATCH:
         first = verdict.mismatches[0]
         where = place_text(first.place, len(verdict.workload.ops))
         operation = f" ({first.op})" if first.op else ""
         fields = ", ".join(dict.fromkeys(_field_text(m) for m in verdict.headline))
-        note = f"; {verdict.note}" if verdict.note else ""
         if all(_complaint(m) for m in verdict.headline):
             return f"{name}: the kernel complains: {fields}{note}"
         sides = " and ".join(verdict.subjects)
@@ -39,7 +39,7 @@ def headline(verdict: Verdict) -> str:
         if reason is not None:
             return f"{name}: {verdict.outcome}: {reason}"
     known = f" ({', '.join(verdict.known)})" if verdict.known else ""
-    return f"{name}: {verdict.outcome}{known}, {times(verdict.steps, 'step')}"
+    return f"{name}: {verdict.outcome}{known}, {times(verdict.steps, 'step')}{note}"
 
 
 def explain(compared: Compared, *, colour: bool = False, kept_in: Path | None = None) -> str:

@@ -22,7 +22,7 @@ from workloads.images import DEVICE_SIZE, Geometry, Image
 
 __all__ = [
     "POISON", "disk_blocks", "fsck", "geometry_of", "image_file", "make_image", "mke2fs_options",
-    "read_geometry",
+    "read_geometry", "recover",
 ]  # fmt: skip
 
 POISON = 0xA5
@@ -204,6 +204,17 @@ def fsck(path: Path) -> str:
         raise FileSystemToolError(f"e2fsck failed on {path}: {_reason(done)}")
     lines = (line.strip() for line in done.stdout.splitlines())
     return "\n".join(line for line in lines if line and not _NO_FINDING.match(line))
+
+
+def recover(path: Path) -> str:
+    """What `e2fsck -fp` can't repair by itself of the image `path`, which it changes; "" if all.
+
+    That is what a boot after a power failure does. Raises `FileSystemToolError` as `fsck` does.
+    """
+    done = _run("e2fsck", ["-fp", str(path)])
+    if done.returncode & ~7:
+        raise FileSystemToolError(f"e2fsck failed on {path}: {_reason(done)}")
+    return done.stdout.strip() if done.returncode & 4 else fsck(path)
 
 
 def disk_blocks(path: Path, names: Sequence[str]) -> dict[str, int]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
+import json
 import os
 import re
 import signal
@@ -57,9 +59,12 @@ COMMAND_LINE = (
     "lsm=",  # nobody here to be kept from anything; it takes time, as the next two do
     "cgroup_disable=memory",
     "psi=0",
+    "rootfstype=ramfs",  # whose pages drop_caches passes in half the time that tmpfs takes
     "swiotlb=noforce",
 )
 _MEMORY = "memory"
+_WRITE = "write_aio"
+"""blkdebug's name for a write request."""
 _SYSRQ_PAUSE = 0.3
 """Seconds that a key for sysrq gets to take effect."""
 _LAST_MOMENT = 0.5
@@ -82,12 +87,14 @@ def qemu_version(program: str | None = None) -> str:
 class Devices:
     """What a machine has beyond the usual: QEMU's `arguments`, and the descriptors in them.
 
-    A machine that is `held` does not run before a debugger lets it.
+    A machine that is `held` does not run before a debugger lets it. Its disk takes only so many
+    `writes`, if that is not None, and fails each later one (EIO).
     """
 
     arguments: tuple[str, ...] = ()
     fds: tuple[int, ...] = ()
     held: bool = False
+    writes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -138,12 +145,34 @@ class Machine:
         if self.incoming:
             arguments += ["-incoming", "defer"]
         if self.disk is not None:
-            drive = f"file={self.disk},format=raw,if=none,id=disk,cache=unsafe,file.locking=off"
-            arguments += ["-drive", drive, "-device", "virtio-blk-pci,drive=disk"]
+            arguments += [*self._drive(self.disk), "-device", "virtio-blk-pci,drive=disk"]
         if self.tap is not None:
             arguments += ["-netdev", f"tap,id=net,fd={self.tap},vhost=off"]
             arguments += ["-device", "virtio-net-pci,netdev=net,romfile="]
         return [*arguments, *self.devices.arguments]
+
+    def _drive(self, disk: str) -> list[str]:
+        """The arguments that make `disk` the drive called `disk`."""
+        if self.devices.writes is None:
+            drive = f"file={disk},format=raw,if=none,id=disk,cache=unsafe,file.locking=off"
+            return ["-drive", drive]
+        # each write that passes goes from one state of blkdebug's to the next, the last one fails
+        count = self.devices.writes
+        image = {"driver": "file", "filename": disk, "locking": "off"}
+        failing = {
+            "driver": "blkdebug",
+            "image": image,
+            "set-state": [
+                {"event": _WRITE, "state": state, "new_state": state + 1}
+                for state in range(1, count + 1)
+            ],
+            "inject-error": [
+                {"event": _WRITE, "iotype": "write", "state": count + 1, "errno": errno.EIO}
+            ],
+        }
+        cache = {"no-flush": True}
+        node = {"driver": "raw", "node-name": "disk", "cache": cache, "file": failing}
+        return ["-blockdev", json.dumps(node)]
 
 
 def _isolated(cpus: int) -> tuple[str, ...]:
@@ -243,7 +272,7 @@ class Qemu:
 
     def show_blocked_tasks(self) -> None:
         """Make the kernel list its blocked tasks on the console, by sysrq."""
-        for key in b"9w5":  # everything to the console; blocked tasks; warnings only again
+        for key in b"9w":  # everything to the console; blocked tasks
             self.control.send_break()
             self.console.sendall(bytes([key]))
             time.sleep(_SYSRQ_PAUSE)

@@ -23,7 +23,7 @@ from harness.options import (
     choice_of,
     observe_of,
 )
-from harness.pairs import make_pair
+from harness.pairs import MODEL, make_pair
 from harness.programs import config_named, read_program
 from harness.session import exit_status
 from harness.start import mount_of, require_modelled, start_from
@@ -60,6 +60,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_observe(parser.add_argument)
     add_record(parser.add_argument)
     parser.add_argument(
+        "--fail-writes-after", type=int, metavar="N", dest="writes",
+        help="the disk takes N writes, the mount's included, and fails each later one; what"
+        " follows is not compared, but the kernel has to live, and e2fsck to repair the image",
+    )  # fmt: skip
+    parser.add_argument(
         "--results", metavar="DIR", help=f"where to keep mismatches (default: {FOLDER}/TIME)"
     )
 
@@ -70,7 +75,11 @@ def run(options: argparse.Namespace) -> int:
     workloads = workloads_of(options.workload, options.on, start)
     if start is not None:  # a model settles what two kernels do differently, too
         require_modelled(start, str(options.start))
-    choice = dataclasses.replace(choice_of(options), observe=observe_of(options))
+    choice = dataclasses.replace(
+        choice_of(options), observe=observe_of(options), writes=options.writes
+    )
+    if options.writes is not None and options.against != MODEL:
+        raise UsageError("--fail-writes-after: a disk that fails goes with --against model only")
     pair = make_pair(options.against, choice, strict=options.strict_model)
     lab = Lab(pair, results_folder(options.results))
     recording = _recording(options.record, start)
