@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
@@ -40,8 +41,10 @@ GAP = 26
 """Width of what stands for cells that are left out."""
 MARGIN = 14
 LINE = 18
-CHARACTER = 7.3
-"""Width of a character, rather too much than too little."""
+CHARACTER, HEAD_CHARACTER = 7.3, 8.0
+"""Width of a character, and of one in a heading; rather too much than too little."""
+HEAD_MOST = 60
+"""Characters that a line of a heading has at most, unless what is below it is wider."""
 TICK = 10
 _RANGES = 4
 """Differing ranges that the description tells one by one."""
@@ -88,7 +91,8 @@ class _Canvas:
             f'<text x="{x:g}" y="{where:g}"{_class(kind)}>{_text(text)}</text>'
         )  # fmt: skip
         anchored = {"c": 0.5}.get(kind.partition(" ")[0], 1.0)
-        self.width = max(self.width, x + len(text) * CHARACTER * anchored)
+        character = HEAD_CHARACTER if kind == "head" else CHARACTER
+        self.width = max(self.width, x + len(text) * character * anchored)
 
     def box(self, x: float, y: float, width: float, height: float, kind: str) -> None:
         """Draw a rectangle of class `kind`."""
@@ -138,6 +142,15 @@ class _Group:
         self.cut = self.windows[-1][1] < end
         self.columns = self._columns(rows)
 
+    def _heading(self) -> list[str]:
+        """The heading, in lines that are hardly wider than what is below them."""
+        ends = [
+            x + HEAD_CHARACTER * max(len(row.numbers.get(name, "")) for row in self.panels[0].rows)
+            for name, x in self.columns.items()
+        ]
+        fitting = int((max(ends, default=0.0) - MARGIN) / HEAD_CHARACTER)
+        return textwrap.wrap(self.heading, max(fitting, HEAD_MOST))
+
     def _columns(self, rows: Sequence[Row]) -> dict[str, float]:
         """Where the columns of numbers begin."""
         shown = sum(stop - first for first, stop in self.windows)
@@ -159,8 +172,9 @@ class _Group:
 
     def draw(self) -> None:
         """Heading, ruler, panels, legend."""
-        self.canvas.text(MARGIN, self.heading, "head")
-        self.canvas.down(LINE)
+        for line in self._heading():
+            self.canvas.text(MARGIN, line, "head")
+            self.canvas.down(LINE)
         for panel in self.panels:
             self.canvas.down(14)
             self._top(panel)
@@ -194,7 +208,8 @@ class _Group:
                 self._cell(x + index * CELL, y, cell)
             for first, stop in _within(odd, window):
                 at = x + (first - window[0]) * CELL
-                self.canvas.box(at, y, (stop - first) * CELL - 2, HIGH - 2, "odd")
+                for kind in ("around", "odd"):  # so it stands out from cells of any colour
+                    self.canvas.box(at, y, (stop - first) * CELL - 2, HIGH - 2, kind)
         self._ellipses(base)
         for name, x in self.columns.items():
             kind = "number differs" if name in numbers else "number"

@@ -16,7 +16,7 @@ _FILLS = {  # light, dark: fill, stroke, letter
     "inline": (("#e9d8fd", "#6639ba", "#3b1a75"), ("#4c2889", "#d2a8ff", "#f3e8ff")),
     "zero": (("#ffffff", "#8c959f", "#57606a"), ("#161b22", "#6e7681", "#9ea7b3")),
     "data": (("#d8dee4", "#57606a", "#1f2328"), ("#3d444d", "#9198a1", "#f0f6fc")),
-    "other": (("#b42318", "#7a130b", "#ffffff"), ("#ff7b72", "#ffdcd7", "#2b0906")),
+    "other": (("#ffd7d0", "#7a130b", "#5c0f08"), ("#5a1a14", "#ffdcd7", "#ffe9e6")),
     "open": (("none", "#8c959f", "#57606a"), ("none", "#6e7681", "#9ea7b3")),
 }
 _DASHED = ("hole", "open")
@@ -35,6 +35,7 @@ def _rules(scheme: int) -> str:
         f".{CLASS} .mark,.{CLASS} .differs{{fill:{alarm}}}",
         f".{CLASS} .bar{{fill:{alarm}}}",
         f".{CLASS} .odd{{stroke:{alarm}}}",
+        f".{CLASS} .around{{stroke:{paper}}}",
     ]
     for name, schemes in _FILLS.items():
         fill, stroke, letter = schemes[scheme]
@@ -56,6 +57,7 @@ STYLE = "".join([
     f".{CLASS} .differs{{font-weight:bold;text-decoration:underline}}",
     f".{CLASS} .mark{{font-size:11px}}",
     f".{CLASS} .odd{{fill:none;stroke-width:2.5}}",
+    f".{CLASS} .around{{fill:none;stroke-width:5}}",
     *(f".{CLASS} .cell.{name}{{stroke-dasharray:2 2}}" for name in _DASHED),
     _rules(0),
     f"@media (prefers-color-scheme:dark){{{_rules(1)}}}",

@@ -243,6 +243,49 @@ def test_the_svg_is_no_larger_than_what_is_drawn_and_large_enough_for_it() -> No
     assert width < 1200
 
 
+def test_a_long_heading_is_broken_into_lines_that_fit() -> None:
+    found = compared({}, {"reserved": 2})
+    op = "pwritev a 0 " + " ".join(f"{4096 + number}/100" for number in range(20))
+    odd = tuple(msgspec.structs.replace(each, op=op) for each in found.verdict.mismatches)
+    verdict = msgspec.structs.replace(found.verdict, mismatches=odd)
+    root = svg(msgspec.structs.replace(found, verdict=verdict))
+    width = float(root.get("width", "0"))
+    lines = [e for e in root.iter(f"{SVG}text") if e.get("class") == "head"]
+    assert width < 600
+    assert " ".join(e.text or "" for e in lines).split() == [
+        *f"a, step 2 of 3: {op}".split(), "(a", "cell", "is", "4096", "bytes)",
+    ]  # fmt: skip
+    # a character of a monospaced bold font of 13 pixels is 7.83 wide
+    assert all(14 + 7.83 * len(e.text or "") <= width for e in lines)
+
+
+def test_a_frame_can_be_told_from_the_cell_that_it_is_around() -> None:
+    text = picture_svg(ended()) or ""
+    for scheme in re.split(r"@media", text)[:2]:
+        frame, around = (
+            re.search(rf"\.{name}\{{stroke:(#\w+)", scheme) for name in ("odd", "around")
+        )
+        assert frame
+        assert around
+        assert contrast(frame[1], around[1]) > 4.5
+    boxes = [e.attrib for e in svg(ended()).iter(f"{SVG}rect")]
+    frames = [each for each in boxes if each.get("class") == "odd"]
+    assert frames
+    assert all({**frame, "class": "around"} in boxes for frame in frames)
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG's contrast ratio of two colours."""
+
+    def light(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((light(one), light(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
 def test_what_a_program_is_called_can_not_break_the_svg() -> None:
     found = compared({}, {"reserved": 2})
     workload = msgspec.structs.replace(make_workload(), program='<script>"&\x00\ud800')
