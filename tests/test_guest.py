@@ -49,7 +49,7 @@ OBSERVATION = {"files": {"a": FILE}, "delalloc": 1, "bfree": 999, "bavail": 999}
 EMPTY = {"files": {}, "delalloc": 0, "bfree": 1000, "bavail": 1000}
 EVENT = {"kind": "reserve", "file": "a", "count": 1, "reserved": 1, "claim": None}
 CONTENT = {"a": {"size": 4096, "whole": True}}
-READ = [{"file": "a", "at": 0, "bytes": "eA=="}]
+READ = {"runs": [["a", 0, 1]], "bytes": "eA=="}
 PANIC = (
     "[    9.1] BUG: kernel NULL pointer dereference, address: 0000000000000008\r\n"
     "[    9.2] RIP: 0010:ext4_da_write_end+0x12/0x340\r\n"
@@ -141,7 +141,7 @@ def answers(*rows: dict[str, Any]) -> Script:
 
 def whole(*changed: dict[str, Any]) -> Script:
     steps = [step(number) for number in range(3)]
-    read = ({"data": field, "of": READ} for field in ("dropped", "content"))
+    read = ({"data": field, **READ} for field in ("dropped", "content"))
     return answers({"start": EMPTY}, *(changed or steps), {"phase": "sync"}, *read, final())
 
 
@@ -339,6 +339,24 @@ def test_a_task_blocked_in_ext4_is_a_finding(start: Callable[..., Guest]) -> Non
     with pytest.raises(KernelHangError, match="jbd2_log_wait_commit") as caught:
         start(script).run(make_workload())
     assert caught.value.trace is not None
+
+
+def test_the_list_of_blocked_tasks_is_read_while_it_is_written(
+    start: Callable[..., Guest],
+) -> None:
+    """A serial line gives characters one by one, and waits once 300 of them are not read."""
+
+    def script(qemu: FakeQemu, request: dict[str, Any]) -> None:
+        lines = "".join(f"[   99.3]  function_{number}+0x1/0x2\r\n" for number in range(30))
+        text = "[   99.1] task:python3  state:D stack:0\r\n" + lines
+        text += "[   99.4]  jbd2_log_wait_commit+0xd1/0x160 [jbd2]\r\n"
+        qemu.show_blocked_tasks = lambda: threading.Thread(  # type: ignore[method-assign]
+            target=lambda: [qemu.say(letter) for letter in text], daemon=True
+        ).start()
+        qemu.tell({"id": request["id"], "start": EMPTY})
+
+    with pytest.raises(KernelHangError, match="jbd2_log_wait_commit"):
+        start(script).run(make_workload())
 
 
 def test_a_kernel_that_says_it_hangs_is_a_finding(start: Callable[..., Guest]) -> None:

@@ -28,7 +28,10 @@ __all__ = ["Link", "Process"]
 _SLICE = 0.5
 """Seconds after which the process is looked at, even if nothing arrives."""
 _SETTLE = 2.0
-"""Seconds in which the kernel lists its blocked tasks."""
+"""Seconds of silence after which the kernel has listed its blocked tasks."""
+_LISTEN = 0.02
+_MOST = 30 * _SETTLE
+"""Seconds that the list may take; an emulated serial line is slow."""
 
 
 class Process(Protocol):
@@ -72,10 +75,11 @@ class Link:
             self._look(until=time.monotonic() + 2)
             raise
 
-    def wait(self, number: int | None, seconds: float, what: str) -> Row:
+    def wait(self, number: int | None, seconds: float, what: str, over: str = "") -> Row:
         """The next answer to request `number`, which is expected within `seconds`.
 
-        `what` says in messages what the guest is at. Raises `KernelPanicError`,
+        `what` says in messages what the guest is at. If the user has set the time, `over` says
+        so, and a guest that runs and says nothing until then hangs. Raises `KernelPanicError`,
         `KernelHangError`, `GuestHangError`, `AgentDiedError`, `ChannelError` or
         `QemuError`.
         """
@@ -86,7 +90,7 @@ class Link:
                 return row
             self._look(deadline)
             if time.monotonic() > deadline and not self.channel.has_rows:
-                self._hung(seconds, what)
+                self._hung(seconds, what, over)
 
     def next(self, number: int, seconds: float) -> Row | None:
         """The next answer to request `number`, None if none comes within `seconds`.
@@ -133,7 +137,7 @@ class Link:
         silent = "QEMU ended without a word, as it does when the guest resets itself"
         raise QemuError(f"QEMU ended: {words}" if words else silent)
 
-    def _hung(self, seconds: float, what: str) -> None:
+    def _hung(self, seconds: float, what: str, over: str) -> None:
         start = self.console.size
         state = self._state()
         self.console.follow()
@@ -143,6 +147,8 @@ class Link:
         reason = self.console.hang and self.console.whole_line(self.console.hang)
         if blocked:
             reason = f"task {blocked['task']} is blocked in {blocked['function']}"
+        if not reason and state == "running":
+            reason = over
         if reason:
             text = self.console.text_from(start)
             message = f"the kernel hangs in {what}: {reason}"
@@ -159,8 +165,19 @@ class Link:
             self.process.show_blocked_tasks()
         except QemuError as error:
             return str(error)
-        time.sleep(_SETTLE)
+        size, until = -1, time.monotonic() + _MOST
+        while self.console.size != size and time.monotonic() < until:
+            size = self.console.size
+            self._listen(_SETTLE)
         return state
+
+    def _listen(self, seconds: float) -> None:
+        """Take what the console says meanwhile: QEMU's socket is full after 300 characters,
+        and the kernel then waits for who reads them."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.console.follow()
+            time.sleep(_LISTEN)
 
     def close(self) -> None:
         """Close the connections."""
