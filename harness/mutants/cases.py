@@ -72,9 +72,7 @@ class Lines:
 
     def of(self, mutant: Mutant) -> int:
         """The lines of a mutant's change."""
-        change = mutant.change
-        module = mutant.function.module
-        return self.bits((module, line) for line in range(change.line, change.end + 1))
+        return self.bits(mutant.lines)
 
 
 def reach_of(cases: Sequence[Case], workers: int) -> Iterator[tuple[str, Reach]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from harness.mutants.operators import Change, Place, changes_of
+from harness.mutants.operators import Change, changes_of
 from harness.probe import MODEL
 from harness.specification import specification
 
@@ -24,12 +24,16 @@ PER_RULE = 2
 
 
 class Function(msgspec.Struct, frozen=True):
-    """A function or method of the model: `module.name`, its syntax tree, where it is."""
+    """A function, a method or a constant of the model: `module.name` and its syntax tree."""
 
     module: str
     name: str
-    node: ast.FunctionDef
-    place: Place
+    node: ast.FunctionDef | ast.Assign
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it is a number that the module names."""
+        return isinstance(self.node, ast.Assign)
 
     @property
     def full(self) -> str:
@@ -39,12 +43,14 @@ class Function(msgspec.Struct, frozen=True):
 
 class Mutant(msgspec.Struct, frozen=True):
     """The model with `change` in `function`; `name` stays the same while both do, wherever the
-    line is. `rules` are those that name the function or, if none does, its callers."""
+    line is. `rules` are those that name the function or, if none does, its callers; `lines`
+    (with their modules) those in which it can show."""
 
     name: str
     function: Function
     change: Change
     rules: tuple[str, ...]
+    lines: tuple[tuple[str, int], ...]
 
 
 @functools.cache
@@ -55,25 +61,52 @@ def tree_of(module: str) -> ast.Module:
 
 @functools.cache
 def functions() -> tuple[Function, ...]:
-    """All functions of the model's write paths."""
+    """All functions and constants of the model's write paths."""
     stems = [path.stem for path in sorted(Path(MODEL).glob("*.py"))]
     return tuple(
         function
         for stem in stems
         if not stem.startswith(ASIDE) and stem != "__init__"
-        for function in _in(stem, tree_of(stem), "", ())
+        for function in _in(stem, tree_of(stem), "")
     )
 
 
-def _in(
-    module: str, parent: ast.Module | ast.ClassDef, prefix: str, place: Place
-) -> Iterator[Function]:
-    for index, node in enumerate(parent.body):
-        way = (*place, ("body", index))
+def _in(module: str, parent: ast.Module | ast.ClassDef, prefix: str) -> Iterator[Function]:
+    for node in parent.body:
         if isinstance(node, ast.FunctionDef):
-            yield Function(module, prefix + node.name, node, way)
+            yield Function(module, prefix + node.name, node)
+        elif isinstance(node, ast.Assign) and not prefix and _is_number(node):
+            yield Function(module, ast.unparse(node.targets[0]), node)
         elif isinstance(node, ast.ClassDef):
-            yield from _in(module, node, f"{node.name}.", way)
+            yield from _in(module, node, f"{node.name}.")
+
+
+def _is_number(node: ast.Assign) -> bool:
+    """Whether a constant is made of numbers alone."""
+    parts = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Name, ast.Load)
+    return (
+        isinstance(node.targets[0], ast.Name)
+        and all(isinstance(part, parts) for part in ast.walk(node.value))
+        and any(isinstance(getattr(part, "value", None), int) for part in ast.walk(node.value))
+    )
+
+
+def _lines(function: Function, change: Change) -> tuple[tuple[str, int], ...]:
+    """Where a change can show: its own lines, or those that mention the constant."""
+    if not function.is_constant:
+        return tuple((function.module, line) for line in range(change.line, change.end + 1))
+    return _mentioned().get(function.name, ())
+
+
+@functools.cache
+def _mentioned() -> dict[str, tuple[tuple[str, int], ...]]:
+    """Where functions mention each name."""
+    found: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for user in functions():
+        for node in ast.walk(user.node):
+            if isinstance(node, ast.Name):
+                found[node.id].append((user.module, node.lineno))
+    return {name: tuple(lines) for name, lines in found.items()}
 
 
 @functools.cache
@@ -87,7 +120,8 @@ def mutants() -> tuple[Mutant, ...]:
             seen[change.text] += 1
             again = f" ({seen[change.text]})" if seen[change.text] > 1 else ""
             name = f"{function.full}: {change.text}{again}"
-            found.append(Mutant(name, function, change, rules[function.full]))
+            where = _lines(function, change)
+            found.append(Mutant(name, function, change, rules[function.full], where))
     return tuple(found)
 
 

@@ -119,7 +119,7 @@ def _missing(node: ast.AST) -> Iterator[ast.AST]:
     """A call for its effect, or an assignment to what outlives the function, left out."""
     call = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
     kept = isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute)
-    if call or kept:
+    if (call or kept) and "super()" not in ast.unparse(node):
         yield ast.Pass()
 
 
@@ -150,8 +150,8 @@ KINDS: dict[str, Callable[[ast.AST], Iterator[ast.AST]]] = {
 # --- where --------------------------------------------------------------------------------
 
 
-def changes_of(function: ast.FunctionDef) -> Iterator[Change]:
-    """Every change that can be made in `function`, in its order."""
+def changes_of(function: ast.FunctionDef | ast.Assign) -> Iterator[Change]:
+    """Every change that can be made in `function`, or in the value of a constant, in its order."""
     for place, node in _walk(function, ()):
         for kind, made in KINDS.items():
             for variant, new in enumerate(made(node)):
@@ -163,7 +163,7 @@ def changes_of(function: ast.FunctionDef) -> Iterator[Change]:
 
 def _walk(node: ast.AST, place: Place) -> Iterator[tuple[Place, ast.AST]]:
     for field, value in ast.iter_fields(node):
-        if not place and field != "body":  # arguments, annotations, decorators
+        if not place and field not in ("body", "value"):  # arguments, annotations, decorators
             continue
         if field in ("annotation", "args") and isinstance(value, ast.expr | ast.arguments):
             continue
@@ -188,10 +188,10 @@ def _is_left_alone(node: ast.AST) -> bool:
     return name in _SAYS or error in _ERRORS
 
 
-def changed(tree: ast.Module, function: Place, change: Change) -> ast.Module:
-    """A copy of `tree` with `change` made in the function at `function`; lines stay."""
-    whole = copy.deepcopy(tree)
-    way = (*function, *change.place)
+def changed(function: ast.FunctionDef | ast.Assign, change: Change) -> ast.stmt:
+    """A copy of `function` with `change` made in it; lines stay."""
+    whole = copy.deepcopy(function)
+    way = change.place
     node = _at(whole, way)
     new = list(KINDS[change.kind](node))[change.variant]
     ast.copy_location(new, node)
