@@ -10,8 +10,9 @@ from harness.pairs import Pair
 from harness.verdict import Verdict
 from vm.initramfs import boot_files
 from vm.record_replay import FILES, Recorder
+from vm.replaying import read_recording
 
-__all__ = ["RecordingSide", "first_step", "how_to_go_on", "record_into"]
+__all__ = ["RecordingSide", "first_step", "forwards_only", "how_to_go_on", "record_into"]
 
 
 class RecordingSide(GuestSide):
@@ -65,8 +66,21 @@ def how_to_go_on(folder: Path) -> list[str]:
     if not (folder / "replay.bin").is_file():
         return [f"nothing was recorded in {folder}"]
     size = sum((folder / name).stat().st_blocks for name in FILES if (folder / name).is_file())
+    backwards = read_recording(folder).backwards
     return [
         f"the run is recorded in {folder} ({size * 512 >> 20} MiB)",
-        f"  ext4diff shell --rr {folder} --gdb   debugs it, backwards too",
+        f"  ext4diff shell --rr {folder} --gdb   debugs it{', backwards too' * backwards}",
         f"  ext4diff shell --rr {folder}         replays it to its end, and compares",
+        *([] if backwards else forwards_only()),
+    ]
+
+
+def forwards_only() -> list[str]:
+    """What to do instead of going backwards, where that does not come back."""
+    return [
+        "going backwards (reverse-stepi, reverse-continue) does not come back on a kernel that"
+        " loads modules; Ctrl-C in gdb ends the attempt. What does the same: each replay has the"
+        " same addresses, so put a watchpoint on what is wrong, forwards, in a second one; or"
+        " record on a kernel with all built in: ext4diff replay ARTIFACT --rr DIR --kernel SPEC,"
+        " SPEC as `ext4diff kernel build` takes it (docs/debugging.md)"
     ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -96,6 +98,67 @@ def test_a_recording_needs_a_directory_of_its_own_and_a_guest(tmp_path):
 def test_a_debugger_stops_before_the_first_step_that_differs(place, step):
     found = Mismatch(place, "", "a", "size", 1, 2)
     assert first_step(Verdict(make_workload(), ("model", "guest"), mismatches=(found,))) == step
+
+
+def test_going_backwards_is_not_promised_on_a_kernel_that_loads_modules(folder):
+    words = "\n".join(how_to_go_on(folder))
+    assert "debugs it, backwards too" in words
+    (folder / RECORDING).write_bytes(
+        msgspec.json.encode(msgspec.structs.replace(FACTS, modular=True))
+    )
+    words = "\n".join(how_to_go_on(folder))
+    assert "backwards too" not in words
+    assert "does not come back on a kernel that loads modules" in words
+    assert "watchpoint" in words
+
+
+@pytest.mark.parametrize("modular", [False, True])
+def test_the_debugger_hears_of_it_before_it_tries(folder, monkeypatch, capsys, modular):
+    (folder / RECORDING).write_bytes(
+        msgspec.json.encode(msgspec.structs.replace(FACTS, modular=modular))
+    )
+    command = "harness.commands.shell"
+    monkeypatch.setattr(f"{command}.ensure_host_tools", lambda: None)
+    monkeypatch.setattr(f"{command}._symbols", lambda *_: None)
+    monkeypatch.setattr(f"{command}.replay", lambda _folder, _stub, long: long())
+    assert main(["shell", "--rr", str(folder), "--gdb"]) == 0
+    said = capsys.readouterr()
+    assert ("does not come back" in said.out) == modular
+    assert "has not stopped for 300 s" in said.err
+    assert "Ctrl-C in gdb" in said.err
+
+
+def test_a_machine_that_runs_for_too_long_is_told_once_and_again_when_it_does_so_again(
+    folder, monkeypatch
+):
+    answers = iter(["paused", *["running"] * 20, "paused", *["running"] * 20])
+    qemu = FakeQemu(answers)
+    monkeypatch.setattr(replaying, "_machine", lambda *_: contextlib.nullcontext((qemu, 0)))
+    monkeypatch.setattr(replaying, "content", lambda _: b"")
+    monkeypatch.setattr(replaying.time, "sleep", lambda _: None)
+    monkeypatch.setattr(replaying, "PATIENCE", 2.0)
+    told: list[int] = []
+    assert replaying.replay(folder, object(), lambda: told.append(qemu.asked))
+    assert len(told) == 2
+    assert told[0] < 21 < told[1]
+
+
+class FakeQemu:
+    """QEMU until it has no more `answers` to how the machine is."""
+
+    log = 0
+
+    def __init__(self, answers: Iterator[str]) -> None:
+        self._answers = answers
+        self.asked = 0
+        self.running = True
+        self.control = self
+
+    def status(self) -> str:
+        self.asked += 1
+        answer = next(self._answers, "")
+        self.running = bool(answer)
+        return answer
 
 
 def test_what_was_not_recorded_is_not_advertised(tmp_path):

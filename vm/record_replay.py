@@ -72,7 +72,7 @@ class Recording(msgspec.Struct, frozen=True):
     """What is to be known of a recording: what was run, and by which QEMU on which kernel.
 
     `source` and `image` say where the kernel came from, for its symbols; `step` (from 0) is
-    the one that a debugger wants to see.
+    the one that a debugger wants to see. `modular` says that the kernel loads modules.
     """
 
     workload: Workload
@@ -83,6 +83,12 @@ class Recording(msgspec.Struct, frozen=True):
     image: str
     step: int
     version: int = VERSION
+    modular: bool = False
+
+    @property
+    def backwards(self) -> bool:
+        """Whether going backwards in it is known to come back."""
+        return not self.modular
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,7 +248,7 @@ class RecordedGuest(Guest):
         self._qemu.quit()
         known = Recording(
             workload, qemu_version(), self.release, self.kernel.build_id, self._kernel.source,
-            str(self._kernel.image), self._step,
+            str(self._kernel.image), self._step, modular=self._kernel.modules is not None,
         )  # fmt: skip
         with cache.disk_errors(self._folder.parent):
             (self._partial / "console.log").write_bytes(content(self._qemu.log))

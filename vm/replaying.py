@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -28,6 +28,8 @@ from vm.tail import content
 __all__ = ["kernel_of", "read_recording", "replay"]
 
 _PAUSE = 0.2
+PATIENCE = 300.0
+"""Seconds after which a machine that has not stopped may never come back from going backwards."""
 
 
 def read_recording(folder: Path) -> Recording:
@@ -68,28 +70,33 @@ def kernel_of(recording: Recording, folder: Path) -> Kernel:
     return Kernel(there, recording.release, None, recording.source, "", identity)
 
 
-def replay(folder: Path, stub: Stub | None = None) -> bool:
+def replay(folder: Path, stub: Stub | None = None, long: Callable[[], None] = lambda: None) -> bool:
     """Replay the recording in `folder`: whether kernel and agent said the same, byte for byte.
 
-    With a `stub` it waits for the debugger, and ends when that one ends it. Raises
-    `QemuError` if QEMU ends without having come to the end.
+    With a `stub` it waits for the debugger, and ends when that one ends it; `long` is called
+    each time that the machine has not stopped for `PATIENCE`. Raises `QemuError` if QEMU ends
+    without having come to the end.
     """
     with _machine(folder, stub) as (qemu, told):
         if stub is None:
             qemu.control.resume()
+        running = 0.0
         while qemu.running:
             time.sleep(_PAUSE)
             if stub is not None:
-                _wake(qemu)
+                before, running = running, running + _PAUSE if _running(qemu) else 0.0
+                if before < PATIENCE <= running:
+                    long()
         said = ((told, "agent.log"), (qemu.log, "console.log"))
         return all(content(fd) == (folder / name).read_bytes() for fd, name in said)
 
 
-def _wake(qemu: Qemu) -> None:
-    """Have QEMU's main loop look around: going backwards it now and then sleeps on with
-    something to do."""
+def _running(qemu: Qemu) -> bool:
+    """Whether the machine runs. To ask has QEMU's main loop look around: going backwards it
+    now and then sleeps on with something to do."""
     with contextlib.suppress(QemuError):
-        qemu.control.status()
+        return qemu.control.status() == "running"
+    return False
 
 
 @contextlib.contextmanager

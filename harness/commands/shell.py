@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.artifact import results_folder
 from harness.errors import AGREE, MISMATCH, USAGE, MachineryError, UsageError
 from harness.options import add_guest_options
+from harness.recording_side import forwards_only
 from harness.shell_session import Session
 from harness.shell_target import Target, target_of
 from reports.shell import gdb_lines, greeting
@@ -23,7 +24,7 @@ from vm.gdb_symbols import Symbols, fetch, find_symbols, offer
 from vm.host_tools import ensure_host_tools
 from vm.initramfs import boot_files
 from vm.kernel import Kernel
-from vm.replaying import kernel_of, read_recording, replay
+from vm.replaying import PATIENCE, kernel_of, read_recording, replay
 from vm.shell import Listener, Opening, ShellGuest, TerminalLine, with_devices
 from vm.shell_terminal import interact, window_size
 
@@ -120,9 +121,18 @@ def _replay(options: argparse.Namespace) -> int:
         step = recording.step if options.at is None else options.at - 1
         words = f"{folder} waits for gdb, from elsewhere:"
         print("\n".join(gdb_lines(stub.line(stop_before=step), words)))
+        if not recording.backwards:
+            print("\n".join(forwards_only()))
         print("Ctrl-C, or kill in gdb, ends it", flush=True)
-        replay(folder, stub)
+        replay(folder, stub, _long)
     return AGREE
+
+
+def _long() -> None:
+    progress(
+        f"the machine has not stopped for {PATIENCE:g} s; if gdb went backwards, it may never come"
+        " back: Ctrl-C in gdb ends the attempt"
+    )
 
 
 def _at(target: Target, step: int | None) -> Target:
