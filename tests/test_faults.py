@@ -7,6 +7,7 @@ none. `test_faults_vm.py` does the same to real guests.
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import os
@@ -29,6 +30,8 @@ from harness.trace import Trace, decode
 from model import Behaviour, Model
 from model.image_writer import write_image
 from vm import mkfs
+from workloads.content import pattern
+from workloads.ops import Write
 
 HERE = Path(__file__).parent
 Ran = tuple["Bench", "subprocess.CompletedProcess[str]"]
@@ -142,7 +145,13 @@ def _rows(trace: Trace, places: Any) -> Iterator[dict[str, Any]]:
         yield {"step": number, "result": step.result, "events": events, "observation": seen}
     yield {"phase": "sync"}
     assert trace.final is not None
-    contents = msgspec.to_builtins(trace.final.content)
+    data = b"".join(
+        pattern(op.tag, op.off, op.len) for op in trace.workload.ops if isinstance(op, Write)
+    )
+    contents = {"a": {"size": len(data), "whole": True}}
+    for reading in ("dropped", "content"):
+        told = base64.b64encode(data).decode()
+        yield {"data": reading, "runs": [("a", 0, len(data))], "bytes": told}
     final = {
         "observation": msgspec.to_builtins(placed(trace.final.observation, places)),
         "dropped": contents, "content": contents, "trouble": [],

@@ -271,7 +271,8 @@ def test_the_agent_looks_after_the_last_operation_only_and_settles_after_each(
 
 
 def test_a_row_without_observation_is_an_unobserved_step() -> None:
-    transcript = Transcript(make_workload("sync; sync"), "guest", RELEASE)
+    workload = make_workload("sync; sync")
+    transcript = Transcript(workload, "guest", RELEASE, observe=Observe.END)
     transcript.take({"start": {"files": {}}})
     transcript.take({"step": 0, "result": 0})
     transcript.take({"step": 1, "result": 0, "events": [], "observation": {"files": {}}})

@@ -301,7 +301,7 @@ class Guest:
         if warnings and not self._listens:
             self._listen()
         self.disk.reset(self._image(workload.config.image))
-        transcript = self.transcript_of(workload)
+        transcript = self.transcript_of(workload, observe)
         begin = self.link.console.size
         asked = {"cmd": "run", **request_of(workload), "observe": observe, "warnings": warnings}
         number = self._send(asked)
@@ -323,9 +323,9 @@ class Guest:
             raise
         return self._judged_by_others(transcript)
 
-    def transcript_of(self, workload: Workload) -> Transcript:
+    def transcript_of(self, workload: Workload, observe: Observe = Observe.STEPS) -> Transcript:
         """What collects the agent's answers about `workload`."""
-        return Transcript(workload, self.name, self.release, facts_of(self.kernel))
+        return Transcript(workload, self.name, self.release, facts_of(self.kernel), observe)
 
     def _listen(self) -> None:
         """Have quota warnings collected. Raises `ListenerError`, after which the guest can go

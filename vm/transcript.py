@@ -13,6 +13,7 @@ from harness.trace import (
     Final,
     KernelFacts,
     Observation,
+    Observe,
     Ran,
     Result,
     Step,
@@ -32,13 +33,19 @@ __all__ = ["Transcript"]
 class Transcript:
     """Collects the answers to one request `run`.
 
-    `subject`, `kernel` and `identity` go into the trace.
+    `subject`, `kernel` and `identity` go into the trace; `observe` is what was asked for.
     """
 
     def __init__(
-        self, workload: Workload, subject: str, kernel: str, identity: KernelFacts | None = None
+        self,
+        workload: Workload,
+        subject: str,
+        kernel: str,
+        identity: KernelFacts | None = None,
+        observe: Observe = Observe.STEPS,
     ) -> None:
         self.workload = workload
+        self._observe = observe
         self._subject = subject
         self._kernel = kernel
         self._identity = identity or {}
@@ -74,7 +81,7 @@ class Transcript:
             if "start" in row and self._start is None:
                 self._start = _converted(row["start"], Observation)
             elif "step" in row and row["step"] == len(self._steps) and self._start is not None:
-                self._steps.append(_step(row))
+                self._steps.append(_step(row, self._observe))
             elif "phase" in row and len(self._steps) == len(self.workload.ops):
                 self._phase = str(row["phase"])
             elif "data" in row and self._phase is not None:
@@ -112,10 +119,10 @@ def _converted(value: object, kind: Any) -> Any:
     return msgspec.convert(value, kind, str_keys=True)
 
 
-def _step(row: Row) -> Step:
+def _step(row: Row, observe: Observe) -> Step:
     result = _converted(row["result"], Result)
     threads = _converted(row.get("threads", []), tuple[tuple[Ran, ...], ...])
-    if "observation" not in row:
+    if "observation" not in row and observe is Observe.END:
         return unobserved_step(result, threads)
     observation = _converted(row["observation"], Observation)
     lost = row.get("lost")
