@@ -121,6 +121,13 @@ def test_qemu_is_told_to_fail_the_write_after_so_many() -> None:
     ]
 
 
+def test_a_disk_that_takes_no_write_at_all_has_no_states() -> None:
+    fds = dict.fromkeys(("qmp", "console", "agent", "log"), 3)
+    words = Machine(Path("k"), Path("i"), "/disk", devices=Devices(writes=0)).arguments(fds)
+    rules = json.loads(words[words.index("-blockdev") + 1])["file"]
+    assert "set-state" not in rules and rules["inject-error"][0]["state"] == 1
+
+
 def test_a_number_that_qemu_cannot_be_told_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for number in (-1, MOST_WRITES + 1):
         with pytest.raises(UsageError, match=f"a number from 0 to {MOST_WRITES}"):

@@ -159,17 +159,18 @@ class Machine:
         # each write that passes goes from one state of blkdebug's to the next, the last one fails
         count = self.devices.writes
         image = {"driver": "file", "filename": disk, "locking": "off"}
-        failing = {
+        failing: dict[str, object] = {
             "driver": "blkdebug",
             "image": image,
-            "set-state": [
-                {"event": _WRITE, "state": state, "new_state": state + 1}
-                for state in range(1, count + 1)
-            ],
             "inject-error": [
                 {"event": _WRITE, "iotype": "write", "state": count + 1, "errno": errno.EIO}
             ],
         }
+        if count:  # QEMU takes no empty list
+            failing["set-state"] = [
+                {"event": _WRITE, "state": state, "new_state": state + 1}
+                for state in range(1, count + 1)
+            ]
         cache = {"no-flush": True}
         node = {"driver": "raw", "node-name": "disk", "cache": cache, "file": failing}
         return ["-blockdev", json.dumps(node)]
