@@ -31,7 +31,8 @@ def dio_write(inode: Inode, pos: int, data: bytes | memoryview) -> int:
     stop = pos + len(data)
     extending = stop > min(inode.size, inode.disksize)  # ext4_extending_io, before the flush
     sb.flush_range(inode, pos, stop)
-    _invalidate(inode, pos, stop)
+    if not _invalidate(inode, pos, stop):
+        return _write_rest(inode, pos, data)
     try:
         reached = _write_mapped(inode, pos, data)
     except OpError:
@@ -43,7 +44,8 @@ def dio_write(inode: Inode, pos: int, data: bytes | memoryview) -> int:
         inode.disksize = max(inode.disksize, reached)
         sb.rule("direct write: ext4_dio_write_iter")
     if reached < stop:
-        _write_rest(inode, reached, data[reached - pos :])
+        sb.rule("direct write into a hole: ext4_dio_write_iter falls back")
+        return reached - pos + _write_rest(inode, reached, data[reached - pos :])
     return len(data)
 
 
@@ -91,18 +93,27 @@ def _map_for_dio(inode: Inode, at: int, end: int) -> Run | None:
     )
 
 
-def _write_rest(inode: Inode, pos: int, data: bytes | memoryview) -> None:
-    """Write `data` through the page cache, then write that back and drop it. Raises
-    `OpError`."""
-    inode.sb.rule("direct write into a hole: ext4_dio_write_iter falls back")
-    stop = pos + buffered_write(inode, pos, Source(data))
-    inode.sb.flush_range(inode, pos, stop)
-    for folio in inode.cache.overlapping(pos, stop):
+def _write_rest(inode: Inode, pos: int, data: bytes | memoryview) -> int:
+    """Write `data` through the page cache, then write that back and drop it; returns bytes
+    written. Raises `OpError`."""
+    written = buffered_write(inode, pos, Source(data))
+    inode.sb.flush_range(inode, pos, pos + written)
+    _drop_clean(inode, pos, pos + written)
+    return written
+
+
+def _invalidate(inode: Inode, start: int, end: int) -> bool:
+    """Drop the folios that `[start, end)` touches; False if one is dirty still, as one past EOF
+    may be after writeback, and the whole write takes the page cache
+    (kiocb_invalidate_pages, invalidate_inode_pages2_range)."""
+    _drop_clean(inode, start, end)
+    if any(inode.cache.overlapping(start, end)):
+        inode.sb.rule("direct write meets dirty pages: kiocb_invalidate_pages")
+        return False
+    return True
+
+
+def _drop_clean(inode: Inode, start: int, end: int) -> None:
+    for folio in inode.cache.overlapping(start, end):
         if not folio.dirty:
             inode.cache.drop(folio)
-
-
-def _invalidate(inode: Inode, start: int, end: int) -> None:
-    """Drop the folios that `[start, end)` touches (invalidate_inode_pages2_range)."""
-    for folio in inode.cache.overlapping(start, end):
-        inode.cache.drop(folio)

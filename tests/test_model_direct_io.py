@@ -73,3 +73,11 @@ def test_nothing_to_write_needs_no_alignment() -> None:
 )
 def test_no_direct_write_passes_the_longest_file(line: str, expected: object) -> None:
     assert results(run(line)) == [expected]
+
+
+def test_a_page_past_eof_that_is_dirty_still_sends_a_direct_write_through_the_page_cache() -> None:
+    trace = run("pwrite_fault a 0 12k fault=8k; dwrite a 0 20k")
+    claimed, *reserved, last = (event.count for event in trace.steps[1].events)
+    assert (claimed, reserved, last) == (2, [1, 1], 3)
+    unaligned = "pwrite_fault a 0 12k fault=8k; dwrite a 4k 4196"
+    assert results(run(unaligned))[1] == 4196
