@@ -96,15 +96,16 @@ def name_of(line: str | bytes) -> str:
 
 def is_kept(path: Path) -> bool:
     """Whether the file `path` holds such lines; False if it can't be read, too."""
-    with contextlib.suppress(OSError, lzma.LZMAError, EOFError), lzma.open(path) as file:
-        return file.read(len(_BEGIN)) == _BEGIN
+    with contextlib.suppress(OSError, lzma.LZMAError, EOFError):
+        with open_regular(path) as packed, lzma.open(packed) as file:
+            return file.read(len(_BEGIN)) == _BEGIN
     return False
 
 
 def kept_lines(path: Path) -> Iterator[bytes]:
     """The lines of the file `path`. Raises `UsageError` if it can't be read to its end."""
     try:
-        with lzma.open(path) as file:
+        with open_regular(path) as packed, lzma.open(packed) as file:
             yield from file
     except (OSError, lzma.LZMAError, EOFError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

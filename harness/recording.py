@@ -51,18 +51,21 @@ class Recorded(msgspec.Struct, frozen=True):
     """The kernel behind a recording.
 
     `iomap`: it knows the series; `flusher_first`: in sync(2) the flusher thread ran before
-    sync's own writeback, which in guests of `vm` it never does.
+    sync's own writeback, which in guests of `vm` it never does. `realtime`: operations were
+    of a real-time scheduling class, as they are there.
     """
 
     release: str | None
     iomap: bool
     flusher_first: bool = False
+    realtime: bool = False
 
     def behaviour(self, quirks: frozenset[str] = frozenset()) -> Behaviour:
         """The model's switches for this kernel, with the `quirks` that it is to follow."""
         return Behaviour.of_release(
-            self.release, iomap=self.iomap, cyclic_sync=self.flusher_first, quirks=quirks
-        )
+            self.release, iomap=self.iomap, cyclic_sync=self.flusher_first,
+            flusher_preempted=self.realtime, quirks=quirks,
+        )  # fmt: skip
 
 
 RECORDED = {
@@ -228,7 +231,8 @@ def _trace(raw: dict[str, Any], workload: Workload, subject: str, release: str |
 
 def _read(path: Path) -> str:
     try:
-        return lzma.decompress(path.read_bytes()).decode()
+        with open_regular(path) as file:
+            return lzma.decompress(file.read()).decode()
     except (OSError, lzma.LZMAError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{path}: not a readable recording: {reason}") from error

@@ -163,7 +163,8 @@ def nonda_switch(sb: Superblock) -> bool:
     """Whether delayed allocation is off for want of space (ext4_nonda_switch).
 
     Also asks for writeback when more than half of what is free is dirty; that is done
-    before this returns (try_to_writeback_inodes_sb waits for it).
+    before this returns (try_to_writeback_inodes_sb waits for it), unless the flusher thread
+    counts as busy still.
     """
     if sb.without_trees:
         need_plenty(sb, 0)
@@ -171,9 +172,15 @@ def nonda_switch(sb: Superblock) -> bool:
     dirty = sb.dirty.approx()
     kick = dirty > 0 and _is_low(sb, lambda free: free < 2 * dirty)
     nonda = _is_low(sb, lambda free: 2 * free < 3 * dirty or free < dirty + sb.watermark)
-    if kick:
+    if kick and sb.flusher_busy is None:
+        raise NotModelledError(
+            "low space asks for writeback twice in a call that reads from disk in between: whether "
+            "the flusher thread has come to its end meanwhile is a matter of time"
+        )
+    if kick and not sb.flusher_busy:
         sb.rule("low-space writeback: ext4_nonda_switch")
         sb.writeback_all()
+        sb.flusher_busy = sb.behaviour.flusher_preempted
     if nonda:
         sb.rule("low-space switch: ext4_nonda_switch")
     return nonda

@@ -104,7 +104,12 @@ def block_write_begin(inode: Inode, folio: Folio, pos: int, end: int, delayed: b
             cache.mark_dirty(folio, new)
             folio.uptodate |= new
             raise error
-    folio.uptodate |= touched & ~cache.whole_bits(folio, pos, end)
+    partial = touched & ~cache.whole_bits(folio, pos, end)
+    if inode.sb.flusher_busy:
+        for low, high in ranges(partial & ~(folio.uptodate | new)):
+            at = folio.start + low * inode.sb.block_size
+            inode.wait_for_read(at, at + (high - low) * inode.sb.block_size)
+    folio.uptodate |= partial
     return new
 
 

@@ -110,6 +110,15 @@ class Inode:
         if self.sb.quirk("stale_folio_after_short_copy"):
             self.content.lose(start, end)
 
+    def wait_for_read(self, start: int, end: int) -> None:
+        """Bytes `[start, end)` are read into the page cache. If anything comes from disk the
+        task may sleep, unless it is there before the task waits for it."""
+        if self.sb.flusher_busy:
+            block = self.sb.block_size
+            found = self.es.overlapping(start // block, ceil_div(end, block))
+            if any(run.state == WRITTEN for run in found):
+                self.sb.flusher_busy = None
+
     def order(self, start: int, end: int) -> None:
         """The next commit writes bytes `[start, end)` first, and what lies between them and
         those it was told before (ext4_jbd2_inode_add_write)."""

@@ -143,6 +143,7 @@ class Mount:
         if self.sb.shut_down:
             return
         self.sb.end_transaction()
+        self.sb.flusher_busy = False  # the task waits
         if self.durable is not None:
             self.durable.commit()
 

@@ -70,6 +70,7 @@ def _get_pages(
     cache = inode.cache
     batch = _batch(cache, index, last)
     if not batch:
+        inode.wait_for_read(index * PAGE, min(last * PAGE, inode.size))
         _sync(inode, index, last - index)
         batch = _batch(cache, index, last) or [_add(cache, index, 0)]
     end = batch[-1]
@@ -121,6 +122,7 @@ def fault_readahead(inode: Inode, index: int) -> None:
         if folio.marked:
             _async(inode, folio, index, ahead.pages)
         return
+    inode.wait_for_read(index * PAGE, (index + 1) * PAGE)
     ahead.misses = min(ahead.misses + 1, MMAP_LOTSAMISS * 10)
     if ahead.misses <= MMAP_LOTSAMISS:
         ahead.start = max(0, index - ahead.pages // 2)

@@ -158,6 +158,7 @@ def can_leave_out_trees(workload: Workload) -> bool:
 def _step(mount: Mount, op: ops.AnyOp, observed: bool) -> Step:
     sb = mount.sb
     sb.events, sb.because, sb.quirks = [], {}, {}
+    sb.flusher_busy = False
     threads: tuple[tuple[Ran, ...], ...] = ()
     overlapping: dict[str, str] = {}
     result: Result = 0

@@ -91,6 +91,9 @@ class Superblock:
         self.pieces_unknown: str | None = None
         self.without_trees = False
         """Where blocks are, and so the extent trees, are left out of the run."""
+        self.flusher_busy: bool | None = False
+        """The flusher thread counts as busy: it has done what the task asked for, and has not
+        run since (WB_writeback_running). None: nobody knows."""
         self.root = True
         self.read_only = self.shut_down = False
         self.quota: Quota

@@ -198,6 +198,8 @@ def _run_recorded(recording: str, name: str, switches: dict[str, Any]) -> Ran:
     kernel = recorded_by(recording)
     line, listed = _recording(recording)[name]
     seen = trace_of(line, listed, recording, kernel.release)
-    standard = {"iomap": kernel.iomap, "cyclic_sync": kernel.flusher_first}
+    standard = {
+        "iomap": kernel.iomap, "cyclic_sync": kernel.flusher_first, "flusher_preempted": False,
+    }  # fmt: skip
     behaviour = Behaviour(**{**standard, **switches})
     return _observed(behaviour, geometry_of(seen), seen.workload, placement_of(seen))

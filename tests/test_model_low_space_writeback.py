@@ -1,0 +1,51 @@
+"""Low space asks for writeback, unless the flusher thread counts as busy."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import make_workload
+from modelled import FREE, geometry
+
+from harness.errors import NotModelledError
+from harness.trace import EventKind, Extent, State, Step
+from model import Behaviour, Model
+
+LAST = "pwrite a 4190208 4k; fsync a; remount; "
+"""The block before 4 MiB is on disk and not in the page cache."""
+
+
+def last_step(before: str, line: str, *, preempted: bool = True) -> Step:
+    """After `line`, before which 1580 blocks are free, 800 of them dirty: more than half, so
+    that the next write asks for writeback."""
+    fill = f"falloc f 0 {(FREE - 1580) * 4}k; pwrite a 0 3200k; "
+    workload = make_workload(before + fill + line, "small4k@delalloc")
+    places = {
+        name: (Extent(0, 1 << 30, State.WRITTEN, 1 << power),)
+        for name, power in (("a", 31), ("f", 35))
+    }
+    behaviour = Behaviour(iomap=False, flusher_preempted=preempted)
+    trace = Model(behaviour, geometry).run(workload, (places,) * (len(workload.ops) + 1))
+    return trace.steps[-1]
+
+
+def allocated(step: Step) -> int:
+    """Blocks that writeback took."""
+    return sum(event.count for event in step.events or () if event.kind is EventKind.UPDATE)
+
+
+@pytest.mark.parametrize(("preempted", "written"), [(True, 800), (False, 1312)])
+def test_a_second_chunk_of_a_write_finds_the_flusher_busy(preempted: bool, written: int) -> None:
+    """2 MiB and 100 bytes are two chunks; before the second 780 blocks are free, 512 dirty."""
+    assert allocated(last_step("", "pwrite a 4m 2097252", preempted=preempted)) == written
+
+
+def test_the_next_operation_finds_it_idle() -> None:
+    assert allocated(last_step("", "pwrite a 4m 2097252; pwrite a 8m 100")) == 513
+
+
+def test_what_depends_on_the_time_of_a_read_is_refused() -> None:
+    """The first of three chunks begins inside a block: a hole, or one that has to be read."""
+    line = "pwrite a 4194204 2097352"
+    assert allocated(last_step("", line)) == 800
+    with pytest.raises(NotModelledError, match="a matter of time"):
+        last_step(LAST, line)
