@@ -76,7 +76,7 @@ def map_blocks(
             if charged > taken and inode.sb.quota.tracked:  # what was charged for too much
                 inode.sb.quota.warnings.freed(inode, charged - taken, charged)
         claim_tree_blocks(inode, run, taken, use_reserved)
-    elif inode.sb.free.sum() < taken + PLENTY:
+    elif inode.sb.free.sum() < taken + PLENTY + inode.sb.free_pending:
         run = take_reserved(inode, run, taken)
         taken = _clusters(inode, run.start, run.end) if clusters else 0
     inode.sb.free.add(-taken)

@@ -39,6 +39,9 @@ def room_for_tree(inode: Inode, taken: int, use_reserved: bool) -> tuple[int, st
     sb, room, error = inode.sb, PLENTY, ""
     while room and not has_free_clusters(sb, taken + room, use_reserved):
         room, error = room - 1, "ENOSPC"
+    there = _before_commit(sb) - taken
+    if there < room:
+        room, error = max(there, 0), "ENOSPC"
     allowed = sb.quota.room(inode, taken)
     if allowed is not None and allowed - taken < room:
         room, error = max(allowed - taken, 0), "EDQUOT"
@@ -67,9 +70,7 @@ def claim_tree_blocks(inode: Inode, run: Run, taken: int, use_reserved: bool) ->
         inode.sb.doubtful.append((inode, run))
         return
     if True in refused:
-        inode.sb.rule("tree block refused: ext4_ext_new_meta_block")
-        inode.prealloc.discard()
-        inode.sb.wait_for_commit(taken)
+        _give_back(inode, taken)
         warnings = inode.sb.quota.warnings
         if error == "EDQUOT":
             warnings.refused(inode.uid)
@@ -81,10 +82,10 @@ def claim_tree_blocks(inode: Inode, run: Run, taken: int, use_reserved: bool) ->
 def take_reserved(inode: Inode, run: Run, taken: int) -> Run:
     """`run` of delayed blocks, as much of it as can be allocated; it takes `taken` clusters.
 
-    They are reserved, but their tree blocks are not: these are taken from what is kept for
-    conversions, and then from what others have reserved (ext4_new_meta_blocks). That the
-    last ones find nothing is a bug that the model follows as a quirk only; without it they
-    find space all the same. Raises `OpError` where blocks are lost, and `NotModelledError`
+    They are reserved, but their tree blocks are not: these may have to wait for a commit, and
+    are taken from what is kept for conversions, and then from what others have reserved
+    (ext4_new_meta_blocks). That the last ones find nothing is a bug that the model follows as
+    a quirk only; without it they find space all the same. Raises `OpError` where blocks are lost, and `NotModelledError`
     where the kernel tries again for ever.
     """
     sb = inode.sb
@@ -92,8 +93,11 @@ def take_reserved(inode: Inode, run: Run, taken: int) -> Run:
     growth = 0
     if run.pblk is not None and inode.tree_unknown is None:
         growth = _tree_growth(inode, run, run.pblk)
-    elif "reserved_blocks_run_out" in sb.behaviour.quirks:
+    elif sb.free_pending or "reserved_blocks_run_out" in sb.behaviour.quirks:
         raise NotModelledError(UNKNOWN_CLAIM)
+    if sb.free_pending and _before_commit(sb) < taken + growth <= free:
+        _give_back(inode, taken)
+        raise OpError("ENOSPC")
     if taken + growth <= free or not sb.quirk("reserved_blocks_run_out"):
         return run
     if taken > max(free, 0):
@@ -106,6 +110,19 @@ def take_reserved(inode: Inode, run: Run, taken: int) -> Run:
             "so that space is free, and tries the same again for ever"
         )
     raise OpError("ENOSPC")
+
+
+def _before_commit(sb: Superblock) -> int:
+    """Clusters that the allocator can find: what was freed since the last commit is not there."""
+    return sb.free.sum() - sb.free_pending
+
+
+def _give_back(inode: Inode, taken: int) -> None:
+    """The tree block for new blocks can't be had: the `taken` clusters are freed again, and so is
+    what was set aside (ext4_ext_map_blocks)."""
+    inode.sb.rule("tree block refused: ext4_ext_new_meta_block")
+    inode.prealloc.discard()
+    inode.sb.wait_for_commit(taken)
 
 
 def settle_doubts(sb: Superblock) -> None:

@@ -97,3 +97,27 @@ def test_a_block_that_nobody_saw_is_not_where_one_was_freed_before_the_commit() 
         again = f"{line}; {between}pwrite_fault a 32k 8k fault=4k"
         trace = placed(make_workload(again, "4k@nodelalloc"), {"a": apart})
         assert [trace.steps[at].observation.files["a"].blocks for at in (3, -1)] == [72, blocks]
+
+
+@pytest.mark.parametrize(("left", "refused"), [(3, True), (5, True), (6, False)])
+def test_a_tree_block_that_waits_for_a_commit_has_its_blocks_given_back(
+    left: int, refused: bool
+) -> None:
+    """`left` blocks can be had before a commit. The five delayed ones are a fifth extent, so
+    the tree needs a block: with 3 left these are allocated and given back, and all five are
+    had after the commit."""
+    kept = 81  # of 4096 blocks, for conversions
+    apart = tuple(
+        Extent(at * 8 * KIB, BLOCK, State.WRITTEN, (1 << 31) + (at << 20)) for at in range(4)
+    )
+    places = {
+        "a": (*apart, Extent(32 * KIB, 20 * KIB, State.WRITTEN, 1 << 32)),
+        "b": (Extent(0, 1 << 30, State.WRITTEN, 1 << 40),),
+        "f": (Extent(0, 1 << 30, State.WRITTEN, 1 << 45),),
+    }
+    start = "; ".join(f"pwrite a {at * 8}k 4k" for at in range(4))
+    rest = f"falloc f 0 {(FREE - 4 - kept) * 4}k; sync; unlink f; pwrite b 0 {(kept - left) * 4}k"
+    line = f"{start}; sync; {rest}; sync_range b 0 0; pwrite a 32k 20k; sync_range a 0 0"
+    step = placed(make_workload(line, "small4k@delalloc"), places).steps[-1]
+    assert pieces(step) == [5]
+    assert ("tree block refused: ext4_ext_new_meta_block" in step.because) == refused
