@@ -85,8 +85,8 @@ def take_reserved(inode: Inode, run: Run, taken: int) -> Run:
     They are reserved, but their tree blocks are not: these may have to wait for a commit, and
     are taken from what is kept for conversions, and then from what others have reserved
     (ext4_new_meta_blocks). That the last ones find nothing is a bug that the model follows as
-    a quirk only; without it they find space all the same. Raises `OpError` where blocks are lost, and `NotModelledError`
-    where the kernel tries again for ever.
+    a quirk only; without it they find space all the same. Raises `OpError` where blocks are
+    lost or have to wait, and `NotModelledError` where the kernel tries again for ever.
     """
     sb = inode.sb
     free = sb.free.sum()
