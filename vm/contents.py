@@ -30,15 +30,19 @@ class Contents:
         self._runs: defaultdict[str, list[_Run]] = defaultdict(list)
         self._made: dict[str, Content] = {}
 
-    def add(self, told: list[dict[str, Any]]) -> None:
-        """Take more of it. Raises `ValueError`, `KeyError` or `TypeError` if it is no such."""
-        for row in told:
-            data = binascii.a2b_base64(row["bytes"], strict_mode=True)
-            runs = self._runs[row["file"]]
-            at = int(row["at"])
-            if at % _PIECE or at < _end(runs):
-                raise ValueError(f"bytes at {at} of {row['file']} after {_end(runs)}")
-            runs.append((at, data))
+    def add(self, runs: list[tuple[str, int, int]], encoded: str) -> None:
+        """Take more of it: files' names, offsets and lengths, and the bytes one after another
+        in base64. Raises `ValueError` or `TypeError` if it is no such."""
+        data = binascii.a2b_base64(encoded, strict_mode=True)
+        if sum(length for _, _, length in runs) != len(data):
+            raise ValueError(f"{len(data)} bytes for {runs}")
+        done = 0
+        for file, at, length in runs:
+            before = self._runs[file]
+            if at % _PIECE or at < _end(before):
+                raise ValueError(f"bytes at {at} of {file} after {_end(before)}")
+            before.append((at, data[done : done + length]))
+            done += length
 
     def content(
         self, files: Mapping[str, Mapping[str, Any]], like: Contents | None = None

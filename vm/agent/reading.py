@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     Row = dict[str, Any]
+    Run = tuple[str, int, int]
 
 __all__ = ["read_contents", "read_file"]
 
@@ -30,30 +31,32 @@ WHOLE_FILE_LIMIT = 256 << 20
 _ZEROES = bytes(CHUNK)
 
 
-def read_contents(root: str, names: list[str], tell: Callable[[list[Row]], None]) -> dict[str, Row]:
-    """Read the files `names` below `root`, and tell lists of what `read_file` yields.
+def read_contents(
+    root: str, names: list[str], tell: Callable[[list[Run], bytes], None]
+) -> dict[str, Row]:
+    """Read the files `names` below `root`; `tell` lists of runs, and their bytes in base64.
 
-    Returns each file's `size` in bytes and whether it was read as a `whole`.
+    A run is a file's name, an offset and a length in bytes; see `read_file`. Returns each
+    file's `size` in bytes and whether it was read as a `whole`.
     """
     result: dict[str, Row] = {}
-    waiting: list[Row] = []
-    held = 0
+    runs: list[Run] = []
+    held = bytearray()
     for name in names:
         fd = os.open(f"{root}/{name}", os.O_RDONLY | os.O_NOATIME | os.O_CLOEXEC)
         try:
             size = os.fstat(fd).st_size
             result[name] = {"size": size, "whole": size <= WHOLE_FILE_LIMIT}
             for at, data in read_file(fd, size):
-                if held + len(data) > CHUNK:
-                    tell(waiting)
-                    waiting, held = [], 0
-                encoded = b2a_base64(data, newline=False).decode()
-                waiting.append({"file": name, "at": at, "bytes": encoded})
-                held += len(data)
+                if len(held) + len(data) > CHUNK:
+                    tell(runs, b2a_base64(held, newline=False))
+                    runs, held = [], bytearray()
+                runs.append((name, at, len(data)))
+                held += data
         finally:
             os.close(fd)
-    if waiting:
-        tell(waiting)
+    if runs:
+        tell(runs, b2a_base64(held, newline=False))
     return result
 
 

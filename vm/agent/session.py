@@ -190,8 +190,12 @@ def _final(mounted: Mounted, tell: Callable[[Row], None], shut_down: bool) -> Ro
 
 def _contents(field: str, root: str, tell: Callable[[Row], None], final: Row) -> Row | None:
     """Read all files, and tell what is not zero in them as `field` of what is told at the end."""
+
+    def told(runs: list[tuple[str, int, int]], encoded: bytes) -> None:
+        tell({"data": field, "runs": runs, "bytes": encoded})
+
     try:
-        return read_contents(root, file_names(root), lambda told: tell({"data": field, "of": told}))
+        return read_contents(root, file_names(root), told)
     except OSError as error:
         final["trouble"].append(f"reading the files ({field}): {errno_name(error)}")
         return None
