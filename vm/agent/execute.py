@@ -89,7 +89,7 @@ def drop_caches() -> None:
     fd = os.open("/proc/sys/vm/drop_caches", os.O_WRONLY)
     try:
         for what in DROP_CACHES:
-            os.write(fd, what)
+            os.pwrite(fd, what, 0)  # anywhere else it is not looked at
     finally:
         os.close(fd)
 

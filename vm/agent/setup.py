@@ -24,8 +24,9 @@ MOUNTS = (
     ("debugfs", "/sys/kernel/debug"),
     ("tracefs", "/sys/kernel/tracing"),
     ("configfs", "/sys/kernel/config"),
+    ("tmpfs", "/tmp"),  # the root is a ramfs, which could fill all memory
 )
-OPTIONAL = ("debugfs", "tracefs", "configfs")
+OPTIONAL = ("debugfs", "tracefs", "configfs", "tmpfs")
 SETTINGS = (
     ("/proc/sys/vm/dirty_writeback_centisecs", "0"),
     ("/proc/sys/vm/dirty_expire_centisecs", "360000"),
