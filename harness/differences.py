@@ -40,6 +40,7 @@ from harness.trace import State
 from workloads.ops import (
     Append,
     CopyRange,
+    DioWrite,
     DsyncWrite,
     MmapIn,
     MmapWrite,
@@ -83,6 +84,8 @@ PUNCH = "punch stale range: ext4_iomap_buffered_da_write_end"
 ALLOCATE = "allocate unwritten: ext4_iomap_get_blocks"
 LOW = ("low-space switch: ext4_nonda_switch", "low-space writeback: ext4_nonda_switch")
 WRITEBACK = "allocate delayed extent: ext4_iomap_map_one_extent"
+BUSY = "direct write meets dirty pages: kiocb_invalidate_pages"
+REFUSED = "direct write not aligned: iomap_dio_bio_iter"
 EOF = "write zeroed EOF block: ext4_block_zero_eof"
 ANEW = "zero clean delayed block: iomap_zero_iter"
 ZERO = "zero range: ext4_zero_range"
@@ -353,6 +356,16 @@ INTENDED: tuple[Difference, ...] = (
             Sign("result", more_data, (Seek,), _rules(DROPS, DROPS), earlier=True),
         ),
         follows=SPACE,
+    ),
+    Difference(
+        name="page-past-eof-stays-dirty",
+        situation="a direct write of odd length comes to a page past EOF that a failed write left",
+        first="writeback has passed over that page, so the data takes the page cache, and fits",
+        second="there is no such page, so the write is refused",
+        why="iomap_write_failed() forgets the page at once",
+        source="kiocb_invalidate_pages; mpage_process_page_bufs",
+        signs=(Sign("result", anything, (DioWrite,), _rules((BUSY,), (REFUSED,))),),
+        follows=DATA,
     ),
     Difference(
         name="size-of-data-on-disk",
