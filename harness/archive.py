@@ -17,6 +17,7 @@ from pathlib import Path
 
 from harness.errors import MachineryError, UsageError
 from vm.zstd import zstd
+from workloads.host_files import open_regular
 
 __all__ = ["SUFFIX", "ArtifactError", "pack", "unpacked"]
 
@@ -115,7 +116,7 @@ def unpacked(path: Path) -> Iterator[Path]:
 
 def _unpack(path: Path, folder: Path) -> Path:
     try:
-        file = path.open("rb")
+        file = open_regular(path)
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
     with file:

@@ -17,6 +17,7 @@ from model import Behaviour, Model
 from model.image_writer import Written, write_image
 from model.mount import Mount
 from vm import mkfs
+from workloads.host_files import open_regular
 from workloads.images import Image
 from workloads.workload import Config, Workload
 
@@ -66,7 +67,8 @@ def expected_of(source: Path, on: str | None = None, start: Path | None = None) 
     image = start_from(start) if start is not None else None
     try:
         if source.suffix == ".json":
-            trace = decode(source.read_bytes())
+            with open_regular(source) as file:
+                trace = decode(file.read())
             if on is not None:
                 raise UsageError(f"{source} is a trace, which has a configuration: --on is in vain")
             _check_start(source, trace.workload.config.image, image)

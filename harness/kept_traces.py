@@ -20,6 +20,7 @@ from harness.errors import MachineryError, UsageError
 from harness.recording import Recorded
 from harness.trace import Trace, decode, encode
 from harness.verdict import Compared
+from workloads.host_files import open_regular
 from workloads.images import Geometry
 from workloads.workload import Config
 

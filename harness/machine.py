@@ -27,6 +27,7 @@ from vm.initramfs import BootFiles, boot_files
 from vm.kernel import Kernel, resolve_kernel
 from vm.kernels.identity import KernelIdentity
 from vm.qemu import qemu_version
+from workloads.host_files import open_regular
 from workloads.ops import Shutdown, calls
 from workloads.workload import Workload
 
@@ -303,7 +304,8 @@ class TraceSide(Side):
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._trace = decode(path.read_bytes())
+            with open_regular(path) as file:
+                self._trace = decode(file.read())
         except (OSError, msgspec.MsgspecError) as error:
             raise UsageError(f"{path} is no trace: {error}") from error
 

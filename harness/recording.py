@@ -34,6 +34,7 @@ from harness.trace import (
     Trace,
 )
 from model import Behaviour
+from workloads.host_files import open_regular
 from workloads.images import IMAGES, Geometry, Image
 from workloads.ops import AnyOp, CopyRange, FileOp, Rename, Sendfile, Splice, Unlink
 from workloads.workload import Config, Workload

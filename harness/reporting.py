@@ -27,6 +27,7 @@ from reports.ktap import ktap
 from reports.markdown import markdown
 from reports.overview import overview
 from reports.since import Since, State, since_last_night
+from workloads.host_files import refuse_disk
 from workloads.ops import BY_WORD
 
 __all__ = ["report"]
@@ -118,6 +119,7 @@ def _text(target: Path, lines: Iterable[str], *, append: bool = False) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if append:
+            refuse_disk(target)
             with target.open("ab") as file:
                 file.write(data)
         else:

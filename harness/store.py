@@ -87,6 +87,8 @@ class Store:
 
         Raises `NotAStoreError` if something else is there, `StoreError` if it is damaged.
         """
+        if path.exists() and not path.is_file():
+            raise NotAStoreError(f"{path} is no regular file")
         if not path.exists():
             _make(path)
         with _told(path):

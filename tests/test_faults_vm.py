@@ -21,8 +21,8 @@ HERE = Path(__file__).parent
 STEPS = "pwrite a 0 2m; fsync a; pwrite b 1m 1m; fsync b; fpunch a 0 1m; fsync a; sync"
 WORDS = {
     "panic": "kernel panic: sysrq triggered crash",
-    "oops": "NULL pointer dereference",
-    "task-hangs": "the kernel hangs in step",
+    "oops": "differ at before the first step: kernel",
+    "task-hangs": "differ at step",
     "guest-hangs": "(QEMU: paused)",
     "qmp-silent": "QEMU does not answer on its control connection",
     "qemu-killed": "QemuError: QEMU ended: it was killed by SIGKILL",
@@ -33,6 +33,12 @@ WORDS = {
     "half-a-line": "half a line has come",
 }
 """What is said of each."""
+VERDICTS = {
+    "panic": "the kernel panicked: Kernel panic - not syncing: sysrq triggered crash",
+    "oops": "the kernel panicked: ",
+    "task-hangs": "is blocked in ",
+}
+"""What was seen, in the artifacts of findings."""
 
 
 class Night:
@@ -96,6 +102,7 @@ def test_a_finding_is_kept_with_its_log(night: Night, fault: str) -> None:
     (kept,) = night.results.glob(f"{at:02}-1-{fault}@*")
     assert (kept / "guest.img.gz").stat().st_size > 1000
     assert (kept / "guest.kernel.log").read_text()
+    assert VERDICTS[fault] in (kept / "verdict.json").read_text()
     if fault != "oops":  # which strikes before the mount
         assert decode((kept / "actual.json").read_bytes()).steps
 

@@ -11,7 +11,6 @@ import hashlib
 import io
 import os
 import shutil
-import stat
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import BinaryIO
 
 from vm import cache
 from vm.errors import ImageError
+from workloads.host_files import open_regular
 from workloads.images import DEVICE_SIZE, Image
 
 __all__ = ["kept_file", "pack", "take"]
@@ -68,20 +68,12 @@ def pack(image: Image, target: Path) -> None:
 def _read(path: Path) -> bytes:
     """All bytes of the image, unpacked."""
     try:
-        resolved = path.resolve()
-        if resolved.is_relative_to("/dev") and not resolved.is_relative_to("/dev/shm"):
-            raise ImageError(f"{path} is below /dev; images are regular files")
-        # Not blocking: a FIFO would wait for a writer before it can be refused.
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise ImageError(f"{path} is no regular file; images are regular files")
+        with open_regular(path) as file:
             packed = file.read(len(_GZIP)) == _GZIP
             file.seek(0)
             return _unpacked(path, file) if packed else _bounded(path, file)
-    except (OSError, ValueError, RuntimeError) as error:  # a loop of links, a NUL
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ImageError(f"the image {path} cannot be read: {reason}") from error
+    except OSError as error:
+        raise ImageError(f"the image {path} cannot be read: {error.strerror}") from error
 
 
 def _bounded(path: Path, file: BinaryIO | gzip.GzipFile) -> bytes:

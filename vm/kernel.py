@@ -20,6 +20,7 @@ from vm.kernels.spec import HELP, BuiltBefore, DebianPackage, PathSpec, needs_bu
 from vm.kernels.store import Built, find, read_identity
 from vm.packages import Unpacked, unpacked_kernel
 from vm.vmlinux import has_pvh_entry
+from workloads.host_files import open_regular
 
 __all__ = ["Kernel", "find_modules", "pinned", "read_release", "resolve_kernel"]
 
@@ -57,7 +58,7 @@ class Kernel:
 def read_release(image: Path) -> str:
     """The release of a bzImage or vmlinux (`uname -r`); `KernelError` if it is neither."""
     try:
-        with image.open("rb") as file:
+        with open_regular(image) as file:
             head = file.read(1 << 16)
         if head[_MAGIC_OFFSET : _MAGIC_OFFSET + 4] == _MAGIC:
             release = _release_of_bzimage(head)

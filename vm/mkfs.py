@@ -18,6 +18,7 @@ from vm import cache
 from vm.errors import FileSystemToolError, ImageError
 from vm.host_tools import find_program
 from vm.kept_images import kept_file
+from workloads.host_files import refuse_irregular
 from workloads.images import DEVICE_SIZE, Geometry, Image
 
 __all__ = [
@@ -83,20 +84,16 @@ def _reason(done: subprocess.CompletedProcess[str]) -> str:
     return lines[0] if lines else f"exit status {done.returncode}"
 
 
-def _refuse_devices(path: Path) -> None:
-    resolved = path.resolve()
-    device = resolved.is_relative_to("/dev") and not resolved.is_relative_to("/dev/shm")
-    if device or (path.exists() and not path.is_file()):
-        raise ImageError(f"{path} is a device or no regular file; images are regular files")
-
-
 def make_image(image: Image, path: Path) -> None:
     """Make `image` in the regular file `path`, on a device filled with `POISON`.
 
     Raises `ImageError` with mke2fs's reason if it can't be made so, `CacheError` if the
     disk is full. Devices, and paths below /dev but /dev/shm, are refused.
     """
-    _refuse_devices(path)
+    try:
+        refuse_irregular(path)
+    except OSError as error:
+        raise ImageError(f"the image {path} cannot be made: {error.strerror}") from error
     if not 0 < image.size <= DEVICE_SIZE:
         raise ImageError(
             f"image {image.name}: {image.size} bytes do not fit the device of {DEVICE_SIZE} bytes"

@@ -6,6 +6,7 @@ import errno
 import re
 from pathlib import Path
 
+from workloads.host_files import refuse_disk
 from workloads.images import Image
 from workloads.program import Program
 from workloads.syntax import SUFFIX, WorkloadSyntaxError, parse
@@ -23,6 +24,7 @@ def read_text(path: Path, hint: str) -> str:
 
     Raises OSError, also if the file is too large, and WorkloadSyntaxError if it is no text.
     """
+    refuse_disk(path)
     with path.open("rb") as file:
         data = file.read(LARGEST + 1)
     if len(data) > LARGEST:

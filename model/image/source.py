@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import Protocol
 
 from model.image.errors import ImageError
+from workloads.host_files import open_regular
 
 __all__ = ["FileSource", "MemorySource", "Source"]
 
@@ -54,40 +54,20 @@ class FileSource:
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
-        _refuse_devices(path)
         try:
-            # Not blocking: a FIFO would wait for a writer before it can be refused.
-            self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise ImageError(self.name, "file", f"cannot be opened: {reason}") from error
-        found = os.fstat(self._fd)
-        if not stat.S_ISREG(found.st_mode):
-            self.close()
-            raise ImageError(self.name, "file", "is no regular file; images are regular files")
-        self.size = found.st_size
+            self._file = open_regular(path)
+        except OSError as error:
+            raise ImageError(self.name, "file", f"cannot be opened: {error.strerror}") from error
+        self.size = os.fstat(self._file.fileno()).st_size
 
     def read(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes from byte `offset`."""
         try:
-            return os.pread(self._fd, length, offset)
+            return os.pread(self._file.fileno(), length, offset)
         except OSError as error:
             reason = f"cannot be read at byte {offset}: {error.strerror}"
             raise ImageError(self.name, "file", reason) from error
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-
-def _refuse_devices(path: Path) -> None:
-    try:
-        resolved = path.resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a NUL
-        raise ImageError(str(path), "file", f"cannot be opened: {error}") from error
-    if resolved.is_relative_to("/dev") and not resolved.is_relative_to("/dev/shm"):
-        raise ImageError(str(path), "file", "is below /dev; images are regular files")
-    if path.exists() and not path.is_file():
-        raise ImageError(str(path), "file", "is no regular file; images are regular files")
+        self._file.close()

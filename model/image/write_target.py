@@ -10,6 +10,7 @@ from pathlib import Path
 
 from model.image.errors import ImageError
 from model.image.source import Source
+from workloads.host_files import refuse_irregular
 
 __all__ = ["Overlay", "Target", "copied"]
 
@@ -98,6 +99,7 @@ def copied(source: Source, path: Path, block_size: int) -> Iterator[Target]:
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        refuse_irregular(path)
         fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise ImageError(str(path), "file", f"cannot be written: {error.strerror}") from error
