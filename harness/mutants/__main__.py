@@ -67,13 +67,15 @@ def _run(options: argparse.Namespace) -> int:
     equivalent, shown = read_equivalent(FOLDER), read_shown(FOLDER)
     excused = [] if options.equivalent else [one for one in taken if one.name in equivalent]
     tried = [mutant for mutant in taken if mutant not in excused]
-    found = {}
-    for one in _hunted(options, tried, shown):
-        found[one.mutant] = one
-        print(told(one, len(found), len(tried), equivalent), flush=True)
-        if one.by is not None:
-            shown[one.mutant] = one.by
-    write_shown(FOLDER, {name: by for name, by in shown.items() if name in _names()})
+    found: dict[str, Found] = {}
+    try:
+        for one in _hunted(options, tried, shown):
+            found[one.mutant] = one
+            print(told(one, len(found), len(tried), equivalent), flush=True)
+            if one.by is not None:
+                shown[one.mutant] = one.by
+    finally:  # what an interrupted run has found helps the next one, too
+        write_shown(FOLDER, {name: by for name, by in shown.items() if name in _names()})
     for line in summary(taken, found, {one.name: equivalent[one.name] for one in excused}):
         print(line)
     caught = sum(one.by is not None for one in found.values())
