@@ -143,7 +143,11 @@ class GuestSide(Side):
 
     def starter(self, kernel: Kernel, files: BootFiles) -> Guests:
         """What starts its guests."""
-        return Guests(kernel, self.choice.accel, files, always_boot=self.choice.always_boot)
+        choice = self.choice
+        return Guests(
+            kernel, choice.accel, files, always_boot=choice.always_boot, memory=choice.memory,
+            program_time=choice.program_time,
+        )  # fmt: skip
 
     def _facts_path(self, kernel: Kernel) -> Path:
         user = str(os.geteuid())

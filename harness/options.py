@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 from collections.abc import Callable
 
 from harness.sides import Choice
 from harness.trace import Observe
+from vm.boot import MEMORY
 from vm.kernel import pinned
 from vm.kernels.spec import HELP as SPEC_HELP
 
 __all__ = [
-    "add_against", "add_guest_options", "add_observe", "add_record", "choice_of", "observe_of",
-    "pin_kernels",
+    "add_against", "add_guest_options", "add_limits", "add_record", "choice_of", "pin_kernels",
 ]  # fmt: skip
+
+_MOST_MEMORY = 65536
+_LONGEST = 86400
+"""Seconds of a day."""
 
 
 def add_guest_options(add: Callable[..., object]) -> None:
@@ -50,8 +56,17 @@ def add_against(add: Callable[..., object]) -> None:
     )  # fmt: skip
 
 
-def add_observe(add: Callable[..., object]) -> None:
-    """Declare `--observe`."""
+def add_limits(add: Callable[..., object]) -> None:
+    """Declare `--memory` and `--program-time`, and when a program is observed."""
+    add(
+        "--memory", metavar="MIB", type=_mebibytes, default=MEMORY,
+        help=f"of a guest: {MEMORY}, the default, or more, for kernels with sanitizers say",
+    )  # fmt: skip
+    add(
+        "--program-time", metavar="S", type=_seconds,
+        help="seconds that a guest gets for a program; one that takes longer hangs, which is a"
+        " finding (default: each operation has a minute, three where it is emulated)",
+    )  # fmt: skip
     add(
         "--observe", choices=tuple(Observe), default=Observe.STEPS.value,
         help="when a program is observed: after all of its steps (the default), or at its end"
@@ -59,9 +74,22 @@ def add_observe(add: Callable[..., object]) -> None:
     )  # fmt: skip
 
 
-def observe_of(options: argparse.Namespace) -> Observe:
-    """What the user chose with it."""
-    return Observe(options.observe)
+def _mebibytes(text: str) -> int:
+    """With less than `MEMORY` a kernel writes data back because memory runs short, at a time
+    that nobody can foretell."""
+    if not text.isdecimal() or not MEMORY <= int(text) <= _MOST_MEMORY:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} MiB: a guest has {MEMORY} to {_MOST_MEMORY}; with less it would write data"
+            " back when memory runs short"
+        )
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 1 <= float(text) <= _LONGEST:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} s: write 1 to {_LONGEST}, as in --program-time 60")
 
 
 def add_record(add: Callable[..., object]) -> None:
@@ -84,7 +112,13 @@ def pin_kernels(options: argparse.Namespace) -> None:
 
 
 def choice_of(options: argparse.Namespace) -> Choice:
-    """What the user chose with them."""
-    return Choice(
+    """What the user chose of a guest; with `add_limits`, of how programs run there, too."""
+    chosen = Choice(
         options.kernel, options.accel, options.mirror, options.refresh, options.always_boot
     )
+    if "program_time" not in options:
+        return chosen
+    return dataclasses.replace(
+        chosen, observe=Observe(options.observe), memory=options.memory,
+        program_time=options.program_time,
+    )  # fmt: skip

@@ -25,6 +25,7 @@ from harness.lab import LAB, Lab
 from harness.options import (
     add_against,
     add_guest_options,
+    add_limits,
     add_record,
     choice_of,
     pin_kernels,
@@ -62,6 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--exhaustive", metavar="FIRST:END", action="append", default=[],
         help="run these exhaustive programs; all: those of one and two operations",
     )  # fmt: skip
+    add_limits(group.addoption)
     add_record(group.addoption)
     group.addoption("--results", metavar="DIR", help=f"where to keep results ({FOLDER}/TIME)")
     group.addoption("--catalogue", action="store_true", help="without paths, run the catalogue")

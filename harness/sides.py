@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from harness.trace import Observe, Placement, Trace
+from vm.boot import MEMORY
 from workloads.workload import Config, Workload
 
 __all__ = ["NO_IOMAP", "PATHS", "Choice", "Side", "on_path", "without_path"]
@@ -25,7 +26,8 @@ class Choice:
     `mirror` is the address of a Debian mirror (None: the host's); `refresh` looks for newer
     packages than the cache has; `always_boot` makes no use of snapshots of a booted guest.
     `observe` says when programs are observed (`harness.observing`). The disk takes only so many
-    `writes`, if that is not None (`harness.failing_disk`).
+    `writes`, if that is not None (`harness.failing_disk`). A guest has `memory` MiB, and
+    `program_time` seconds for a program, if they are limited.
     """
 
     kernel: str | None = None
@@ -35,6 +37,8 @@ class Choice:
     always_boot: bool = False
     observe: Observe = Observe.STEPS
     writes: int | None = None
+    memory: int = MEMORY
+    program_time: float | None = None
 
 
 class Side:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -21,30 +21,41 @@ class FakeSnapshot:
     """One that can be told to fail; `taken` counts how often one was made."""
 
     taken: ClassVar[list[int]] = []
+    memory: ClassVar[object] = None
     failure: Exception | None = None
     fails_to_go_on: Exception | None = None
     closed = 0
 
     @classmethod
-    def of(cls, kernel: Kernel, accel: str, files: BootFiles, cpus: int) -> FakeSnapshot:
+    def of(cls, *parts: object) -> FakeSnapshot:
+        *_, cpus, cls.memory = parts
         cls.taken.append(cpus)
         if cls.failure is not None:
             raise cls.failure
         return cls()
 
-    def guest(self) -> str:
+    def guest(self) -> FakeGuest:
         if self.fails_to_go_on is not None:
             raise self.fails_to_go_on
-        return "went on"
+        return FakeGuest("went on")
 
     def close(self) -> None:
         type(self).closed += 1
 
 
-class FakeGuest:
-    @staticmethod
-    def start(kernel: Kernel, accel: str, files: BootFiles, *, cpus: int) -> str:
-        return f"booted with {cpus}"
+class FakeGuest(str):
+    """What a guest did to come up."""
+
+    memory = 0
+    program_time: float | None = None
+
+    @classmethod
+    def start(
+        cls, kernel: Kernel, accel: str, files: BootFiles, *, memory: int, cpus: int
+    ) -> FakeGuest:
+        guest = cls(f"booted with {cpus}")
+        guest.memory = memory
+        return guest
 
 
 @pytest.fixture
@@ -86,3 +97,14 @@ def test_guests_boot_when_asked_to(snapshot: type[FakeSnapshot]) -> None:
     source = Guests(KERNEL, "tcg", FILES, always_boot=True)
     assert source.start() == "booted with 1"
     assert snapshot.taken == []
+
+
+@pytest.mark.parametrize("always_boot", [True, False])
+def test_guests_get_the_memory_and_the_time_that_were_asked_for(
+    snapshot: type[FakeSnapshot], always_boot: bool
+) -> None:
+    limits: dict[str, Any] = {"memory": 512, "program_time": 9.0}
+    guest = Guests(KERNEL, "tcg", FILES, always_boot=always_boot, **limits).start()
+    assert guest.program_time == 9
+    assert (guest.memory if always_boot else snapshot.memory) == 512  # type: ignore[attr-defined]
+    assert Guests(KERNEL, "tcg", FILES).start().program_time is None

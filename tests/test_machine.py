@@ -75,7 +75,8 @@ class Host:
         self.failures: list[BaseException] = []
         self.iomap = False
 
-    def __call__(self, kernel, accel, files, *, always_boot):
+    def __call__(self, kernel, accel, files, *, always_boot, memory, program_time):
+        self.limits = (memory, program_time)
         self.started.append((kernel, accel, files))
         return self
 

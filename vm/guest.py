@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -119,6 +120,8 @@ class Guest:
         self.accel = accel
         factor = TCG_FACTOR if accel.name == "tcg" else 1.0
         self.deadlines = deadlines or Deadlines().scaled(factor)
+        self.program_time = math.inf
+        """Seconds of the day that a workload may take in all; one that takes more hangs."""
         self.netconsole = "not set up"
         self.dead = False
         self.judging = 0.0
@@ -304,10 +307,10 @@ class Guest:
         transcript = self.transcript_of(workload, observe)
         begin = self.link.console.size
         asked = {"cmd": "run", **request_of(workload), "observe": observe, "warnings": warnings}
-        number = self._send(asked)
+        number, until = self._send(asked), time.monotonic() + self.program_time
         try:
             while not transcript.complete:
-                self._next(number, transcript)
+                self._next(number, transcript, until)
         except MountRefusedError:
             raise
         except KernelPanicError as error:
@@ -343,10 +346,13 @@ class Guest:
             self._images[image] = mkfs.image_file(image)
         return self._images[image]
 
-    def _next(self, number: int, transcript: Transcript) -> None:
+    def _next(self, number: int, transcript: Transcript, until: float) -> None:
+        """Take the next answer. The whole workload has time `until` then."""
         in_end = transcript.place.endswith("(after the last operation)")
         seconds = self.deadlines.end if in_end else self.deadlines.step
-        row = self.link.wait(number, seconds, transcript.place)
+        left = until - time.monotonic()
+        over = f"its {self.program_time:g} s are over (--program-time)" if left < seconds else ""
+        row = self.link.wait(number, min(seconds, max(left, 0.0)), transcript.place, over)
         if "error" not in row:
             transcript.take(row)
             return

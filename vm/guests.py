@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vm.boot import MEMORY
 from vm.errors import SnapshotError
 from vm.guest import Guest
 from vm.initramfs import BootFiles
@@ -14,13 +15,22 @@ __all__ = ["Guests"]
 class Guests:
     """Guests of `kernel` with `files`. `close` frees what is kept for the next ones.
 
-    `always_boot` makes no use of snapshots.
+    `always_boot` makes no use of snapshots. `memory` is that of each guest in MiB,
+    `program_time` the seconds that it gets for a workload, if they are limited.
     """
 
     def __init__(
-        self, kernel: Kernel, accel: str, files: BootFiles, *, always_boot: bool = False
+        self,
+        kernel: Kernel,
+        accel: str,
+        files: BootFiles,
+        *,
+        always_boot: bool = False,
+        memory: int = MEMORY,
+        program_time: float | None = None,
     ) -> None:
         self._kernel, self._accel, self._files = kernel, accel, files
+        self._memory, self._program_time = memory, program_time
         self._snapshots: dict[int, Snapshot] = {}
         self.no_snapshots = "not asked for" if always_boot else ""
 
@@ -29,17 +39,24 @@ class Guests:
 
         After one failure snapshots are not tried again; `no_snapshots` says why.
         """
+        guest = self._started(cpus)
+        if self._program_time is not None:
+            guest.program_time = self._program_time
+        return guest
+
+    def _started(self, cpus: int) -> Guest:
         if not self.no_snapshots:
             try:
                 return self._snapshot(cpus).guest()
             except SnapshotError as error:
                 self.no_snapshots = str(error)
-        return Guest.start(self._kernel, self._accel, self._files, cpus=cpus)
+        start = Guest.start
+        return start(self._kernel, self._accel, self._files, memory=self._memory, cpus=cpus)
 
     def _snapshot(self, cpus: int) -> Snapshot:
         if cpus not in self._snapshots:
-            found = Snapshot.of(self._kernel, self._accel, self._files, cpus)
-            self._snapshots[cpus] = found
+            parts = (self._kernel, self._accel, self._files)
+            self._snapshots[cpus] = Snapshot.of(*parts, cpus, self._memory)
         return self._snapshots[cpus]
 
     def close(self) -> None:

@@ -63,31 +63,37 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 class Snapshot:
-    """The moment from which guests go on; it owns their `memory`."""
+    """The moment from which guests with `cpus` go on; it owns their `memory`."""
 
     def __init__(self, kernel: Kernel, files: BootFiles, cpus: int, kept: _Kept, memory: Memory):
         self._kernel, self._files, self._cpus = kernel, files, cpus
         self._kept, self._memory = kept, memory
 
     @classmethod
-    def of(cls, kernel: Kernel, accel: str, files: BootFiles, cpus: int = 1) -> Snapshot:
-        """The cache's, or that of a guest that is booted for it.
+    def of(
+        cls, kernel: Kernel, accel: str, files: BootFiles, cpus: int = 1, memory: int = MEMORY
+    ) -> Snapshot:
+        """The cache's, or that of a guest with `memory` MiB that is booted for it.
 
         Raises what `Guest.start` raises, and `SnapshotError` if this QEMU can't do it.
         """
-        path = cache.cache_root() / _KIND / _key(kernel, accel, files, cpus)
+        path = cache.cache_root() / _KIND / _key(kernel, accel, files, cpus, memory)
         with cache.locked(path.with_name(f".{path.name}.taking")):
             found = _read(path)
             if found is None:
-                return cls._take(kernel, accel, files, cpus, path)
+                return cls._take(kernel, accel, files, cpus, memory, path=path)
         return cls(kernel, files, cpus, *found)
 
     @classmethod
-    def _take(cls, kernel: Kernel, accel: str, files: BootFiles, cpus: int, path: Path) -> Snapshot:
+    def _take(
+        cls, kernel: Kernel, accel: str, files: BootFiles, cpus: int, mebibytes: int, *, path: Path
+    ) -> Snapshot:
         with contextlib.ExitStack() as stack:
-            memory = Memory(MEMORY << 20)
+            memory = Memory(mebibytes << 20)
             stack.callback(memory.close)
-            start = Guest.start(kernel, accel, files, cpus=cpus, memory_file=memory.path)
+            start = Guest.start(
+                kernel, accel, files, memory=mebibytes, cpus=cpus, memory_file=memory.path
+            )
             guest = stack.enter_context(start)
             try:
                 state = _save(guest.control)
@@ -106,7 +112,8 @@ class Snapshot:
         """A guest that goes on from here. Raises `SnapshotError` if none does."""
         kept = self._kept
         disk = Disk()
-        machine = make_machine(self._files, disk, MEMORY, self._cpus, self._memory.path)
+        size = self._memory.size >> 20
+        machine = make_machine(self._files, disk, size, self._cpus, self._memory.path)
         machine = dataclasses.replace(machine, incoming=True)
         net = try_network()[0] if kept.network else None
         guest = Guest.assemble(machine, disk, kept.accelerator, net)
@@ -192,9 +199,9 @@ def _completed(control: Control) -> None:
 # --- the cache ----------------------------------------------------------------------------
 
 
-def _key(kernel: Kernel, accel: str, files: BootFiles, cpus: int) -> str:
+def _key(kernel: Kernel, accel: str, files: BootFiles, cpus: int, memory: int) -> str:
     """A key of all that the state depends on; a host that has booted again is another one."""
-    words = (str(_VERSION), str(cpus), str(MEMORY), accel, cache.this_boot(), str(os.geteuid()))
+    words = (str(_VERSION), str(cpus), str(memory), accel, cache.this_boot(), str(os.geteuid()))
     return cache.key_of(
         kernel.identity, str(files.kernel), str(files.initramfs), qemu_version(),
         *COMMAND_LINE, *words,

@@ -28,6 +28,7 @@ from harness.store import FILE, Store, StoreError
 from harness.trace import Observe
 from reports.rows import Night
 from reports.summary import Digest
+from vm.boot import MEMORY
 
 __all__ = ["Asked", "Ended", "last_night", "new_night", "work"]
 
@@ -47,13 +48,15 @@ class Asked(msgspec.Struct, frozen=True):
     mirror: str | None
     always_boot: bool
     observe: Observe = Observe.STEPS
+    memory: int = MEMORY
+    program_time: float | None = None
 
     @property
     def choice(self) -> Choice:
         """The same for a pair of sides."""
         return Choice(
             self.kernel, self.accel, self.mirror, always_boot=self.always_boot,
-            observe=self.observe,
+            observe=self.observe, memory=self.memory, program_time=self.program_time,
         )  # fmt: skip
 
 

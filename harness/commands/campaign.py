@@ -15,7 +15,7 @@ from harness.campaign.progress import duration_text
 from harness.errors import UsageError
 from harness.extras import require
 from harness.generated import Batch, chosen_configs
-from harness.options import add_against, add_guest_options, add_observe, observe_of, pin_kernels
+from harness.options import add_against, add_guest_options, add_limits, pin_kernels
 from harness.session import exit_status
 from harness.store import FILE, Store
 from harness.trace import Observe
@@ -77,7 +77,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_guest_options(add_argument)
     add_against(add_argument)
-    add_observe(add_argument)
+    add_limits(add_argument)
 
 
 def _seconds(text: str) -> float:
@@ -111,7 +111,8 @@ def run(options: argparse.Namespace) -> int:
         pin_kernels(options)
         asked = nights.Asked(
             _plan(options), options.against, options.strict_model, options.kernel,
-            options.accel, options.mirror, options.always_boot, observe_of(options),
+            options.accel, options.mirror, options.always_boot, Observe(options.observe),
+            options.memory, options.program_time,
         )  # fmt: skip
         night = nights.new_night(asked, line)
     folder.mkdir(parents=True, exist_ok=True)
@@ -166,5 +167,5 @@ def _plan(options: argparse.Namespace) -> Plan:
 def _line(options: argparse.Namespace) -> str:
     """What is tested, by the words that the user has for it."""
     strict = ", strictly" if options.strict_model else ""
-    seen = ", observed at the end only" if observe_of(options) is Observe.END else ""
+    seen = ", observed at the end only" if options.observe == Observe.END else ""
     return f"{options.kernel or 'default kernel'} against {options.against}{strict}{seen}"

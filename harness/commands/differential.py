@@ -40,6 +40,10 @@ saw after every operation.
                           SEED:FIRST:END); --swarm SEED:COUNT likewise
   --exhaustive FIRST:END  exhaustive programs, on each default configuration (all: those of
                           one and two operations)
+  --observe end           observe each program only at its end (default: steps); faster, and
+                          compares less; one that mismatches runs again, everything observed
+  --memory MIB            of a guest: 384, the default, or more
+  --program-time S        a program that takes longer hangs, which is a finding
   --record FILE.jsonl.xz  keep what the kernel did, for check-recording
   --results DIR           where to keep results (default: ext4diff-results/TIME)
 

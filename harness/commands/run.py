@@ -18,15 +18,15 @@ from harness.lab import Lab
 from harness.options import (
     add_against,
     add_guest_options,
-    add_observe,
+    add_limits,
     add_record,
     choice_of,
-    observe_of,
 )
 from harness.pairs import MODEL, make_pair
 from harness.programs import config_named, read_program
 from harness.session import exit_status
 from harness.start import mount_of, require_modelled, start_from
+from harness.trace import Observe
 from harness.verdict import Outcome
 from reports.screen import has_colour
 from reports.steps import step_table
@@ -57,7 +57,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_guest_options(parser.add_argument)
     add_against(parser.add_argument)
-    add_observe(parser.add_argument)
+    add_limits(parser.add_argument)
     add_record(parser.add_argument)
     parser.add_argument(
         "--fail-writes-after", type=int, metavar="N", dest="writes",
@@ -75,9 +75,12 @@ def run(options: argparse.Namespace) -> int:
     workloads = workloads_of(options.workload, options.on, start)
     if start is not None:  # a model settles what two kernels do differently, too
         require_modelled(start, str(options.start))
-    choice = dataclasses.replace(
-        choice_of(options), observe=observe_of(options), writes=options.writes
-    )
+    choice = dataclasses.replace(choice_of(options), writes=options.writes)
+    if options.writes is not None and choice.observe is Observe.END:
+        raise UsageError(
+            "--fail-writes-after: which step meets the failure is to be seen, so it"
+            " goes with --observe steps only"
+        )
     if options.writes is not None and options.against != MODEL:
         raise UsageError("--fail-writes-after: a disk that fails goes with --against model only")
     pair = make_pair(options.against, choice, strict=options.strict_model)
