@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from harness.trace import Placement, Trace
+from harness.trace import Observe, Placement, Trace
 from vm.boot import Deadlines
 from vm.guest import Guest
 from workloads.workload import Workload
@@ -35,14 +35,20 @@ class _Run:
     original = Guest.run
 
     @staticmethod
-    def run(guest: Guest, workload: Workload, placement: Placement | None = None) -> Trace:
+    def run(
+        guest: Guest,
+        workload: Workload,
+        placement: Placement | None = None,
+        *,
+        observe: Observe = Observe.STEPS,
+    ) -> Trace:
         guest.deadlines = _DEADLINES
         if _told("panic"):
             guest.ask({"cmd": "sysrq", "key": "c"}, _DEADLINES.step, "a crash")
         if _told("busy"):
             request = {"cmd": "exec", "argv": _BUSY, "files": {}, "seconds": 1000}
             guest.ask(request, _DEADLINES.step, "an agent that is busy")
-        return _Run.original(guest, workload, placement)
+        return _Run.original(guest, workload, placement, observe=observe)
 
 
 def dask_setup(_worker: Any) -> None:
