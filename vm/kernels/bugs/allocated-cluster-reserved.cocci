@@ -1,0 +1,16 @@
+// bigalloc: a delayed block in a cluster that is allocated reserves the cluster again.
+// file: fs/ext4/inode.c
+// caught by: ?
+// shows as: ?
+
+@@
+@@
+ext4_insert_delayed_blocks(...)
+{
+<...
+- resv_clu--;
++ if (ret == 1)
++ 	resv_clu--;
+lclu_allocated = (ret == 2);
+...>
+}
