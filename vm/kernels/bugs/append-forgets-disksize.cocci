@@ -1,7 +1,7 @@
 // An append into an allocated block does not move i_disksize.
 // file: fs/ext4/inode.c
-// caught by: ?
-// shows as: ?
+// caught by: append-rename/append-after-everything on 1k@delalloc
+// shows as: disksize of a
 
 @@
 expression inode, size;

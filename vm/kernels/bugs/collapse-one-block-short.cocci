@@ -1,7 +1,7 @@
 // Collapsing a range of several blocks shifts what follows by one block less.
 // file: fs/ext4/extents.c
-// caught by: ?
-// shows as: ?
+// caught by: append-rename/append-after-everything on 1k@delalloc
+// shows as: extents of a
 
 @@
 expression inode, handle, start, end;

@@ -1,7 +1,7 @@
 // Truncate leaves the old bytes behind EOF in the last block.
 // file: fs/ext4/inode.c
-// caught by: ?
-// shows as: ?
+// caught by: bigalloc/truncate-inside-a-cluster on bigalloc16k@delalloc
+// shows as: image
 
 @@
 expression inode, from, end;

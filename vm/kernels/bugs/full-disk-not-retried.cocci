@@ -1,7 +1,7 @@
 // A write that finds the disk full does not wait for the commit that frees blocks.
 // file: fs/ext4/inode.c
-// caught by: ?
-// shows as: ?
+// caught by: enospc/enospc-inside-folio on 1k@delalloc
+// shows as: events of a
 
 @@
 @@

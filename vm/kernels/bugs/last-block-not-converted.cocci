@@ -1,7 +1,7 @@
 // Of several blocks that were written, the last one stays unwritten.
 // file: fs/ext4/extents.c
-// caught by: ?
-// shows as: ?
+// caught by: append-rename/append-after-everything on 1k@delalloc
+// shows as: extents of a
 
 @@
 @@

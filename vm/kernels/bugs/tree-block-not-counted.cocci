@@ -1,7 +1,7 @@
 // A block of the extent tree that writeback allocates is missing from st_blocks.
 // file: fs/ext4/balloc.c
-// caught by: ?
-// shows as: ?
+// caught by: append-rename/unlink-written on 4k@delalloc
+// shows as: blocks of a, disk_blocks of a
 
 @@
 @@

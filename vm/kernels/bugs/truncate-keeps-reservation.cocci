@@ -1,7 +1,7 @@
 // What truncate removes of delayed blocks stays reserved.
 // file: fs/ext4/extents_status.c
-// caught by: ?
-// shows as: ?
+// caught by: append-rename/rename-over-itself on 4k@delalloc
+// shows as: delalloc, bfree, bavail, events of b
 
 @@
 expression inode, reserved;

@@ -1,7 +1,7 @@
 // An unwritten extent is merged with the written one beside it.
 // file: fs/ext4/extents.c
-// caught by: ?
-// shows as: ?
+// caught by: append-rename/append-after-everything on 1k@delalloc
+// shows as: bfree, bavail, blocks of a, disk_blocks of a
 
 @@
 identifier one, other;
