@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+from functools import lru_cache
 from struct import Struct
 
 __all__ = ["fiemap", "parse_extents"]
@@ -26,7 +27,8 @@ def fiemap(fd: int) -> list[Row]:
         buffer = bytearray(_HEADER.size + _COUNT * _EXTENT.size)
         _HEADER.pack_into(buffer, 0, start, (1 << 64) - 1 - start, 0, 0, _COUNT, 0)
         fcntl.ioctl(fd, FS_IOC_FIEMAP, buffer)
-        more, last = parse_extents(buffer)
+        size = _HEADER.size + _HEADER.unpack_from(buffer)[3] * _EXTENT.size
+        more, last = parse_extents(bytes(memoryview(buffer)[:size]))
         rows += more
         if last or not more:
             return rows
@@ -34,8 +36,12 @@ def fiemap(fd: int) -> list[Row]:
         start = int(end["start"] or 0) + int(end["length"] or 0)
 
 
-def parse_extents(buffer: bytes | bytearray) -> tuple[list[Row], bool]:
-    """The extents in a `struct fiemap`, and whether the last of the file is among them."""
+@lru_cache(128)  # most files are as they were after the operation before
+def parse_extents(buffer: bytes) -> tuple[list[Row], bool]:
+    """The extents in a `struct fiemap`, and whether the last of the file is among them.
+
+    Who asks for the same once more gets the same rows.
+    """
     mapped = _HEADER.unpack_from(buffer)[3]
     rows: list[Row] = []
     last = False

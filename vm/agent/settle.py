@@ -75,4 +75,4 @@ class Settler:
         self.first()
 
     def _under_way(self) -> bool:
-        return any(int(count) for count in os.pread(self._inflight, 64, 0).split())
+        return os.pread(self._inflight, 64, 0).split() != [b"0", b"0"]

@@ -17,6 +17,7 @@ __all__ = [
 ]  # fmt: skip
 
 MODULES = "/usr/lib/modules"
+_loaded: set[str] = set()
 MOUNTS = (
     ("proc", "/proc"),
     ("sysfs", "/sys"),
@@ -59,8 +60,11 @@ def mount_all(kinds: Iterable[str] | None = None) -> None:
 def load_modules(group: str, parameters: dict[str, str] | None = None) -> None:
     """Load the modules of `group` in the order of the file `order`; loaded ones are kept.
 
-    `parameters` maps a module's name to its parameters.
+    `parameters` maps a module's name to its parameters. A group is loaded once: the kernel
+    checks a module's signature before it says that it has it already.
     """
+    if group in _loaded:
+        return
     with open(f"{MODULES}/order") as lines:
         names = [line.split()[1] for line in lines if line.split()[0] == group]
     for name in names:
@@ -72,6 +76,7 @@ def load_modules(group: str, parameters: dict[str, str] | None = None) -> None:
                 raise OSError(error.errno, f"loading module {name}") from error
         finally:
             os.close(fd)
+    _loaded.add(group)
 
 
 def set_writeback_on_demand() -> None:
