@@ -53,6 +53,8 @@ def recorded_pair(manifest: Manifest, options: argparse.Namespace) -> Pair:
         against = manifest.against
         if against != MODEL and not against.startswith("path:") and len(notes) > 1:
             against = kernel_of(notes[0], mirror, refresh) or against
+        if needs_build(against):  # its makefile would run here
+            raise ArtifactError(f"what an artifact names is not built ({against}); give --against")
     strict = options.strict_model or manifest.strict
     choice = dataclasses.replace(choice_of(chosen), observe=manifest.observe)
     return make_pair(against, choice, strict=strict)

@@ -59,6 +59,12 @@ PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {FORMAT};
 """
 
+_ACTIVE = """
+SELECT name FROM sqlite_schema
+WHERE type NOT IN ('table', 'index') OR sql LIKE 'create virtual%'
+"""
+"""What a store may not have: it may come from elsewhere, and these run what they say."""
+
 _Record = TypeVar("_Record", Row, Night, Finding)
 
 
@@ -136,6 +142,8 @@ class Store:
                 f"{self.path} is of {newer} version of ext4diff (format {version}; this one"
                 f" knows {FORMAT}): read it with that version, or give another file"
             )
+        if self._db.execute(_ACTIVE).fetchone() is not None:
+            raise NotAStoreError(f"{self.path} has views, triggers or tables that ours has not")
 
     # --- writing --------------------------------------------------------------------------
 

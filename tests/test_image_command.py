@@ -94,7 +94,7 @@ def test_check_says_clean_or_what_is_wrong(image, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["check", "/dev/zero"], "/dev/zero: file: is below /dev"),
+        (["check", "/dev/zero"], "/dev/zero: file: cannot be opened: it is below /dev"),
         (["check", "/"], "is no regular file"),
         (["show", "missing"], "missing: file: cannot be opened: No such file"),
         (["diff", "IMAGE", "missing"], "missing: file: cannot be opened"),

@@ -208,7 +208,7 @@ def test_no_image_is_refused(tmp_path, capsys):
     assert "the file ends inside it: 0 bytes" in refused(path, capsys)
     path.write_bytes(bytes(100_000))
     assert "holds no ext4 file system" in refused(path, capsys)
-    assert "Is a directory" in refused(tmp_path, capsys)
+    assert "it is no regular file" in refused(tmp_path, capsys)
     path.unlink()
     os.mkfifo(path)
     assert "is no regular file" in refused(path, capsys)

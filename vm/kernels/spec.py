@@ -42,7 +42,7 @@ HELP = (
 )
 """For --help, and for the ends of messages."""
 
-_MESSAGE_ID = re.compile(r"<?[^\s<>/@]+@[^\s<>/@]+>?|https?://\S+")
+_MESSAGE_ID = re.compile(r"(?!-)<?[^\s<>/@]+@[^\s<>/@]+>?|https?://\S+")
 _VERSION = re.compile(r"\d[\w.+~:-]*")
 _SUITE = re.compile(r"[a-z][a-z0-9-]*")
 
