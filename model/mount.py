@@ -108,9 +108,19 @@ class Mount:
             inode.sb.rule("writeback failed: file_check_and_advance_wb_err")
             raise OpError(error)
 
+    def sync_all(self) -> None:
+        """sync(2), which wakes the flusher thread too (wakeup_flusher_threads). That goes first,
+        or takes what is left when the task waits: a folio past EOF at most."""
+        if self.sb.behaviour.cyclic_sync:
+            self.flusher_pass()
+            self.sync()
+        else:
+            self.sync()
+            self.flusher_pass()
+
     def flusher_pass(self) -> None:
-        """What sync(2) has the flusher thread do first (wakeup_flusher_threads)."""
-        if self.sb.shut_down or not self.sb.behaviour.cyclic_sync:
+        """The flusher thread writes all files (wb_check_start_all)."""
+        if self.sb.shut_down:
             return
         for inode in self.files.values():
             if inode.iomap or inode.inline:

@@ -375,8 +375,7 @@ def _sync_range(mount: Mount, op: ops.SyncRange) -> Result:
 
 
 def _sync(mount: Mount, _op: ops.Sync) -> Result:
-    mount.flusher_pass()
-    mount.sync()
+    mount.sync_all()
     return 0
 
 

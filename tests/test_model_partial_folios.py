@@ -81,3 +81,13 @@ def test_a_block_that_was_zeroed_for_a_rejected_copy_is_not_uptodate() -> None:
     line = "pwrite a 7k 1k; pwrite_fault a 1k 5121 fault=4k"
     trace = run(line, "1k@delalloc,buffered_iomap", iomap=True, write_ends_at_fault=True)
     assert [event.count for event in trace.steps[1].events] == [6, 2]
+
+
+@pytest.mark.parametrize(("flush", "left"), [("fsync a", []), ("sync", [8 * KIB])])
+def test_a_page_past_eof_stays_dirty_after_fsync_and_is_clean_after_sync(
+    flush: str, left: list[int]
+) -> None:
+    """sync(2) has the flusher thread come by once more, which finds no extent before the page."""
+    trace = run(f"pwrite_fault a 0 12k fault=8k; {flush}; pwrite a 16k 4k; fsync a")
+    delayed = [start for start, _, state in states(trace.steps[-1]) if state == "delayed"]
+    assert delayed == left
