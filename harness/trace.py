@@ -20,9 +20,9 @@ from harness.image.form import Canonical
 from workloads.workload import Workload
 
 __all__ = [
-    "VERSION", "Complaint", "ComplaintKind", "Content", "Event", "EventKind", "Extent",
-    "FileObservation", "Final", "KernelFacts", "Observation", "Observe", "Placement", "Ran",
-    "Result", "State", "Step", "Subject", "Trace", "decode", "encode", "placement_of",
+    "APART", "VERSION", "Complaint", "ComplaintKind", "Content", "Event", "EventKind",
+    "Extent", "FileObservation", "Final", "KernelFacts", "Observation", "Observe", "Placement",
+    "Ran", "Result", "State", "Step", "Subject", "Trace", "decode", "encode", "placement_of",
     "unobserved_step",
 ]  # fmt: skip
 
@@ -273,6 +273,11 @@ extent tree (physically adjacent extents merge), and reads nothing else from it 
 physical numbers of blocks that it has itself decided to allocate. The last entry, one
 past the steps, is the final observation's.
 """
+
+APART = "/"
+"""In a step's placement, in the place of a file's name: blocks that nobody saw, since they were
+freed in the same step, are supposed to lie apart from all others, not behind the block before
+them (`harness.suppositions`)."""
 
 
 class Subject(Protocol):

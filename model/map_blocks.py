@@ -11,6 +11,7 @@ from model.errors import OpError
 from model.extent_status import Run
 from model.indirect import blocks_to_boundary
 from model.inode import Inode
+from model.superblock import Superblock
 from model.tree_claim import PLENTY, claim_tree_blocks, limited_tree, take_reserved
 from model.units import (
     DELAYED,
@@ -178,6 +179,10 @@ def _place(inode: Inode, lblk: int, length: int, state: int) -> Run:
     if guess is not None and sb.is_waiting(guess):
         guess = None
     found = sb.placer.lookup(inode.name, lblk, guess)
+    if sb.placer.unseen and inode.extents:
+        sb.rule("place not seen: ext4_mb_new_blocks")
+        if found is not None and found[0] == guess and _is_taken(sb, guess):
+            found = sb.placer.lookup(inode.name, lblk, None)
     if found is None:
         if length > 1 and sb.free.sum() < sb.most_free // 2:
             sb.pieces_unknown = UNKNOWN_PIECES
@@ -185,6 +190,12 @@ def _place(inode: Inode, lblk: int, length: int, state: int) -> Run:
     pblk, contiguous = found
     sb.was_elsewhere(pblk)
     return Run(lblk, lblk + min(length, contiguous), state, pblk)
+
+
+def _is_taken(sb: Superblock, pblk: int) -> bool:
+    """Whether a file has the device's block `pblk`."""
+    runs = (run for file in sb.quota.files.values() for run in file.es if run.pblk is not None)
+    return any(run.pblk <= pblk < run.pblk + run.end - run.start for run in runs if run.pblk)
 
 
 def _convert_to_initialized(inode: Inode, lblk: int, end: int) -> Run:

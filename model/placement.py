@@ -10,9 +10,13 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from operator import attrgetter
 
-from harness.trace import Extent, Placement
+from harness.trace import APART, Extent, Placement
 
 __all__ = ["Placer", "Shift"]
+
+_MOST_APART = 5
+"""So many pieces that nobody saw lie apart, more than the root of an extent tree takes; those
+that follow do not."""
 
 Shift = tuple[int, int, int]
 """The first block of a file that moves, how many from there on go, and how far the rest moves."""
@@ -29,6 +33,9 @@ class Placer:
         self._alias: dict[str, str] = {}
         self._shifts: dict[str, list[Shift]] = {}
         self._known = False
+        self._pieces, self._last = 0, -1
+        self.unseen = False
+        """Of what was looked up last nobody saw where it was."""
         self._nowhere = 1 << 62
 
     def begin(self, step: int) -> None:
@@ -37,6 +44,7 @@ class Placer:
         found = placement[step] if placement is not None and step < len(placement) else None
         self._known = found is not None
         self._step = found or {}
+        self._pieces, self._last = 0, -1
         self._alias.clear()
         self._shifts.clear()
 
@@ -61,19 +69,32 @@ class Placer:
 
         None without a placement. A block that is not there although the step's placement
         is known was freed in the same step: it is taken to have been at `near`, behind
-        the block before it, or where nothing is adjacent to it. Blocks that are not there
-        between two that are contiguous with them, or at the end, count as contiguous too.
+        the block before it, or where nothing is adjacent to it (always with `APART`). Blocks
+        that are not there between two that are contiguous with them, or at the end, count as
+        contiguous too.
         """
+        self.unseen = False
         if not self._known:
             return None
         name = self._alias.get(name, name)
         found = self._shifted(name, lblk, self._shifts.get(name, []))
         if found is not None:
             return found
-        if near is not None:
+        self.unseen = True
+        if near is not None and not self._lies_apart(lblk):
             return near, 1 << 31
         self._nowhere += 1 << 32
         return self._nowhere, 1 << 31
+
+    def _lies_apart(self, lblk: int) -> bool:
+        """Whether block `lblk`, which nobody saw, is supposed not to follow the one before it: the
+        first pieces of each attempt are, and where a block comes again another one begins."""
+        if APART not in self._step:
+            return False
+        if lblk != self._last:
+            self._pieces = 1 if lblk < self._last else self._pieces + 1
+            self._last = lblk
+        return self._pieces <= _MOST_APART
 
     def _shifted(self, name: str, lblk: int, shifts: list[Shift]) -> tuple[int, int] | None:
         """`_at` for a file of which parts have yet to move; what goes is taken to have been

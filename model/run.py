@@ -29,7 +29,6 @@ from model.readahead import read_pages
 from model.second_table import HANDLERS as SECOND_TABLE
 from model.shutdown import NO_CHANGE, Durable
 from model.source import Source
-from model.tree_claim import settle_doubts
 from model.truncate import setattr_size
 from workloads import ops
 from workloads.content import pattern_view
@@ -169,8 +168,6 @@ def _step(mount: Mount, op: ops.AnyOp, observed: bool) -> Step:
             result = _call(mount, op)
     except OpError as error:
         result = error.name
-    if sb.doubtful:
-        settle_doubts(sb)
     if sb.pieces_unknown is not None:
         overlapping = {**overlapping, "events": sb.pieces_unknown}
         sb.pieces_unknown = None

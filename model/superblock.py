@@ -98,7 +98,6 @@ class Superblock:
         self.read_only = self.shut_down = False
         self.quota: Quota
         self.placer = placer
-        self.doubtful: list[tuple[Inode, Run]] = []
         self.events: list[Event] = []
         self.because: dict[str, None] = {}
         self.quirks: dict[str, None] = {}

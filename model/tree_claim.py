@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from model.inode import Inode
     from model.superblock import Superblock
 
-__all__ = ["claim_tree_blocks", "limited_tree", "room_for_tree", "settle_doubts", "take_reserved"]
+__all__ = ["claim_tree_blocks", "limited_tree", "room_for_tree", "take_reserved"]
 
 PLENTY = 5
 """No operation adds more tree blocks (EXT4_MAX_EXTENT_DEPTH)."""
@@ -50,11 +50,7 @@ def room_for_tree(inode: Inode, taken: int, use_reserved: bool) -> tuple[int, st
 
 def claim_tree_blocks(inode: Inode, run: Run, taken: int, use_reserved: bool) -> None:
     """Whether the tree blocks that mapping `run` takes can be had, `taken` clusters being
-    charged for its data; else these are given back (ext4_ext_map_blocks). Raises `OpError`.
-
-    Where it depends on the place of a block that nobody saw they can; `settle_doubts` must
-    then find that the block is gone again.
-    """
+    charged for its data; else these are given back (ext4_ext_map_blocks). Raises `OpError`."""
     if inode.sb.without_trees:
         return
     room, error = room_for_tree(inode, taken, use_reserved)
@@ -64,12 +60,7 @@ def claim_tree_blocks(inode: Inode, run: Run, taken: int, use_reserved: bool) ->
         if inode.extents and (inode.allocated + taken) * inode.sb.ratio > ROOT_ENTRIES:
             raise NotModelledError(UNKNOWN_CLAIM)
         return
-    places = _places(inode, run.start, run.pblk)
-    refused = {_tree_growth(inode, run, pblk) > room for pblk in places}
-    if len(refused) > 1:
-        inode.sb.doubtful.append((inode, run))
-        return
-    if True in refused:
+    if _tree_growth(inode, run, run.pblk) > room:
         _give_back(inode, taken)
         warnings = inode.sb.quota.warnings
         if error == "EDQUOT":
@@ -123,29 +114,6 @@ def _give_back(inode: Inode, taken: int) -> None:
     inode.sb.rule("tree block refused: ext4_ext_new_meta_block")
     inode.prealloc.discard()
     inode.sb.wait_for_commit(taken)
-
-
-def settle_doubts(sb: Superblock) -> None:
-    """Raise `NotModelledError` if a step ends with a block of which only its place could tell
-    whether it was allocated."""
-    doubtful, sb.doubtful = sb.doubtful, []
-    for inode, run in doubtful:
-        if inode.es.lookup(run.start).pblk is not None:
-            raise NotModelledError(
-                "little space or quota is left, and what happens depends on a block that was not "
-                "allocated: it takes a tree block or not, by the place where the kernel wanted it"
-            )
-
-
-def _places(inode: Inode, lblk: int, pblk: int) -> set[int]:
-    """Where block `lblk` may go: `pblk`, unless a file has that, and if nobody saw it there
-    also anywhere else."""
-    elsewhere = inode.sb.placer.lookup(inode.name, lblk, None)
-    if elsewhere is None or elsewhere[0] == pblk:
-        return {pblk}
-    runs = (run for file in inode.sb.quota.files.values() for run in file.es)
-    taken = any(r.pblk is not None and r.pblk <= pblk < r.pblk + r.end - r.start for r in runs)
-    return {elsewhere[0]} if taken else {pblk, elsewhere[0]}
 
 
 @contextmanager

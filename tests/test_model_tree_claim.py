@@ -9,13 +9,14 @@ from fakes import make_workload
 from modelled import FREE, file, placed, results, states
 
 from harness.errors import NotModelledError
-from harness.trace import EventKind, Extent, State, Trace
+from harness.suppositions import UNSEEN
+from harness.trace import APART, EventKind, Extent, State, Trace
 from model import Behaviour, Model
 from workloads.images import Geometry
 
 AT_ONCE = "quota4k@nodelalloc,usrquota"
 KIB = 1024
-APART = {
+FAR = {
     "a": tuple(
         Extent(8 * KIB * at, 4 * KIB, State.WRITTEN, (1 << 30) + 1024 * KIB * at) for at in range(5)
     ),
@@ -38,7 +39,7 @@ def test_a_fifth_extent_needs_room_for_its_tree_block(
 ) -> None:
     """327 blocks are kept. Delayed blocks take the tree block from these."""
     fill = FREE - 16384 // 50 - left
-    trace = placed(make_workload(f"falloc fill 0 {4 * fill}k; {FIVE}", config), APART)
+    trace = placed(make_workload(f"falloc fill 0 {4 * fill}k; {FIVE}", config), FAR)
     assert results(trace)[-1] == last
     assert file(trace.steps[-1]).blocks == sectors
 
@@ -74,15 +75,20 @@ def test_root_splits_as_it_likes() -> None:
     assert file(placed(make_workload(line, AT_ONCE)).steps[-1]).blocks == 520
 
 
-def test_what_depends_on_a_place_that_nobody_saw_is_refused() -> None:
+@pytest.mark.parametrize(("supposed", "result"), [({}, 4096), ({APART: ()}, "EDQUOT")])
+def test_a_place_that_nobody_saw_is_behind_the_block_before_or_apart(
+    supposed: dict[str, tuple[Extent, ...]], result: object
+) -> None:
     """Behind block 0 the new block merges; anywhere else it is the fifth extent."""
     writes = "; ".join(f"user_write a {32 * at}k 4k uid=1000" for at in range(4))
     line = f"truncate a 0; chown a uid=1000; quota_set uid=1000 hard=20; {writes}; "
     apart = tuple(
         Extent(32768 * at, 4096, State.WRITTEN, (1 << 30) + 131072 * at) for at in range(4)
     )
-    with pytest.raises(NotModelledError, match="was not allocated"):
-        placed(make_workload(line + "user_write a 4k 4k uid=1000", AT_ONCE), {"a": apart})
+    workload = make_workload(line + "user_write a 4k 4k uid=1000", AT_ONCE)
+    trace = placed(workload, {"a": apart, **supposed})
+    assert results(trace)[-1] == result
+    assert UNSEEN in trace.steps[-1].because
 
 
 def test_a_place_that_the_file_has_already_is_none() -> None:
@@ -114,7 +120,7 @@ def _full(names: str, step: int, clusters: int, *, quirk: bool) -> Trace:
         f"{writes}; falloc fill 0 {64 * 128}k; {syncs}", "bigalloc64k@delalloc"
     )
     quirks = frozenset({"reserved_blocks_run_out"} if quirk else ())
-    placement = tuple({**apart, "fill": APART["fill"]} for _ in range(len(workload.ops) + 1))
+    placement = tuple({**apart, "fill": FAR["fill"]} for _ in range(len(workload.ops) + 1))
     return Model(Behaviour(iomap=False, quirks=quirks), lambda _: image).run(workload, placement)
 
 
@@ -160,7 +166,7 @@ def test_zero_range_in_an_extent_that_cannot_be_split_zeroes_on_disk(
         make_workload(line),
         {
             "a": (Extent(0, 1 << 30, State.WRITTEN, 1 << 31),),
-            "fill": APART["fill"],
+            "fill": FAR["fill"],
         },
     )
     assert [state for _, _, state in states(trace.steps[6])] == expected

@@ -1,0 +1,151 @@
+"""Blocks that nobody saw may have lain apart: accepted where it explains all, and counted."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from fakes import make_workload
+from modelled import geometry
+
+from harness.errors import NotModelledError
+from harness.runner import Runner
+from harness.suppositions import MOST_TRIED, SUPPOSED, UNSEEN, apart, in_some_place
+from harness.trace import APART, Extent, Placement, State, Trace, placement_of
+from harness.verdict import Compared, Mismatch, Outcome, Verdict
+from model import Behaviour, Model
+from workloads.workload import Workload
+
+FOUR = "; ".join(f"pwrite a {8 * at}k 4k" for at in range(4))
+WORKLOAD = make_workload(f"{FOUR}; pwrite_fault a 28k 8k fault=4k; fsync a", "4k@nodelalloc")
+"""Block 8 is freed again by the failed write. Apart from block 7 it is a fifth extent, and
+the tree keeps the block that it took for that."""
+FAILED = 4
+PLACES = tuple(
+    Extent(8192 * at, 8192 if at == 3 else 4096, State.WRITTEN, (1 << 30) + (at << 20))
+    for at in range(4)
+)
+PLACEMENT: Placement = tuple({"a": PLACES} for _ in range(len(WORKLOAD.ops) + 1))
+
+
+class Reference:
+    """The model, which counts its runs."""
+
+    name = "model"
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def run(self, workload: Workload, placement: Placement | None, quirks: frozenset[str]) -> Trace:
+        self.runs += 1
+        return Model(Behaviour(iomap=False, quirks=quirks), geometry).run(workload, placement)
+
+
+class Kernel:
+    """A trace that was seen; a block of the file system may be missing from a step on."""
+
+    name = "kernel"
+
+    def __init__(self, seen: Trace, lost_from: int | None = None) -> None:
+        steps = list(seen.steps)
+        for at in range(len(steps) if lost_from is None else lost_from, len(steps)):
+            free = steps[at].observation.bfree
+            assert free is not None
+            observation = msgspec.structs.replace(steps[at].observation, bfree=free - 1)
+            steps[at] = msgspec.structs.replace(steps[at], observation=observation)
+        self.trace = msgspec.structs.replace(
+            seen, subject=self.name, steps=tuple(steps), kernel="7.3.4", final=None
+        )
+
+    def run(self, workload: Workload, placement: Placement | None = None) -> Trace:
+        return self.trace
+
+
+def seen(*steps: int) -> Trace:
+    """What a kernel shows that put the unseen blocks of these steps apart."""
+    model = Model(Behaviour(iomap=False), geometry)
+    trace = model.run(WORKLOAD, apart(PLACEMENT, frozenset(steps)))
+    blocks = [step.observation.files["a"].blocks for step in trace.steps]
+    assert blocks[-1] == (48 if steps else 40)
+    return msgspec.structs.replace(trace, final=None)
+
+
+def judged(kernel: Kernel) -> tuple[Verdict, int]:
+    """The verdict, and how many runs of the model it took."""
+    reference = Reference()
+    return Runner(reference, kernel, ()).run(WORKLOAD).verdict, reference.runs
+
+
+def counted(verdict: Verdict) -> int:
+    """Steps of which places were supposed."""
+    return verdict.not_compared.get(("place", SUPPOSED), 0)
+
+
+@pytest.mark.parametrize(("steps", "count"), [((), 0), ((FAILED,), 1)])
+def test_either_place_agrees_and_what_was_supposed_is_counted(
+    steps: tuple[int, ...], count: int
+) -> None:
+    verdict, runs = judged(Kernel(seen(*steps)))
+    assert verdict.outcome is Outcome.AGREE
+    assert (counted(verdict), runs) == (count, 1 + count)
+
+
+@pytest.mark.parametrize("lost_from", [0, FAILED - 1, FAILED + 1])
+def test_a_block_that_is_lost_elsewhere_is_a_mismatch(lost_from: int) -> None:
+    for steps in ((), (FAILED,)):
+        verdict, _ = judged(Kernel(seen(*steps), lost_from))
+        assert verdict.outcome is Outcome.MISMATCH
+        assert verdict.parting == lost_from
+
+
+def test_two_blocks_are_more_than_one_tree_takes() -> None:
+    verdict, _ = judged(Kernel(seen(FAILED), FAILED))
+    assert verdict.outcome is Outcome.MISMATCH
+
+
+def test_only_steps_with_such_blocks_up_to_the_difference_are_supposed() -> None:
+    """Every second step has some; the comparison parts at step 5 whatever is supposed."""
+    workload = make_workload("; ".join(["pwrite a 0 4k"] * 9))
+    trace = Model(Behaviour(), geometry).run(workload)
+    steps = tuple(
+        msgspec.structs.replace(step, because=(UNSEEN,) if at % 2 else ())
+        for at, step in enumerate(trace.steps)
+    )
+    expected = msgspec.structs.replace(trace, steps=steps)
+    tried: list[list[int]] = []
+
+    def attempt(placement: Placement) -> Compared:
+        tried.append([at for at, places in enumerate(placement) if places and APART in places])
+        found = (Mismatch(5, "", None, "bfree", 1, 2),)
+        return Compared(Verdict(workload, ("a", "b"), mismatches=found), expected, trace)
+
+    compared = in_some_place(placement_of(trace), attempt)
+    assert compared.verdict.mismatches
+    assert counted(compared.verdict) == 0
+    assert sorted(map(tuple, tried)) == sorted(
+        [(), (1,), (3,), (5,), (1, 3), (1, 5), (3, 5), (1, 3, 5)]
+    )
+
+
+def test_no_more_than_so_many_places_are_tried() -> None:
+    workload = make_workload("; ".join(["pwrite a 0 4k"] * 9))
+    trace = Model(Behaviour(), geometry).run(workload)
+    steps = tuple(msgspec.structs.replace(step, because=(UNSEEN,)) for step in trace.steps)
+    expected = msgspec.structs.replace(trace, steps=steps)
+    runs = 0
+
+    def attempt(placement: Placement) -> Compared:
+        nonlocal runs
+        runs += 1
+        found = (Mismatch("final", "", None, "bfree", 1, 2),)
+        return Compared(Verdict(workload, ("a", "b"), mismatches=found), expected, trace)
+
+    in_some_place(placement_of(trace), attempt)
+    assert runs == MOST_TRIED
+
+
+def test_what_is_refused_whatever_is_supposed_stays_refused() -> None:
+    def attempt(placement: Placement) -> Compared:
+        raise NotModelledError("no")
+
+    with pytest.raises(NotModelledError):
+        in_some_place((), attempt)
