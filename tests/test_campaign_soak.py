@@ -2,7 +2,7 @@
 
 Selected by `-m 'vm and slow'`. EXT4DIFF_SOAK_SECONDS is how long guests are killed (60);
 afterwards the campaign gets time for the rest of its plan, EXT4DIFF_SOAK_PROGRAMS programs in
-all. EXT4DIFF_SOAK_SEED chooses what is done when.
+all. EXT4DIFF_SOAK_SEED chooses what is done when, EXT4DIFF_SOAK_PAUSE the longest time between.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ PROGRAMS = int(os.environ.get("EXT4DIFF_SOAK_PROGRAMS", "0")) or max(40, int(SEC
 SPARE = 300 + 3 * SECONDS
 """Seconds that the campaign gets after the last blow."""
 PRELOAD = Path(__file__).with_name("soak_worker.py")
-PAUSES = (1.0, 6.0)
-"""Seconds between two blows, at least and at most."""
+PAUSES = (1.0, float(os.environ.get("EXT4DIFF_SOAK_PAUSE", "6")))
+"""Seconds between two blows, at least and at most: some programs have to run between them."""
 DISK = "16m"
 """Size of the disk for results, of which rows and artifacts take a part."""
 

@@ -54,9 +54,10 @@ def connected(scheduler: str | None, workers: int) -> Iterator[distributed.Clien
             address = stack.enter_context(
                 distributed.LocalCluster(
                     n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0,
-                    dashboard_address=None, silence_logs=logging.CRITICAL,
+                    dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
                 )
             )  # fmt: skip
+            address.sync(_without_dashboard, address.scheduler)
             stack.enter_context(_kept_complete(address, workers))
         try:
             client = distributed.Client(address, timeout=CONNECT, set_as_default=False)
@@ -66,6 +67,12 @@ def connected(scheduler: str | None, workers: int) -> Iterator[distributed.Clien
                 " is its address right, and are its versions of dask and Python ours?"
             ) from error
         yield stack.enter_context(client)
+
+
+async def _without_dashboard(scheduler: distributed.Scheduler) -> None:
+    """Close the port on which dask tells of its work; nobody has asked for it (that of a worker
+    is closed by `harness.campaign.worker`)."""
+    scheduler.http_server.stop()
 
 
 @contextlib.contextmanager

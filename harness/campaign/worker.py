@@ -68,9 +68,10 @@ class Workshop(WorkerPlugin):
     def __setstate__(self, setup: Setup) -> None:
         self.__init__(setup)  # type: ignore[misc]
 
-    def setup(self, worker: Any) -> None:  # noqa: ARG002 - dask gives it
-        """Leave Ctrl-C to the parent, and end with it, however it ends."""
+    def setup(self, worker: Any) -> None:
+        """Leave Ctrl-C to the parent, and end with it, however it ends; no port for browsers."""
         if self._setup.parent:
+            worker.http_server.stop()
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             watch = threading.Thread(target=_end_with, args=(self._setup.parent,), daemon=True)
             watch.start()
