@@ -20,6 +20,7 @@ from harness.mutants.listing import Mutant, chosen, mutants
 from harness.mutants.notes import read_equivalent, read_shown, write_shown
 from harness.mutants.told import summary, told
 from harness.mutants.unit_tests import failing
+from harness.specification import specification
 
 __all__ = ["main"]
 
@@ -113,7 +114,7 @@ def _hunted(
     lines = Lines()
 
     def work(mutant: Mutant) -> bytes:
-        order = _order(cases, reach, lines.of(mutant), shown.get(mutant.name))
+        order = _order(mutant, cases, reach, lines.of(mutant), shown.get(mutant.name))
         tests = (lambda: None) if options.no_tests else functools.partial(failing, TESTS)
         return msgspec.json.encode(hunt(mutant, order[: options.most], reach, tests))
 
@@ -122,17 +123,25 @@ def _hunted(
 
 
 def _order(
-    cases: Sequence[Case], reach: dict[str, Reach], bits: int, last: str | None
+    mutant: Mutant,
+    cases: Sequence[Case],
+    reach: dict[str, Reach],
+    bits: int,
+    last: str | None,
 ) -> list[Case]:
-    """The cases that run the mutant's lines: where it showed last, then each recording's
-    programs in turn, the short ones first."""
+    """The cases that run the mutant's lines: where it showed last, then the programs that are
+    named for its rules, then each recording's in turn, the short ones first."""
     reached = [case for case in cases if reach[case.name].agrees and reach[case.name].has(bits)]
+    named = {
+        text for rule in specification() if rule.name in mutant.rules for text, _ in rule.workloads
+    }
     seen: dict[str, int] = {}
     keys = {}
     for case in reached:
         program = case.name.partition("@")[0]
         seen[program] = seen.get(program, -1) + 1
-        keys[case.name] = (case.name != last, seen[program], reach[case.name].steps)
+        other = program.partition(":")[2] not in named
+        keys[case.name] = (case.name != last, other, seen[program], len(case.job.line))
     return sorted(reached, key=lambda case: keys[case.name])
 
 

@@ -42,10 +42,9 @@ class Case(msgspec.Struct, frozen=True):
 
 class Reach(msgspec.Struct, frozen=True):
     """What the model, as it is, does in one case: the lines that run (a bit each, by the order
-    of `lines_of`), steps, what was left uncompared, and whether it agrees."""
+    of `lines_of`), how many fields were left uncompared, and whether it agrees."""
 
     lines: bytes
-    steps: int
     left_open: int
     agrees: bool
 
@@ -82,6 +81,14 @@ class Lines:
 
 def reach_of(cases: Sequence[Case], workers: int) -> Iterator[tuple[str, Reach]]:
     """What each case runs, by name as it becomes known; from the cache where it is there."""
+    recordings: dict[str, list[Case]] = {}
+    for case in cases:
+        recordings.setdefault(case.job.source, []).append(case)
+    for group in recordings.values():
+        yield from _reach_of_one(group, workers)
+
+
+def _reach_of_one(cases: Sequence[Case], workers: int) -> Iterator[tuple[str, Reach]]:
     target = cache.cache_root() / "mutants" / f"{_key(cases)}.json.gz"
     if target.is_file():
         with gzip.open(target) as file:
@@ -108,7 +115,6 @@ def _look(cases: Sequence[Case]) -> bytes:
         bits = lines.bits(probe.lines)
         found[case.name] = Reach(
             bits.to_bytes(bits.bit_length() // 8 + 1, "little"),
-            checked.tally.steps,
             sum(checked.not_compared.values()),
             not checked.tally.mismatched and checked.refused is None,
         )

@@ -49,7 +49,7 @@ def read_shown(folder: Path) -> dict[str, str]:
 
 def write_shown(folder: Path, shown: Mapping[str, str]) -> None:
     """Remember. Raises `UsageError` if it can't be written."""
-    text = msgspec.json.format(msgspec.json.encode(dict(sorted(shown.items()))), indent=0)
+    text = msgspec.json.format(msgspec.json.encode(dict(sorted(shown.items()))), indent=1)
     try:
         write_whole(folder / SHOWN, text + b"\n")
     except OSError as error:
