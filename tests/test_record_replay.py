@@ -18,14 +18,16 @@ from harness.pairs import Pair
 from harness.recording_side import RecordingSide, first_step, how_to_go_on, record_into
 from harness.sides import Choice
 from harness.verdict import Mismatch, Verdict
-from vm import replaying
+from vm import record_replay, replaying
 from vm.agent import recorded
 from vm.qemu import Devices
-from vm.record_replay import FILES, RECORDING, VERSION, RecordedMachine, Recording
+from vm.record_replay import FILES, RECORDING, VERSION, RecordedMachine, Recording, setup_digest
 from vm.replaying import read_recording
 from vm.tail import Tail, content
 
-FACTS = Recording(make_workload(), "7.2.22", "7.3.4", "ab", "a package", "/no/image", 1)
+FACTS = Recording(
+    make_workload(), "7.2.22", "7.3.4", "ab", "a package", "/no/image", 1, machine=setup_digest()
+)
 
 
 @pytest.fixture
@@ -58,6 +60,12 @@ def test_a_recording_is_read_as_it_was_written(folder):
                 msgspec.json.encode(msgspec.structs.replace(FACTS, qemu="10.0.2"))
             ),
             "recorded by QEMU 10.0.2, this is 7.2.22",
+        ),
+        (
+            lambda folder: (folder / RECORDING).write_bytes(
+                msgspec.json.encode(msgspec.structs.replace(FACTS, machine="another"))
+            ),
+            "another version of ext4diff had set up",
         ),
     ],
 )
@@ -176,6 +184,13 @@ def test_the_machine_has_no_channel_that_qemu_does_not_record():
     assert "fd=6" not in text
     assert "-no-shutdown" in words
     assert machine.devices.fds == (9,)
+
+
+def test_another_command_line_of_the_kernel_is_another_machine(monkeypatch):
+    before = setup_digest()
+    assert setup_digest() == before
+    monkeypatch.setattr(record_replay, "COMMAND_LINE", ("quiet",))
+    assert setup_digest() != before
 
 
 def test_the_agent_takes_its_requests_from_the_initramfs(tmp_path, monkeypatch):

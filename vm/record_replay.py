@@ -11,6 +11,7 @@ A recording is a directory with all that replaying takes: `FILES`.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -44,7 +45,10 @@ from workloads.images import DEVICE_SIZE
 from workloads.ops import QuotaSet
 from workloads.workload import Workload
 
-__all__ = ["FILES", "RECORDING", "RecordedGuest", "RecordedMachine", "Recorder", "Recording"]
+__all__ = [
+    "FILES", "RECORDING", "RecordedGuest", "RecordedMachine", "Recorder", "Recording",
+    "setup_digest",
+]  # fmt: skip
 
 RECORDING = "recording.json"
 FILES = {
@@ -58,7 +62,8 @@ FILES = {
     RECORDING: "which kernel and QEMU it was, and the workload",
 }
 """What a recording consists of."""
-VERSION = 1
+VERSION = 2
+"""1 did not say how the machine was set up."""
 SHIFT = 7
 """An instruction takes 2**SHIFT ns of the guest's time, the same on every host; it is what QEMU's
 own tests of going backwards take."""
@@ -72,7 +77,8 @@ class Recording(msgspec.Struct, frozen=True):
     """What is to be known of a recording: what was run, and by which QEMU on which kernel.
 
     `source` and `image` say where the kernel came from, for its symbols; `step` (from 0) is
-    the one that a debugger wants to see. `modular` says that the kernel loads modules.
+    the one that a debugger wants to see. `modular` says that the kernel loads modules,
+    `machine` how it was set up, as a digest (`setup_digest`).
     """
 
     workload: Workload
@@ -84,6 +90,7 @@ class Recording(msgspec.Struct, frozen=True):
     step: int
     version: int = VERSION
     modular: bool = False
+    machine: str = ""
 
     @property
     def backwards(self) -> bool:
@@ -141,6 +148,14 @@ class RecordedMachine(Machine):
             "-device", "virtio-blk-pci,drive=disk",
             *self.devices.arguments,
         ]  # fmt: skip
+
+
+def setup_digest() -> str:
+    """A digest of how recorded machines are set up, the kernel's command line included: one that
+    is set up in another way would go another way, and wait for what does not come."""
+    machine = RecordedMachine.of(Path(), "record", "disk", 0, Devices())
+    words = machine.arguments({"qmp": 0, "log": 0})
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()
 
 
 def _quoted(path: str) -> str:
@@ -249,6 +264,7 @@ class RecordedGuest(Guest):
         known = Recording(
             workload, qemu_version(), self.release, self.kernel.build_id, self._kernel.source,
             str(self._kernel.image), self._step, modular=self._kernel.modules is not None,
+            machine=setup_digest(),
         )  # fmt: skip
         with cache.disk_errors(self._folder.parent):
             (self._partial / "console.log").write_bytes(content(self._qemu.log))

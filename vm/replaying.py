@@ -21,7 +21,7 @@ from vm.gdb import Stub
 from vm.kernel import Kernel
 from vm.kernels.identity import KernelIdentity
 from vm.qemu import Devices, Qemu, qemu_version
-from vm.record_replay import FILES, RECORDING, VERSION, RecordedMachine, Recording
+from vm.record_replay import FILES, RECORDING, VERSION, RecordedMachine, Recording, setup_digest
 from vm.shell import with_devices
 from vm.tail import content
 
@@ -58,6 +58,12 @@ def read_recording(folder: Path) -> Recording:
         raise UsageError(
             f"{folder} was recorded by QEMU {found.qemu}, this is {qemu_version()}: only the same"
             " can replay it; record it again, the artifact is all that it takes"
+        )
+    if found.machine != setup_digest():
+        raise UsageError(
+            f"{folder} was recorded on a machine that another version of ext4diff had set up, in"
+            " another way: only that version can replay it; record it again, the artifact is all"
+            " that it takes"
         )
     return found
 
