@@ -134,7 +134,7 @@ class Machine:
             "-chardev",
             f"socket,id=console,fd={fds['console']},logfile=/proc/self/fd/{fds['log']}",
             "-serial", "chardev:console",
-            "-device", "virtio-serial-pci",
+            "-device", f"virtio-serial-pci{_kicks(self.accel)}",
             "-chardev", f"socket,id=agent,fd={fds['agent']}",
             "-device", f"virtserialport,chardev=agent,name={PORT}",
         ]  # fmt: skip
@@ -145,7 +145,8 @@ class Machine:
         if self.incoming:
             arguments += ["-incoming", "defer"]
         if self.disk is not None:
-            arguments += [*self._drive(self.disk), "-device", "virtio-blk-pci,drive=disk"]
+            device = f"virtio-blk-pci,drive=disk{_kicks(self.accel)}"
+            arguments += [*self._drive(self.disk), "-device", device]
         if self.tap is not None:
             arguments += ["-netdev", f"tap,id=net,fd={self.tap},vhost=off"]
             arguments += ["-device", "virtio-net-pci,netdev=net,romfile="]
@@ -174,6 +175,12 @@ class Machine:
         cache = {"no-flush": True}
         node = {"driver": "raw", "node-name": "disk", "cache": cache, "file": failing}
         return ["-blockdev", json.dumps(node)]
+
+
+def _kicks(accel: str) -> str:
+    """How a virtio device learns of requests: under TCG by the CPU's own thread, which would
+    only wake another one; half of the time in system calls, and the other thread's."""
+    return ",ioeventfd=off" if accel == "tcg" else ""
 
 
 def _isolated(cpus: int) -> tuple[str, ...]:
