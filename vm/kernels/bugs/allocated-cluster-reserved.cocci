@@ -1,7 +1,7 @@
 // bigalloc: a delayed block in a cluster that is allocated reserves the cluster again.
 // file: fs/ext4/inode.c
-// caught by: ?
-// shows as: ?
+// caught by: append-rename/append-after-everything on bigalloc16k@delalloc
+// shows as: delalloc, bfree, bavail, blocks of a, reserved of a, events of a
 
 @@
 @@

@@ -1,7 +1,7 @@
 // fdatasync does not commit a punched hole.
 // file: fs/ext4/inode.c
-// caught by: ?
-// shows as: ?
+// caught by: shutdown/fdatasync-of-a-punch on 4k@delalloc
+// shows as: bfree, bavail, blocks of a, disk_blocks of a, extents of a
 
 @@
 expression handle, inode;

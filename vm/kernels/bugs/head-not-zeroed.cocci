@@ -1,7 +1,7 @@
 // Unwritten blocks in front of a small write become written without being zeroed.
 // file: fs/ext4/extents.c
-// caught by: ?
-// shows as: ?
+// caught by: basic-writes/osync-into-unwritten on 4k@delalloc,dioread_lock
+// shows as: result
 
 @@
 @@

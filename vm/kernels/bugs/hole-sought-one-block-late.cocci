@@ -1,7 +1,7 @@
 // SEEK_HOLE begins to look one block behind the offset.
 // file: fs/ext4/file.c
-// caught by: ?
-// shows as: ?
+// caught by: seek-data/seek-behind-a-written-eof on 1k@delalloc
+// shows as: result
 
 @@
 expression inode, offset, ops;

@@ -1,7 +1,7 @@
 // Writes stay with delayed allocation until free blocks are fewer than dirty ones.
 // file: fs/ext4/inode.c
-// caught by: ?
-// shows as: ?
+// caught by: enospc/enospc-large-write on small4k@delalloc
+// shows as: events of a
 
 @@
 @@

@@ -1,7 +1,7 @@
 // Quota goes on counting delayed blocks that were given up.
 // file: fs/ext4/inode.c
-// caught by: ?
-// shows as: ?
+// caught by: quota/quota-across-limit on quota4k@delalloc,usrquota
+// shows as: events of a
 
 @@
 expression inode, size;

@@ -1,7 +1,7 @@
 // nodelalloc: blocks past EOF that a short write allocated stay.
 // file: fs/ext4/inode.c
-// caught by: ?
-// shows as: ?
+// caught by: enospc/enospc-segments on small4k@nodelalloc
+// shows as: bfree, bavail, blocks of a, disk_blocks of a, extents of a
 
 @@
 expression inode;

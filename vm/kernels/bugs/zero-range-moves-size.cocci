@@ -1,7 +1,7 @@
 // ZERO_RANGE moves i_size though KEEP_SIZE is set.
 // file: fs/ext4/extents.c
-// caught by: ?
-// shows as: ?
+// caught by: fallocate/zero-range-keep-size on 4k@delalloc
+// shows as: size of a, disksize of a
 
 @@
 expression E;
