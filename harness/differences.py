@@ -29,6 +29,7 @@ from harness.shapes import (
     moved,
     one_round_more,
     other_hard_limit_warnings,
+    refused,
     reserves_in_vain,
     small_blocks,
     smaller,
@@ -364,7 +365,7 @@ INTENDED: tuple[Difference, ...] = (
         second="there is no such page, so the write is refused",
         why="iomap_write_failed() forgets the page at once",
         source="kiocb_invalidate_pages; mpage_process_page_bufs",
-        signs=(Sign("result", anything, (DioWrite,), _rules((BUSY,), (REFUSED,))),),
+        signs=(Sign("result", refused, (DioWrite,), _rules((BUSY,), (REFUSED,))),),
         follows=DATA,
     ),
     Difference(

@@ -22,7 +22,7 @@ from workloads.workload import Config
 __all__ = [
     "Moment", "Shape", "anything", "both", "deeper_tree", "fewer_reserves", "gives_back",
     "gives_up", "in_more_pieces", "left_dirty", "less_data", "less_done", "less_on_disk",
-    "more_data", "more_done", "moved", "one_round_more", "other_hard_limit_warnings",
+    "more_data", "more_done", "moved", "one_round_more", "other_hard_limit_warnings", "refused",
     "small_blocks", "smaller", "state_changes", "updates_less", "updates_more", "without",
 ]  # fmt: skip
 
@@ -230,6 +230,12 @@ def more_done(moment: Moment) -> bool:
     if not isinstance(second, int):
         return False
     return first in ("ENOSPC", "EDQUOT") or (isinstance(first, int) and first < second)
+
+
+def refused(moment: Moment) -> bool:
+    """The first did all that was asked for, the second refused the call as wrong."""
+    first, second = moment.values
+    return first == getattr(moment.op, "len", None) and second == "EINVAL"
 
 
 def left_dirty(moment: Moment) -> bool:

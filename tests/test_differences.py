@@ -189,6 +189,9 @@ EXAMPLES: dict[str, list[Example]] = {
         Example("pwrite a 0 64k; truncate a 33000; falloc a 0 64k; seek a", 3,
                 result([[0, 65536], [70000, 80000]])),
     ],
+    "page-past-eof-stays-dirty": [
+        Example("pwrite_fault a 0 12k fault=8k; dwrite a 4k 4196", 1, result("EIO")),
+    ],
     "writeback-takes-the-extent": [
         Example(
             "pwrite a 1023 1; pwrite a 1k 1; pwrite a 4095 1; pwrite a 4k 1; pwrite a 16383 2;"
