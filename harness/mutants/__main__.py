@@ -19,7 +19,7 @@ from harness.mutants.hunt import Found, hunt
 from harness.mutants.listing import Mutant, chosen, mutants
 from harness.mutants.notes import read_equivalent, read_shown, write_shown
 from harness.mutants.told import summary, told
-from harness.mutants.unit_tests import failing
+from harness.mutants.unit_tests import failing, tests_of
 from harness.specification import specification
 
 __all__ = ["main"]
@@ -112,11 +112,13 @@ def _hunted(
         if sys.stderr.isatty():
             print(f"\rlines that each workload runs: {len(reach)} of {len(cases)}", end="")
     lines = Lines()
+    tests = [] if options.no_tests else tests_of(TESTS, options.processes)
 
     def work(mutant: Mutant) -> bytes:
         order = _order(mutant, cases, reach, lines.of(mutant), shown.get(mutant.name))
-        tests = (lambda: None) if options.no_tests else functools.partial(failing, TESTS)
-        return msgspec.json.encode(hunt(mutant, order[: options.most], reach, tests))
+        units = [test for test in tests if test.has(lines.of(mutant))]
+        last = functools.partial(failing, units)
+        return msgspec.json.encode(hunt(mutant, order[: options.most], reach, last))
 
     for answer in spread(work, tried, options.processes):
         yield msgspec.json.decode(answer, type=Found)

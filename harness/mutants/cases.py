@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -42,11 +43,13 @@ class Case(msgspec.Struct, frozen=True):
 
 class Reach(msgspec.Struct, frozen=True):
     """What the model, as it is, does in one case: the lines that run (a bit each, by the order
-    of `lines_of`), how many fields were left uncompared, and whether it agrees."""
+    of `lines_of`), how many fields were left uncompared, whether it agrees, and the seconds of
+    CPU that it takes while it is watched."""
 
     lines: bytes
     left_open: int
     agrees: bool
+    seconds: float = 0.5
 
     def has(self, bits: int) -> bool:
         """Whether one of the lines in `bits` runs."""
@@ -109,14 +112,16 @@ def _look(cases: Sequence[Case]) -> bytes:
     lines = Lines()
     found = {}
     for case in cases:
-        probe = Probe()
+        probe, began = Probe(), time.process_time()
         with probe.watching():
             checked = case.job.check()
+        seconds = time.process_time() - began
         bits = lines.bits(probe.lines)
         found[case.name] = Reach(
             bits.to_bytes(bits.bit_length() // 8 + 1, "little"),
             sum(checked.not_compared.values()),
             not checked.tally.mismatched and checked.refused is None,
+            seconds,
         )
     return msgspec.json.encode(found)
 

@@ -18,8 +18,10 @@ from reports.words import place_text
 
 __all__ = ["Found", "hunt"]
 
-SECONDS = 20
-"""CPU seconds that a workload may take, of the two or so that the longest takes."""
+SECONDS = 2.0
+"""CPU seconds that a workload may take at least."""
+TIMES = 10
+"""So many times longer than usual it may take."""
 MEMORY = 8 << 30
 """Bytes that a mutant may take."""
 
@@ -48,9 +50,8 @@ def hunt(
     """Plant `mutant` in this process, and try `cases` in their order; then `tests`, which
     returns the test that failed.
 
-    A difference counts, known issues followed; so do a crash, a workload that takes longer than
-    `SECONDS`, one that the model now refuses, and one of which less is compared than `reach`
-    says.
+    A difference counts, known issues followed; so do a crash, a workload that takes `TIMES`
+    longer than `reach` says, one that the model now refuses, and one of which less is compared.
     """
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     plant(mutant)
@@ -70,11 +71,12 @@ def _cpu() -> float:
 
 def _seen(case: Case, usual: Reach | None) -> str | None:
     """How the mutant shows in `case`, if it does."""
+    limit = max(SECONDS, TIMES * usual.seconds if usual is not None else 0)
     try:
-        with _limited():
+        with _limited(limit):
             checked = case.job.check()
     except _Late:
-        return f"no end within {SECONDS} s"
+        return f"no end within {limit:.0f} s"
     except Exception as error:  # whatever it is, people would see it
         return f"{type(error).__name__}: {error}"[:200]
     return _difference(checked, usual)
@@ -94,14 +96,14 @@ def _difference(checked: Checked, usual: Reach | None) -> str | None:
 
 
 @contextlib.contextmanager
-def _limited() -> Iterator[None]:
-    """Raise `_Late` after `SECONDS` of this process's time."""
+def _limited(seconds: float) -> Iterator[None]:
+    """Raise `_Late` after `seconds` of this process's time."""
 
     def late(_number: int, _frame: FrameType | None) -> None:
         raise _Late
 
     before = signal.signal(signal.SIGVTALRM, late)
-    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         yield
     finally:

@@ -61,14 +61,16 @@ def tree_of(module: str) -> ast.Module:
 
 @functools.cache
 def functions() -> tuple[Function, ...]:
-    """All functions and constants of the model's write paths."""
+    """All functions of the model's write paths, and the constants that they mention."""
     stems = [path.stem for path in sorted(Path(MODEL).glob("*.py"))]
-    return tuple(
+    found = [
         function
         for stem in stems
         if not stem.startswith(ASIDE) and stem != "__init__"
         for function in _in(stem, tree_of(stem), "")
-    )
+    ]
+    mentioned = _mentioned(found)
+    return tuple(one for one in found if not one.is_constant or (one.module, one.name) in mentioned)
 
 
 def _in(module: str, parent: ast.Module | ast.ClassDef, prefix: str) -> Iterator[Function]:
@@ -95,18 +97,38 @@ def _lines(function: Function, change: Change) -> tuple[tuple[str, int], ...]:
     """Where a change can show: its own lines, or those that mention the constant."""
     if not function.is_constant:
         return tuple((function.module, line) for line in range(change.line, change.end + 1))
-    return _mentioned().get(function.name, ())
+    return _constants()[function.module, function.name]
 
 
 @functools.cache
-def _mentioned() -> dict[str, tuple[tuple[str, int], ...]]:
-    """Where functions mention each name."""
-    found: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for user in functions():
+def _constants() -> dict[tuple[str, str], tuple[tuple[str, int], ...]]:
+    return _mentioned(functions())
+
+
+def _mentioned(
+    among: Iterable[Function],
+) -> dict[tuple[str, str], tuple[tuple[str, int], ...]]:
+    """Where functions mention a name of their module or one that it imports, by its own module
+    and name."""
+    found: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
+    for user in among:
+        origins = _imported(user.module)
         for node in ast.walk(user.node):
-            if isinstance(node, ast.Name):
-                found[node.id].append((user.module, node.lineno))
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+                origin = origins.get(node.id, user.module)
+                found[origin, node.id].append((user.module, node.lineno))
     return {name: tuple(lines) for name, lines in found.items()}
+
+
+@functools.cache
+def _imported(module: str) -> dict[str, str]:
+    """The names that `module` has from other modules of the model, with theirs."""
+    return {
+        alias.name: (node.module or "").removeprefix("model.")
+        for node in tree_of(module).body
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("model.")
+        for alias in node.names
+    }
 
 
 @functools.cache

@@ -175,7 +175,9 @@ def _walk(node: ast.AST, place: Place) -> Iterator[tuple[Place, ast.AST]]:
 
 
 def _is_left_alone(node: ast.AST) -> bool:
-    """Docstrings, and what only reports show."""
+    """Docstrings, and what only reports show, with the condition for it."""
+    if isinstance(node, ast.If) and not node.orelse:
+        return all(_is_left_alone(each) for each in node.body)
     if isinstance(node, ast.Assert | ast.JoinedStr | ast.FunctionDef | ast.Nonlocal):
         return isinstance(node, ast.Assert | ast.JoinedStr)
     call = node.value if isinstance(node, ast.Expr) else node

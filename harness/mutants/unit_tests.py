@@ -1,20 +1,66 @@
-"""The model's own tests, as a last resort: what no workload shows they may."""
+"""The model's own tests, as a last resort: what no workload shows they may.
+
+As with workloads, a mutant can only show in a test that runs its lines.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import gzip
+import hashlib
 import io
+import time
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
-__all__ = ["failing"]
+from harness.mutants.cases import Lines
+from harness.mutants.herd import spread
+from harness.probe import MODEL, Probe
+from harness.whole_file import write_whole
+from vm import cache
+
+__all__ = ["UnitTest", "failing", "tests_of"]
 
 _OF_THE_MODEL = ("test_model_*.py", "test_extent_tree.py", "test_indirect_tree.py")
+_OPTIONS = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly")
+
+
+class UnitTest(msgspec.Struct, frozen=True):
+    """A test: pytest's name for it, the lines of the model that it runs (a bit each, by the
+    order of `lines_of`), and the seconds that it takes."""
+
+    name: str
+    lines: bytes
+    seconds: float
+
+    def has(self, bits: int) -> bool:
+        """Whether one of the lines in `bits` runs."""
+        return bool(int.from_bytes(self.lines, "little") & bits)
+
+
+class _Watcher:
+    """A plugin that notes what each test runs."""
+
+    def __init__(self) -> None:
+        self.lines, self.found = Lines(), list[UnitTest]()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """A test, with what it sets up."""
+        probe, began = Probe(), time.process_time()
+        with probe.watching():
+            result = yield
+        bits = self.lines.bits(probe.lines)
+        data = bits.to_bytes(bits.bit_length() // 8 + 1, "little")
+        self.found.append(UnitTest(item.nodeid, data, time.process_time() - began))
+        return result
 
 
 class _First:
-    """Remembers the first test that failed."""
+    """A plugin that remembers the first test that failed."""
 
     name: str | None = None
 
@@ -29,11 +75,40 @@ class _First:
             self.name = report.nodeid
 
 
-def failing(folder: Path) -> str | None:
-    """The first of the model's tests in `folder` that fails in this process, None if none does."""
-    files = sorted(str(file) for pattern in _OF_THE_MODEL for file in folder.glob(pattern))
-    first = _First()
-    own = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly"]
+def _run(words: Sequence[str], plugin: object) -> None:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        pytest.main([*own, *files], plugins=[first])
+        pytest.main([*_OPTIONS, *words], plugins=[plugin])
+
+
+def tests_of(folder: Path, workers: int) -> list[UnitTest]:
+    """The model's tests in `folder`; what they run is kept in the cache until they or the model
+    change. Those that take the least time come first."""
+    files = sorted(file for pattern in _OF_THE_MODEL for file in folder.glob(pattern))
+    digest = hashlib.sha256()
+    for path in [*sorted(MODEL.rglob("*.py")), *sorted(folder.glob("*.py"))]:
+        digest.update(path.read_bytes())
+    target = cache.cache_root() / "mutants" / f"tests-{digest.hexdigest()[:32]}.json.gz"
+    if target.is_file():
+        with gzip.open(target) as packed:
+            return msgspec.json.decode(packed.read(), type=list[UnitTest])
+    answers = spread(_watched, files, workers)
+    found = [test for each in answers for test in msgspec.json.decode(each, type=list[UnitTest])]
+    found.sort(key=lambda test: test.seconds)
+    with cache.disk_errors(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(target, gzip.compress(msgspec.json.encode(found)))
+    return found
+
+
+def _watched(file: Path) -> bytes:
+    watcher = _Watcher()
+    _run([str(file)], watcher)
+    return msgspec.json.encode(watcher.found)
+
+
+def failing(tests: Sequence[UnitTest]) -> str | None:
+    """The first of `tests` that fails in this process, None if none does."""
+    first = _First()
+    if tests:
+        _run(["-x", *(test.name for test in tests)], first)
     return first.name
