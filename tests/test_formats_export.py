@@ -14,9 +14,11 @@ from harness.errors import NotModelledError
 from harness.foretell import foretelling
 from workloads.content import pattern
 from workloads.formats.c_export import write_program
+from workloads.formats.exported import NotForetoldError
 from workloads.formats.fsx_export import write_ops
 from workloads.formats.xfs_io_export import write_script
 from workloads.formats.xfs_io_import import read_script
+from workloads.formats.xfs_io_words import is_cut
 from workloads.formats.xfstests_export import write_case
 from workloads.ops import BY_WORD
 from workloads.syntax import parse, parse_line
@@ -165,6 +167,41 @@ def test_a_script_holds_open_what_the_workload_has_open_when_caches_are_dropped(
         "echo 3 > /proc/sys/vm/drop_caches",
     ]
     assert read_script(text, "p", "p.sh").program.ops == program.ops
+
+
+def test_a_copy_is_cut_where_it_ends_before_its_source() -> None:
+    copy, send, write = parse_line(
+        "copy_range a 0 400k b 0; sendfile a 4k 8k b 0; pwrite a 0 8k", "p"
+    ).ops
+    assert is_cut(copy, 8192, size=409600)
+    assert not is_cut(copy, 8192, size=8192)
+    assert is_cut(send, 4096, size=409600)
+    assert not is_cut(send, 4096, size=8192)
+    assert not is_cut(send, "ENOSPC", size=409600)
+    assert not is_cut(write, 4096, size=409600)
+
+
+def test_nothing_follows_a_copy_in_a_call_of_xfs_io_which_ends_if_it_fails() -> None:
+    text = write_script(parse_line("copy_range a 0 1 b 0; pwrite b 0 1; fsync b", "p")).files[".sh"]
+    calls = [row for row in text.splitlines() if row.startswith("xfs_io")]
+    assert calls == [
+        'xfs_io -f -c "copy_range -s 0 -d 0 -l 1 $D/a" "$D/b"',
+        'xfs_io -f -c "pwrite -S 2 0 1" -c "fsync" "$D/b"',
+    ]
+
+
+def test_a_case_whose_copy_comes_short_is_refused() -> None:
+    """At the largest size that a file may have."""
+    program = parse_line("pwrite a 0 100; copy_range a 0 100 b 17592186040319", "p")
+    with pytest.raises(NotForetoldError, match=r"operation 2 comes short, and xfs_io goes on"):
+        write_case(program, foretelling(program.configs[0]))
+
+
+def test_a_copy_of_nothing_is_not_a_call_that_xfs_io_makes() -> None:
+    exported = write_script(parse_line("pwrite a 0 1; sendfile a 0 0 b 0", "p"))
+    assert [item.why for item in exported.left_out] == [
+        "xfs_io's sendfile does not call the kernel for 0 bytes"
+    ]
 
 
 def test_a_script_that_cannot_hold_all_files_open_says_so() -> None:

@@ -30,7 +30,7 @@ from workloads.ops import (
     ZeroKeep,
 )
 
-__all__ = ["CONTENT", "DEFAULT_BUFFER", "END", "RANGES", "WRITES", "is_error", "printed"]
+__all__ = ["CONTENT", "DEFAULT_BUFFER", "END", "RANGES", "WRITES", "is_cut", "is_error", "printed"]
 
 DEFAULT_BUFFER = 4096
 """Bytes that pwrite and pread move at once without -b, on other file systems than XFS."""
@@ -97,6 +97,14 @@ def printed(op: AnyOp, result: int | str | list[list[int]], size: int = 0) -> li
         return []
     count = max(0, min(op.len, size - op.off)) if isinstance(op, Read) else result
     return [f"{verb} {count}/{op.len} bytes at offset {getattr(op, 'off', 0)}"]  # type: ignore[union-attr]
+
+
+def is_cut(op: AnyOp, result: int | str | list[list[int]], size: int) -> bool:
+    """Whether `op` is a copy, from a file of `size` bytes, that ended before the source did: it
+    came to a limit. xfs_io goes on with the rest, so it does something else then."""
+    if not isinstance(op, CopyRange | Sendfile) or not isinstance(result, int):
+        return False
+    return result < min(op.len, size - op.off)
 
 
 def is_error(result: object) -> bool:

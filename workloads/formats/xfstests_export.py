@@ -18,7 +18,7 @@ from workloads.formats.exported import (
 )
 from workloads.formats.heads import head_of
 from workloads.formats.xfs_io_export import Call, calls, impossible
-from workloads.formats.xfs_io_words import WRITES, is_error, printed
+from workloads.formats.xfs_io_words import WRITES, is_cut, is_error, printed
 from workloads.images import Image
 from workloads.ops import (
     AnyOp,
@@ -113,9 +113,15 @@ def write_case(program: Program, foretell: Foretell, seq: str = "999") -> Export
     Raises `NotForetoldError` where a file system gets full.
     """
     kept, expected, left_out = reduced(program, foretell, _judge)
+    before: dict[str, int] = {}
     for (index, op), after in zip(kept, expected.steps, strict=True):
         size = getattr(op, "len", 0) if isinstance(op, tuple(WRITES)) else 0
         short = isinstance(after.result, int) and after.result < size
+        if is_cut(op, after.result, before.get(getattr(op, "file", ""), 0)):
+            raise NotForetoldError(
+                f"operation {index + 1} comes short, and xfs_io goes on with the rest of a copy"
+            )
+        before = after.sizes
         if short or after.result in ("ENOSPC", "EDQUOT"):
             raise NotForetoldError(
                 f"operation {index + 1} finds no space, and what a full file system does then"
