@@ -59,6 +59,21 @@ def test_reset_switches_to_another_image_and_clears_what_lies_behind(tmp_path: P
         assert _content(disk) == large.read_bytes()
 
 
+@pytest.mark.parametrize("few", [0, 64])
+def test_an_image_that_is_written_anew_is_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """Whether its pieces are kept in memory or not."""
+    monkeypatch.setattr("vm.disk.FEW", few)
+    image = _image(tmp_path / "image", SIZE, 1)
+    with closing(Disk(SIZE)) as disk:
+        disk.reset(image)
+        _image(image, SIZE, 2)
+        assert disk.reset(image) == SIZE
+        assert disk.reset(image) == 0
+        assert _content(disk) == image.read_bytes()
+
+
 def test_an_image_larger_than_the_disk_is_refused(tmp_path: Path) -> None:
     image = _image(tmp_path / "image", SIZE + 1, 1)
     with closing(Disk(SIZE)) as disk, pytest.raises(MachineryError, match="larger than the disk"):
