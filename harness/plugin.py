@@ -132,8 +132,14 @@ class _Ended(Exit):
 _Ended.__name__ = "ext4diff"
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End the guests before xdist hears that this worker is done: it interrupts one that takes
+    seconds to end after that."""
+    pytest_unconfigure(session.config)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End the guests."""
+    """End the guests, also if no session has begun."""
     lab = config.stash.get(LAB, None)
     if lab is not None:
         lab.close()
