@@ -74,21 +74,26 @@ def write_begin(inode: Inode, pos: int, want: int, delayed: bool) -> tuple[Folio
     """Get the folio and map its blocks (ext4_da_write_begin, ext4_write_begin).
 
     Returns the folio and the bits of its new buffers. Another try asks for no more bytes than
-    the folio of this one had, so its folio may be smaller. Raises `OpError`.
+    the folio of this one had, so its folio may be smaller; without delayed allocation it is
+    the same one, which is not split meanwhile, if it begins before EOF. Raises `OpError`.
     """
-    retries = 0
+    retries, cache = 0, inode.cache
+    folio = cache.write_folio(pos, want)
     while True:
-        folio = inode.cache.write_folio(pos, want)
         want = min(want, folio.end - pos)
         try:
             return folio, block_write_begin(inode, folio, pos, pos + want, delayed)
         except OpError as error:
             if pos + want > inode.size:
+                cache.pinned = None if delayed else folio
                 truncate_failed_write(inode)
+                cache.pinned = None
             retries += 1
             if error.name != "ENOSPC" or not should_retry_alloc(inode.sb, retries):
                 raise
             inode.sb.rule("retry: ext4_should_retry_alloc")
+            if delayed or cache.get(folio.index) is not folio:
+                folio = cache.write_folio(pos, want)
 
 
 def block_write_begin(inode: Inode, folio: Folio, pos: int, end: int, delayed: bool) -> int:

@@ -89,6 +89,8 @@ class PageCache:
         self._folios: list[Folio] = []
         self.dirty: dict[int, Folio] = {}
         """Dirty folios by their first page."""
+        self.pinned: Folio | None = None
+        """Someone else holds this folio, so that it can't be split (folio_expected_ref_count)."""
         self.on_drop: Callable[[Folio], None] | None = None
 
     def __len__(self) -> int:
@@ -270,8 +272,8 @@ class PageCache:
     def _truncate_partial(self, folio: Folio, start: int, end: int) -> None:
         """Forget a part of a folio, then try to split it (truncate_inode_partial_folio).
 
-        A dirty folio that has buffers or per-block state is not split, and without such
-        state its blocks can't become clean one by one.
+        A dirty folio that has buffers or per-block state is not split, nor is `pinned`, and
+        without such state its blocks can't become clean one by one.
         """
         dirty = self.is_dirty(folio)
         held = dirty and folio.state
@@ -283,6 +285,7 @@ class PageCache:
             folio.mapped &= ~bits
             folio.delay &= ~bits
             folio.revived &= ~bits
+        held = held or folio is self.pinned
         if folio.pages > 1 and not held and not (folio.buffers and folio.dirty):
             self._split(folio, start, end)
 

@@ -44,3 +44,13 @@ def test_a_folio_that_held_all_is_asked_for_again() -> None:
 def test_each_folio_is_tried_four_times() -> None:
     """The second try of the first folio has space for 32 blocks; the next folio never."""
     assert counts(write(100, "1k@delalloc").events) == [39, -39, 39, -7, 7, -7, 7, -7, 7, -7]
+
+
+@pytest.mark.parametrize(("config", "wrote"), [("4k@nodelalloc", "ENOSPC"), ("4k@delalloc", 512)])
+def test_a_folio_that_begins_before_eof_is_held_between_tries(config: str, wrote: object) -> None:
+    """256 KiB of direct I/O, then 4 MiB over it where 400 KiB are free: one folio of 2 MiB. With
+    delayed allocation it is split at EOF after the first try, and what is left is written."""
+    kept = 16384 // 50
+    line = f"dwrite a 0 256k; falloc b 0 {(FREE - 64 - kept - 100) * 4}k; pwrite a 0 4m"
+    result = placed(make_workload(line, config)).steps[-1].result
+    assert result == (wrote if isinstance(wrote, str) else wrote * 1024)
