@@ -179,8 +179,9 @@ def nonda_switch(sb: Superblock) -> bool:
         )
     if kick and not sb.flusher_busy:
         sb.rule("low-space writeback: ext4_nonda_switch")
+        sb.io_waits = sb.behaviour.flusher_preempted
         sb.writeback_all()
-        sb.flusher_busy = sb.behaviour.flusher_preempted
+        sb.flusher_busy, sb.io_waits = sb.io_waits, False
     if nonda:
         sb.rule("low-space switch: ext4_nonda_switch")
     return nonda

@@ -30,6 +30,10 @@ UNKNOWN_PIECES = (
     "on a file system that is more than half full an allocation may come in pieces, and where "
     "the kernel put them is not known"
 )
+HIDDEN_PIECES = (
+    "on a file system that is more than half full what is set aside for files, which nobody sees, "
+    "may cut an allocation into pieces"
+)
 UNKNOWN_ZEROOUT = "the extents are not known, so neither is how much of them was zeroed"
 
 
@@ -77,13 +81,22 @@ def map_blocks(
             if charged > taken and inode.sb.quota.tracked:  # what was charged for too much
                 inode.sb.quota.warnings.freed(inode, charged - taken, charged)
         claim_tree_blocks(inode, run, taken, use_reserved)
-    elif inode.sb.free.sum() < taken + PLENTY + inode.sb.free_pending:
+    else:
+        _note_hidden_pieces(inode.sb)
+    if delayed and inode.sb.free.sum() < taken + PLENTY + inode.sb.free_pending:
         run = take_reserved(inode, run, taken)
         taken = _clusters(inode, run.start, run.end) if clusters else 0
     inode.sb.free.add(-taken)
     inode.insert_mapped(run, claim=delayed)
     inode.sb.rule("allocate: ext4_map_blocks")
     return run
+
+
+def _note_hidden_pieces(sb: Superblock) -> None:
+    """Delayed blocks are allocated, in a piece that ends where the device has no more, or what is
+    set aside for small files begins (ext4_mb_use_group_pa)."""
+    if sb.free.sum() - sb.free_pending < sb.most_free // 2:
+        sb.pieces_hidden = HIDDEN_PIECES
 
 
 def map_singly(inode: Inode, lblk: int, end: int, unwritten: bool) -> int:

@@ -153,7 +153,8 @@ class Mount:
         if self.sb.shut_down:
             return
         self.sb.end_transaction()
-        self.sb.flusher_busy = False  # the task waits
+        self.sb.end_io()  # the task waits
+        self.sb.flusher_busy = False
         if self.durable is not None:
             self.durable.commit()
 

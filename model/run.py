@@ -168,9 +168,12 @@ def _step(mount: Mount, op: ops.AnyOp, observed: bool) -> Step:
             result = _call(mount, op)
     except OpError as error:
         result = error.name
+    sb.end_io()
     if sb.pieces_unknown is not None:
         overlapping = {**overlapping, "events": sb.pieces_unknown}
-        sb.pieces_unknown = None
+    if sb.pieces_hidden is not None:
+        overlapping = {**overlapping, "pieces": sb.pieces_hidden}
+    sb.pieces_unknown = sb.pieces_hidden = None
     observation, unpredicted = observe(sb, mount.files) if observed else (UNSEEN, {})
     if sb.shut_down and mount.files:  # observing opens one of them, which fails
         observation, unpredicted = Observation(error="EIO"), {}

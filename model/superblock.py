@@ -89,11 +89,16 @@ class Superblock:
         """The device's blocks `[first, end)` that were file data and are among them."""
         self.space_unknown: str | None = None
         self.pieces_unknown: str | None = None
+        """Why nobody knows of what is allocated in this step which pieces it came in."""
+        self.pieces_hidden: str | None = None
+        """Why there may be more pieces, or fewer, than where blocks lie tells."""
         self.without_trees = False
         """Where blocks are, and so the extent trees, are left out of the run."""
         self.flusher_busy: bool | None = False
         """The flusher thread counts as busy: it has done what the task asked for, and has not
         run since (WB_writeback_running). None: nobody knows."""
+        self.io_waits = False
+        self._ending: list[Callable[[], None]] = []
         self.root = True
         self.read_only = self.shut_down = False
         self.quota: Quota
@@ -161,6 +166,22 @@ class Superblock:
         taken to have been there, was somewhere else."""
         if self.waiting:
             self.waiting = [(low, end) for low, end in self.waiting if not low <= pblk < end]
+
+    # --- I/O that ends later -----------------------------------------------------------------
+
+    def after_io(self, end: Callable[[], None]) -> None:
+        """`end` the I/O that was just submitted: at once, or with `io_waits` when a worker gets
+        to run (ext4_end_io_rsv_work)."""
+        if self.io_waits:
+            self._ending.append(end)
+        else:
+            end()
+
+    def end_io(self) -> None:
+        """The task sleeps or comes to its end, and workers run."""
+        ending, self._ending = self._ending, []
+        for end in ending:
+            end()
 
     # --- what a step leaves behind ---------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 
 import msgspec
@@ -79,16 +80,21 @@ def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
     reached = folios[-1].end if folios else dirty[0].start
     if len(folios) < len(dirty) and _clean_past_eof(inode, dirty[len(folios)], needy):
         reached = dirty[len(folios)].end
-    for low, high in ended:
-        inode.convert(low, high, WRITTEN)
     if ended:
-        inode.sb.rule("convert: ext4_convert_unwritten_io_end_vec")
+        inode.sb.after_io(partial(_end_io, inode, ended))
     for low, high in lost:
         _lose(inode, low, high)
         needy = [buffers for buffers in needy if not low <= buffers.start < high]
     if needy:
         _update_disksize(inode, needy[-1].folio_end * inode.sb.block_size)
     return reached
+
+
+def _end_io(inode: Inode, ended: list[tuple[int, int]]) -> None:
+    """What was written is converted, extent by extent (ext4_end_io_rsv_work)."""
+    for low, high in ended:
+        inode.convert(low, high, WRITTEN)
+    inode.sb.rule("convert: ext4_convert_unwritten_io_end_vec")
 
 
 def _submit(inode: Inode, folio: Folio) -> None:

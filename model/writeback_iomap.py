@@ -11,6 +11,7 @@ was being gathered then fails too, though its blocks were there (iomap_writepage
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from model.balloc import commit_frees_some
 from model.errors import OpError
@@ -46,7 +47,7 @@ def iomap_writepages(inode: Inode, start: int = 0, end: int | None = None) -> No
         folio.state = folio.count > 1
     if inode.writeback_error is not None and done:
         _fail_last(inode, done)
-    _end_io(inode, done)
+    inode.sb.after_io(partial(_end_io, inode, done))
 
 
 def _gather(done: list[tuple[int, int]], piece: tuple[int, int]) -> None:

@@ -180,6 +180,36 @@ def test_events_of_one_file_have_an_order():
     assert mismatch.expected == ("reserve 1 (reserved 1)", "reserve 2 (reserved 2)")
 
 
+def pieces(*counts: int, claim: bool = True) -> tuple[Event, ...]:
+    """Pieces of an allocation of ten reserved blocks, one after the other."""
+    left = [10 - sum(counts[:at]) for at in range(len(counts))]
+    update = EventKind.UPDATE
+    return tuple(Event(update, "a", n, rest, claim) for n, rest in zip(counts, left, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("actual", "agrees"),
+    [
+        (pieces(4, 6), True),
+        (pieces(10), True),
+        (pieces(4, 5), False),
+        (pieces(4, 5, 2), False),
+        (pieces(10, claim=False), False),
+        (
+            (Event(EventKind.UPDATE, "a", 4, 10, True), Event(EventKind.UPDATE, "a", 6, 7, True)),
+            False,
+        ),
+    ],
+)
+def test_hidden_pieces_of_an_allocation_add_up_or_differ(actual: tuple[Event, ...], agrees: bool):
+    expected = Step(0, pieces(3, 3, 4), seen(), unpredicted={"pieces": "not seen"})
+    verdict = versus(expected, Step(0, actual, seen()))
+    assert (verdict.outcome is Outcome.AGREE) == agrees
+    assert verdict.not_compared == ({("pieces", "not seen"): 1} if agrees else {})
+    plain = msgspec.structs.replace(expected, unpredicted={})
+    assert versus(plain, Step(0, actual, seen())).outcome is Outcome.MISMATCH
+
+
 def test_an_event_that_only_one_side_has_is_a_difference():
     verdict = versus(Step(0, (event("a", 1),), seen()))
     assert only(verdict).actual == ()

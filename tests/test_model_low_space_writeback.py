@@ -43,6 +43,29 @@ def test_the_next_operation_finds_it_idle() -> None:
     assert allocated(last_step("", "pwrite a 4m 2097252; pwrite a 8m 100")) == 513
 
 
+@pytest.mark.parametrize(("preempted", "result"), [(True, 128 * 4096), (False, "ENOSPC")])
+def test_what_was_written_is_converted_once_the_write_has_ended(
+    preempted: bool, result: object
+) -> None:
+    """977 blocks are free, 768 of them dirty: they are written back, and the write allocates at
+    once. Its 128 blocks, all but the 81 that are kept, join what is unwritten still, so that
+    they need no fifth extent, nor a block for the tree."""
+    fill = f"pwrite a 0 4k; pwrite a 8k 4k; sync; falloc f 0 {(FREE - 2 - 977) * 4}k"
+    line = f"{fill}; pwrite a 2m 1m; pwrite a 4m 2m; pwrite a 6m 512k"
+    workload = make_workload(line, "small4k@delalloc")
+    ranges = ((0, 4096), (8192, 4096), (2 << 20, 1 << 20), (4 << 20, 1 << 30))
+    places = {
+        "a": tuple(
+            Extent(start, length, State.WRITTEN, (1 << 31) + (at << 25))
+            for at, (start, length) in enumerate(ranges)
+        ),
+        "f": (Extent(0, 1 << 30, State.WRITTEN, 1 << 35),),
+    }
+    behaviour = Behaviour(iomap=False, flusher_preempted=preempted)
+    trace = Model(behaviour, geometry).run(workload, (places,) * (len(workload.ops) + 1))
+    assert trace.steps[-1].result == result
+
+
 def test_what_depends_on_the_time_of_a_read_is_refused() -> None:
     """The first of three chunks begins inside a block: a hole, or one that has to be read."""
     line = "pwrite a 4194204 2097352"
