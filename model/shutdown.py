@@ -115,7 +115,12 @@ class Durable:
         if not inode.sb.dioread_nolock:
             known = before is not None and before.inode is inode
             old, size = _written(before.runs) if before and known else {}, inode.sb.block_size
-            new = [block for block in _written(inode.es) if block not in old]
+            places = {place for place in old.values() if place is not None}
+            new = [  # and not moved there by a shift
+                block
+                for block, place in _written(inode.es).items()
+                if block not in old and place not in places
+            ]
             spans += [(min(new) * size, (max(new) + 1) * size)] if new else []
         if not spans:
             return

@@ -115,3 +115,29 @@ def test_pages_that_a_commit_has_written_are_clean() -> None:
     assert results(run(line.format("fsync b"), "4k@delalloc"))[-1] == "EIO"
     assert results(run(line.format("close b"), "4k@nodelalloc"))[-1] == "EIO"
     assert results(run(line.format("fsync b; pwrite a 0 4k"), "4k@nodelalloc"))[-1] == "EIO"
+
+
+SHIFTED = {
+    "finsert a 8k 4k": (
+        Extent(0, 8 << 10, State.WRITTEN, 1 << 31),
+        Extent(12 << 10, 32 << 10, State.WRITTEN, (1 << 31) + (8 << 10)),
+    ),
+    "pwrite a 40k 4k": (Extent(0, 44 << 10, State.WRITTEN, 1 << 31),),
+}
+"""40 KiB behind each other, after an operation that makes 44 of them."""
+
+
+@pytest.mark.parametrize(("line", "known"), [("finsert a 8k 4k", False), ("pwrite a 40k 4k", True)])
+def test_a_commit_orders_new_blocks_and_none_that_only_moved(line: str, known: bool) -> None:
+    """The last block is zeroed in part. If the transaction made it written its page goes to disk
+    with the commit; if it was moved there only, nobody knows what of it is on disk."""
+    before = (Extent(0, 40 << 10, State.WRITTEN, 1 << 31),)
+    workload = make_workload(
+        f"pwrite a 0 40k; sync; {line}; fzero_keep a 43000 500; shutdown 1; remount",
+        "4k@nodelalloc",
+    )
+    placement = tuple(
+        {"a": before if step < 2 else SHIFTED[line]} for step in range(len(workload.ops) + 1)
+    )
+    mount = Model(Behaviour(iomap=False), geometry).finish(workload, placement)
+    assert mount.files["a"].content.knows(40 << 10, 44 << 10) == known
