@@ -172,11 +172,14 @@ def test_a_message_id_is_no_option_of_b4(text: str) -> None:
 def test_a_name_of_a_tree_is_one_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(folder)
     for text in (f"tree:{name}", f"tree:.@{name}", f"series:a@b on tree:{name}", name):
         assert main(["kernel", "probe", text]) != 0
     assert "Traceback" not in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
     assert isinstance(parse_spec(f"tree:{name}"), TreeSpec)
     assert not isinstance(parse_spec("tree:a"), SeriesSpec)
 
