@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from harness.errors import NotModelledError
 from harness.trace import Result
 from model.access import APPEND_ONLY, IMMUTABLE
 from model.after_shutdown import MAX_SEGMENTS
@@ -98,11 +99,13 @@ def _shutdown(mount: Mount, op: ops.Shutdown) -> Result:
 
 def _setflags(mount: Mount, op: ops.SetFlags) -> Result:
     """An immutable file is written back first (ext4_ioctl_setflags)."""
+    if other := op.flags & ~(APPEND_ONLY | IMMUTABLE):
+        raise NotModelledError(f"setflags {other:#x}: append-only and immutable are modelled")
     inode = mount.file(op.file)
     if op.flags & IMMUTABLE and not inode.flags & IMMUTABLE:
         mount.sb.rule("write back before immutable: ext4_ioctl_setflags")
         mount.flush_range(inode, 0, None)
-    inode.flags = op.flags & (APPEND_ONLY | IMMUTABLE)
+    inode.flags = op.flags
     return 0
 
 
