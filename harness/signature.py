@@ -40,8 +40,10 @@ ORDINARY = frozenset({
     "falloc.collapse", "falloc.insert", "truncate.down", "truncate.up", "truncate.replace",
     "mmap.mkwrite.bh", "mmap.mkwrite.iomap", "dio.flow", "inline.write", "flags.set-immutable",
     "space.nonda", "remount.options", "shutdown.ordered", "parallel.order",
+    "observe.unseen-place",
 })  # fmt: skip
-"""Rules that say what an operation always does: they tell no more than its name does."""
+"""Rules that say what an operation always does, or what nobody could see of it: they tell no
+more than its name does."""
 
 COMMON = (
     "write.bh.fault", "write.iomap.fault", "write.bh.short-copy", "space.allocate",

@@ -56,6 +56,18 @@ def test_another_sign_field_or_rule_is_another_cause(workload: Workload, other: 
     assert one.id != two.id
 
 
+def test_what_nobody_could_see_of_a_step_is_no_part_of_it(workload: Workload) -> None:
+    """The model notes it only where it knows what the kernel showed: a candidate of `minimize`
+    that it runs alone would never have it."""
+    unseen = "place not seen: ext4_mb_new_blocks"
+    one, two = (
+        signature_of(verdict(workload, size(because=because)))
+        for because in ((unseen, ALLOCATE, PAST_EOF), (ALLOCATE, PAST_EOF))
+    )
+    assert same(one, two)
+    assert telling((unseen, ALLOCATE)) == ()
+
+
 def test_what_follows_in_the_same_step_and_later_is_no_part_of_it(workload: Workload) -> None:
     also = [size(field="blocks", expected=8, actual=24), size(place=2, op="fsync a")]
     assert same(
