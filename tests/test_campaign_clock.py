@@ -1,0 +1,50 @@
+"""A clock that jumps, in all processes of a campaign: nothing is lost, and no budget is over."""
+
+from __future__ import annotations
+
+from test_campaign import PLAN, SECONDS, Place, assert_complete, assert_nothing_runs, place
+
+__all__ = ["place"]
+
+SITE = """\
+import os, time
+
+_read, _next, _offset = time.time, 0.0, 0.0
+
+def jumping():
+    global _next, _offset
+    if time.monotonic() > _next:
+        _next = time.monotonic() + 0.05
+        try:
+            with open(os.environ["EXT4DIFF_TEST_CLOCK"]) as file:
+                _offset = float(file.read() or _offset)
+        except OSError:
+            pass
+    return _read() + _offset
+
+time.time = jumping
+"""
+DAY = 86400
+
+
+def test_a_clock_that_jumps_both_ways_loses_nothing_and_ends_nothing(place: Place) -> None:
+    clock = place.folder / "clock"
+    site = place.folder / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(SITE)
+    paths = place.environment.get("PYTHONPATH", "")
+    place.environment["PYTHONPATH"] = f"{site}:{paths}".rstrip(":")
+    place.environment["EXT4DIFF_TEST_CLOCK"] = str(clock)
+    place.environment["EXT4DIFF_TEST_SLOW"] = "0.1"
+    running = place.campaign(*PLAN, "--time", "12h", "-j", "2")
+    for rows, days in ((3, 400), (12, -400), (20, 1)):
+        place.wait_for_rows(rows)
+        clock.write_text(str(days * DAY))
+    output, _ = running.communicate(timeout=SECONDS)
+    assert running.returncode == 0, output
+    assert "the plan is done" in output
+    assert_complete(place)
+    (night,) = place.nights()
+    assert 0 < night.seconds < SECONDS
+    assert all(0 <= row.digest.seconds < SECONDS for row in place.rows())
+    assert_nothing_runs(place)
