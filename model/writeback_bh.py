@@ -26,6 +26,11 @@ __all__ = ["cyclic_writepages", "writepages"]
 
 MAX_WRITEPAGES_EXTENT_LEN = 2048
 """Blocks that are gathered into one extent at most."""
+PARTLY_SUBMITTED = (
+    "low space has files written back, and a commit has to free space in the middle of a folio: "
+    "whether what was submitted of it is on disk by then, so that the rest follows, is a matter "
+    "of time"
+)
 
 
 class _Buffers(msgspec.Struct, frozen=True, gc=False):
@@ -194,6 +199,8 @@ def _map_all(
             )
         except OpError:
             if commit_frees_some(inode.sb):
+                if inode.sb.io_waits and within is not None:
+                    raise NotModelledError(PARTLY_SUBMITTED) from None
                 at, within = low, None
                 continue
             lost.append(extent)
