@@ -84,26 +84,38 @@ def tests_of(folder: Path, workers: int) -> list[UnitTest]:
     """The model's tests in `folder`; what they run is kept in the cache until they or the model
     change. Those that take the least time come first."""
     files = sorted(file for pattern in _OF_THE_MODEL for file in folder.glob(pattern))
-    digest = hashlib.sha256()
-    for path in [*sorted(MODEL.rglob("*.py")), *sorted(folder.glob("*.py"))]:
-        digest.update(path.read_bytes())
-    target = cache.cache_root() / "mutants" / f"tests-{digest.hexdigest()[:32]}.json.gz"
-    if target.is_file():
-        with gzip.open(target) as packed:
-            return msgspec.json.decode(packed.read(), type=list[UnitTest])
-    answers = spread(_watched, files, workers)
-    found = [test for each in answers for test in msgspec.json.decode(each, type=list[UnitTest])]
-    found.sort(key=lambda test: test.seconds)
-    with cache.disk_errors(target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, gzip.compress(msgspec.json.encode(found)))
-    return found
+    kept = cache.cache_root() / "mutants"
+    with cache.disk_errors(kept):
+        kept.mkdir(parents=True, exist_ok=True)
+    model = [path.read_bytes() for path in sorted(MODEL.rglob("*.py"))]
+    places = {file: kept / f"tests-{_key(model, file)}.json.gz" for file in files}
+    missing = [(file, place) for file, place in places.items() if not place.is_file()]
+    for _ in spread(_watched, missing, workers):
+        pass
+    found = [test for place in places.values() for test in _read(place)]
+    return sorted(found, key=lambda test: test.seconds)
 
 
-def _watched(file: Path) -> bytes:
+def _key(model: Sequence[bytes], file: Path) -> str:
+    digest = hashlib.sha256(file.read_bytes())
+    for text in model:
+        digest.update(text)
+    return digest.hexdigest()[:32]
+
+
+def _read(place: Path) -> list[UnitTest]:
+    with gzip.open(place) as packed:
+        return msgspec.json.decode(packed.read(), type=list[UnitTest])
+
+
+def _watched(job: tuple[Path, Path]) -> bytes:
+    """Run the tests of a file, and keep what they run in another."""
+    file, place = job
     watcher = _Watcher()
     _run([str(file)], watcher)
-    return msgspec.json.encode(watcher.found)
+    with cache.disk_errors(place.parent):
+        write_whole(place, gzip.compress(msgspec.json.encode(watcher.found)))
+    return b""
 
 
 def failing(tests: Sequence[UnitTest]) -> str | None:
