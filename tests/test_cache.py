@@ -121,6 +121,17 @@ def test_prune_keeps_the_newest_and_what_is_in_use(root: Path) -> None:
     cache.prune("no such kind", keep=1, days=1)
 
 
+def test_a_process_whose_clock_is_ahead_removes_nothing_that_others_use(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        cache.entry("kind", f"e{number}", _write)
+    ahead = time.time() + 30 * 86400
+    monkeypatch.setattr(time, "time", lambda: ahead)
+    cache.prune("kind", keep=1, days=1)
+    assert len(list((root / "kind").glob("e*"))) == 3
+
+
 def test_keys_depend_on_every_part_and_its_boundaries() -> None:
     keys = {cache.key_of("ab", "c"), cache.key_of("a", "bc"), cache.key_of("abc"), cache.key_of()}
     assert len(keys) == 4

@@ -14,7 +14,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-import time
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -130,9 +130,14 @@ def touch(path: Path) -> None:
 
 
 def prune(kind: str, keep: int, days: float) -> None:
-    """Remove entries of `kind` unused for `days`, except the `keep` newest."""
-    limit = time.time() - days * 86400
+    """Remove entries of `kind` unused for `days`, except the `keep` newest.
+
+    What time it is the file system says, as of the entries: a process whose clock is ahead would
+    take what others use for long unused.
+    """
     with contextlib.suppress(OSError):
+        with tempfile.TemporaryFile(dir=cache_root() / kind) as file:
+            limit = os.fstat(file.fileno()).st_mtime - days * 86400
         entries = [path for path in (cache_root() / kind).iterdir() if path.name[0] != "."]
         entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         for path in entries[keep:]:

@@ -342,7 +342,7 @@ class Guest:
         self._listens = True
 
     def _image(self, image: Image) -> Path:
-        if image not in self._images:
+        if image not in self._images or not self._images[image].exists():  # or cleared away
             self._images[image] = mkfs.image_file(image)
         return self._images[image]
 
