@@ -113,7 +113,8 @@ def _mentioned(
     found: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
     for user in among:
         origins = _imported(user.module)
-        body = user.node.body if isinstance(user.node, ast.FunctionDef) else [user.node]
+        whole = user.node
+        body: list[ast.stmt] = whole.body if isinstance(whole, ast.FunctionDef) else [whole]
         for node in (each for part in body for each in ast.walk(part)):  # defaults stay as they are
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
                 origin = origins.get(node.id, user.module)
