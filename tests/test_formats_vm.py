@@ -130,8 +130,9 @@ def _also_observed(seen: list[str], trace: Trace) -> list[str]:
         if match := re.match(r"step (\d+) ", line):
             observed = not trace.steps[int(match[1]) - 1].observation.error
             kept.append(line)
-        elif observed:
+        elif observed or line == "end":
             kept.append(line)
+            observed = True
     return kept
 
 
