@@ -155,11 +155,13 @@ def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[
     monkeypatch.setattr("vm.link._SETTLE", 0.2)
     guests: list[Guest] = []
 
-    def make(script: Script, hello: dict[str, Any] | None = HELLO, boot: bool = True) -> Guest:
+    def make(
+        script: Script, hello: dict[str, Any] | None = HELLO, boot: bool = True, seconds: float = 30
+    ) -> Guest:
         qemu = FakeQemu(script)
         console = Console(qemu.console, qemu.log)
         link = Link(Channel(qemu.agent), console, qemu)
-        deadlines = Deadlines(boot=0.4, step=0.4, end=0.4)
+        deadlines = Deadlines(seconds, seconds, seconds)
         guest = Guest(qemu, link, Disk(8192), Accelerator("tcg", "fake"), deadlines)
         guests.append(guest)
         if hello is not None:
@@ -319,7 +321,7 @@ def test_a_panic_that_ends_qemu_is_still_a_panic(start: Callable[..., Guest]) ->
 
 
 def test_a_silent_guest_is_broken_machinery(start: Callable[..., Guest]) -> None:
-    guest = start(answers({"start": EMPTY}))
+    guest = start(answers({"start": EMPTY}), seconds=0.4)
     with pytest.raises(GuestHangError, match=r"step 1 \(pwrite\)") as caught:
         guest.run(make_workload())
     assert not isinstance(caught.value, KernelPanicError)
@@ -337,7 +339,7 @@ def test_a_task_blocked_in_ext4_is_a_finding(start: Callable[..., Guest]) -> Non
         qemu.tell({"id": request["id"], "start": EMPTY})
 
     with pytest.raises(KernelHangError, match="jbd2_log_wait_commit") as caught:
-        start(script).run(make_workload())
+        start(script, seconds=0.4).run(make_workload())
     assert caught.value.trace is not None
 
 
@@ -356,7 +358,7 @@ def test_the_list_of_blocked_tasks_is_read_while_it_is_written(
         qemu.tell({"id": request["id"], "start": EMPTY})
 
     with pytest.raises(KernelHangError, match="jbd2_log_wait_commit"):
-        start(script).run(make_workload())
+        start(script, seconds=0.4).run(make_workload())
 
 
 def test_a_kernel_that_says_it_hangs_is_a_finding(start: Callable[..., Guest]) -> None:
@@ -365,7 +367,7 @@ def test_a_kernel_that_says_it_hangs_is_a_finding(start: Callable[..., Guest]) -
         qemu.say("[ 50.0] INFO: task kworker/u2:1:20 blocked for more than 30 seconds.\r\n")
 
     with pytest.raises(KernelHangError, match="blocked for more than 30 seconds"):
-        start(script).run(make_workload())
+        start(script, seconds=0.4).run(make_workload())
 
 
 def test_garbage_on_the_channel_is_broken_machinery(start: Callable[..., Guest]) -> None:
@@ -381,7 +383,7 @@ def test_half_a_line_and_then_nothing_is_a_hang(start: Callable[..., Guest]) -> 
         qemu.raw(b'{"id":2,"sta')
 
     with pytest.raises(GuestHangError, match="half a line"):
-        start(script).run(make_workload())
+        start(script, seconds=0.4).run(make_workload())
 
 
 @pytest.mark.parametrize(
@@ -480,7 +482,7 @@ def test_netconsole_is_there_only_if_the_kernel_says_so(start: Callable[..., Gue
 
 def test_a_guest_that_does_not_boot(start: Callable[..., Guest]) -> None:
     with pytest.raises(BootTimeoutError):
-        start(whole(), hello=None)
+        start(whole(), hello=None, seconds=0.4)
 
 
 def test_a_guest_that_resets_itself_before_its_first_word(start: Callable[..., Guest]) -> None:
