@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 
 import msgspec
 import pytest
@@ -165,4 +166,6 @@ def test_missing_packages_are_named_with_the_remedy(store, monkeypatch, capsys):
         importlib.util, "find_spec", lambda name: None if name == "pandas" else found(name)
     )
     assert main(["report", store]) == USAGE
-    assert "a report needs pandas: pip install 'ext4diff[campaign]'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"a report needs pandas; run: {sys.executable} -m pip install -e '" in said
+    assert said.endswith("[campaign]'\n")  # of the Python that lacks them, in this source tree
