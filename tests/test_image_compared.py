@@ -145,7 +145,7 @@ def judge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[
         trace = _model_as_kernel(workload, disk)
         damage(disk)
         fake = SimpleNamespace(
-            dead=False, disk=SimpleNamespace(path=disk), run=lambda *_: trace, judging=0.0
+            dead=False, disk=SimpleNamespace(path=disk), run=lambda *_, observe: trace, judging=0.0
         )
         guest = GuestSide(Choice())
         monkeypatch.setattr(guest, "_alive", lambda *_: fake)

@@ -7,7 +7,7 @@ import time
 from modelled import results, run
 
 from model.observe import WHOLE_FILE_LIMIT
-from vm.agent import observe as agent
+from vm.agent import reading as agent
 
 
 def test_the_content_of_a_long_file_is_compared_piece_by_piece() -> None:
