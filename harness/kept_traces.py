@@ -97,9 +97,12 @@ def name_of(line: str | bytes) -> str:
 
 def is_kept(path: Path) -> bool:
     """Whether the file `path` holds such lines; False if it can't be read, too."""
-    with contextlib.suppress(OSError, lzma.LZMAError, EOFError):
-        with open_regular(path) as packed, lzma.open(packed) as file:
-            return file.read(len(_BEGIN)) == _BEGIN
+    with (
+        contextlib.suppress(OSError, lzma.LZMAError, EOFError),
+        open_regular(path) as packed,
+        lzma.open(packed) as file,
+    ):
+        return file.read(len(_BEGIN)) == _BEGIN
     return False
 
 

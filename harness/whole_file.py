@@ -14,8 +14,8 @@ __all__ = ["write_whole"]
 def write_whole(path: Path, content: str | bytes) -> None:
     """Make `content` (text as UTF-8) that of the file `path`; a reader sees the old or the new.
 
-    What is no regular file (a terminal, a pipe) is written to, but no disk. Raises `OSError`; then `path` is
-    what it was, and nothing else is left.
+    What is no regular file (a terminal, a pipe) is written to, but no disk. Raises `OSError`;
+    then `path` is what it was, and nothing else is left.
     """
     data = content.encode() if isinstance(content, str) else content
     refuse_disk(path)
