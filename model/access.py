@@ -12,7 +12,7 @@ from model.inode import Inode
 from model.mount import Mount
 from workloads import ops
 
-__all__ = ["APPEND_ONLY", "IMMUTABLE", "check_access"]
+__all__ = ["APPEND_ONLY", "IMMUTABLE", "check_access", "check_immutable"]
 
 IMMUTABLE = 0x10
 """EXT4_IMMUTABLE_FL."""
@@ -59,6 +59,15 @@ def check_access(mount: Mount, op: ops.AnyOp) -> None:
             _check_flags(mount.files[written], op)
     if mount.sb.shut_down:
         check_reach(mount, op)
+
+
+def check_immutable(inode: Inode, flags: int) -> None:
+    """Raise `OpError` if a file that stays immutable would get other flags, or has its data
+    inline: no caller can give the flag for that, so it is missed
+    (ext4_ioctl_check_immutable)."""
+    if flags & inode.flags & IMMUTABLE and (flags != inode.flags or inode.inline):
+        inode.sb.rule("stays immutable: ext4_ioctl_check_immutable")
+        raise OpError("EPERM")
 
 
 def _flags(mount: Mount, name: str) -> int:

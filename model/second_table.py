@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.errors import NotModelledError
 from harness.trace import Result
-from model.access import APPEND_ONLY, IMMUTABLE
+from model.access import APPEND_ONLY, IMMUTABLE, check_immutable
 from model.after_shutdown import MAX_SEGMENTS
 from model.errors import OpError
 from model.fallocate import max_bytes
@@ -98,10 +98,11 @@ def _shutdown(mount: Mount, op: ops.Shutdown) -> Result:
 
 
 def _setflags(mount: Mount, op: ops.SetFlags) -> Result:
-    """An immutable file is written back first (ext4_ioctl_setflags)."""
+    """A file that becomes immutable is written back first (ext4_ioctl_setflags)."""
     if other := op.flags & ~(APPEND_ONLY | IMMUTABLE):
         raise NotModelledError(f"setflags {other:#x}: append-only and immutable are modelled")
     inode = mount.file(op.file)
+    check_immutable(inode, op.flags)
     if op.flags & IMMUTABLE and not inode.flags & IMMUTABLE:
         mount.sb.rule("write back before immutable: ext4_ioctl_setflags")
         mount.flush_range(inode, 0, None)

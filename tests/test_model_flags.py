@@ -20,3 +20,9 @@ def test_other_flags_are_refused_by_name(flags: int) -> None:
 def test_both_are_replaced() -> None:
     line = "pwrite a 0 4k; setflags a 0x30; append a 1; setflags a 0x20; append a 1; setflags a 0"
     assert results(run(f"{line}; pwrite a 0 1")) == [4096, 0, "EPERM", 0, 1, 0, 1]
+
+
+def test_what_stays_immutable_stays_as_it_is() -> None:
+    line = "pwrite a 0 100; setflags a 0x10; setflags a 0x10; setflags a 0x30; setflags a 0x20"
+    assert results(run(line))[1:] == [0, 0, "EPERM", 0]
+    assert results(run(line, "inline@delalloc"))[1:] == [0, "EPERM", "EPERM", 0]
