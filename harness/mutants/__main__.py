@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--only", default="", metavar="TEXT", help="only mutants whose name or rule contains it")
     add("--sample", type=int, metavar="N", help="only N of them, by the seed")
     add("--equivalent", action="store_true", help="try those that are said to be equivalent, too")
+    add("--left", action="store_true", help="only those that have not been found out before")
     add("--most", type=int, metavar="N", help="try at most N cases a mutant")
     add("--no-tests", action="store_true", help="do not try the unit tests of the model")
     add("-j", "--processes", type=int, default=os.cpu_count() or 1, metavar="N")
@@ -66,6 +67,8 @@ def _run(options: argparse.Namespace) -> int:
             print(f"{mutant.name}  [{' '.join(mutant.rules)}]")
         return AGREE
     equivalent, shown = read_equivalent(FOLDER), read_shown(FOLDER)
+    if options.left:
+        taken = [one for one in taken if one.name not in shown]
     excused = [] if options.equivalent else [one for one in taken if one.name in equivalent]
     tried = [mutant for mutant in taken if mutant not in excused]
     found: dict[str, Found] = {}
