@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import keyword
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -67,7 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         fit(stream)
     try:
-        return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        status = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()  # here, where it is known what to do if nobody reads
+        return status
     except Ext4diffError as error:
         print(f"ext4diff: {error}", file=sys.stderr)
         return error.exit_status
@@ -75,5 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("ext4diff: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()  # nobody reads any more; say nothing on the way out
+        # nobody reads any more; say nothing on the way out
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stderr.close()
         return MACHINERY

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from fakes import RELEASE, FakeSubject, make_trace, seen
 
@@ -9,7 +14,7 @@ from harness import cli, machine, pairs
 from harness.cli import main
 from harness.commands import doctor
 from harness.commands.run import FIRST_CONFIG
-from harness.errors import MachineryError, NotModelledError
+from harness.errors import MACHINERY, MachineryError, NotModelledError
 from harness.sides import Choice
 from harness.trace import Step
 from vm import host_tools
@@ -278,3 +283,17 @@ def test_doctor_installs_nothing(monkeypatch, capsys, tmp_path):
 def test_differential_has_a_help_of_its_own(capsys):
     assert main(["differential", "--help"]) == 0
     assert "--against WHAT" in capsys.readouterr().out
+
+
+def test_a_reader_that_goes_away_is_no_traceback():
+    """Also where all of it is still in the buffer when the command is done."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "generate", "random", "--seed", "1"],
+        check=False, stdout=write, stderr=subprocess.PIPE, text=True, timeout=60,
+        cwd=Path(__file__).parent.parent,
+    )  # fmt: skip
+    os.close(write)
+    assert done.stderr == ""
+    assert done.returncode == MACHINERY
