@@ -18,13 +18,13 @@ from harness.minimize.configs import simpler_configs
 from harness.minimize.minimizer import Minimizer, NotShownError
 from harness.minimize.numbers import simpler_counts, simpler_numbers, simpler_shares
 from harness.minimize.oracle import tries_for
-from harness.minimize.progress import Progress
 from harness.minimize.refusal import discarding
 from harness.minimize.search import Search
 from harness.minimize.simplicity import config_cost, measure, number_cost
 from harness.signature import Signature, same, signature_of
 from harness.verdict import Compared, Mismatch, Outcome, Verdict
 from model import Behaviour, Model
+from vm.live_line import LiveLine
 from workloads.ops import Parallel, WriteFault, calls
 from workloads.program import config_of
 from workloads.syntax import format_line, format_program, parse
@@ -546,20 +546,24 @@ class Stream(io.StringIO):
         return self.terminal
 
 
+CLEAR = "\x1b[K"
+"""Takes away what is right of the cursor."""
+
+
 def screen(text: str) -> list[str]:
     """What a terminal shows after `text`."""
     rows = []
     for line in text.split("\n"):
         row = ""
         for part in line.split("\r"):
-            row = part + row[len(part) :]
+            row = part + row[len(part) :] if not part.startswith(CLEAR) else part[len(CLEAR) :]
         rows.append(row.rstrip())
     return rows
 
 
 def test_on_a_terminal_the_progress_is_one_line_and_leaves_nothing_behind():
     stream = Stream(terminal=True)
-    progress = Progress(stream)
+    progress = LiveLine(stream)
     progress.show("operations: 10 left", news=True)
     progress.show("operations: 9 left", news=True)
     progress.tell("done")
@@ -568,7 +572,7 @@ def test_on_a_terminal_the_progress_is_one_line_and_leaves_nothing_behind():
 
 def test_anywhere_else_only_news_are_a_line():
     stream = Stream(terminal=False)
-    progress = Progress(stream)
+    progress = LiveLine(stream)
     progress.show("10 left", news=True)
     progress.show("10 left, still")
     progress.show("10 left", news=True)

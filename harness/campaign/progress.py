@@ -9,11 +9,12 @@ from typing import TextIO
 from harness.campaign.keeper import Keeper
 from harness.verdict import Outcome
 from reports.words import times
+from vm.live_line import LiveLine
 
 __all__ = ["Progress", "duration_text"]
 
-_SELDOM = 60.0
-"""Seconds between lines where they do not overwrite each other."""
+_EVERY, _SELDOM = 0.5, 60.0
+"""Seconds between changes of the line, and between lines where there is no terminal."""
 
 
 def duration_text(seconds: float) -> str:
@@ -30,22 +31,18 @@ class Progress:
     def __init__(
         self, keeper: Keeper, seconds: float | None, count: int | None, out: TextIO = sys.stderr
     ) -> None:
-        self._keeper, self._seconds, self._count, self._out = keeper, seconds, count, out
-        self._began = self._last = time.monotonic()
+        self._keeper, self._seconds, self._count = keeper, seconds, count
+        self._began = time.monotonic()
         self._first = keeper.outcomes.total()
-        self._live = out.isatty()
+        self._shown = LiveLine(out, every=_EVERY, seldom=_SELDOM)
 
     def show(self, workers: int, *, end: bool = False) -> None:
         """Say where things are, if it is time for that."""
-        now = time.monotonic()
-        if not end and now - self._last < (0.5 if self._live else _SELDOM):
-            return
-        self._last = now
-        line = self._line(now - self._began, workers)
-        self._out.write(f"\r\x1b[K{line}" if self._live else f"{line}\n")
-        if end and self._live:
-            self._out.write("\n")
-        self._out.flush()
+        seconds = time.monotonic() - self._began
+        if end:
+            self._shown.tell(self._line(seconds, workers))
+        elif self._shown.due:
+            self._shown.show(self._line(seconds, workers))
 
     def _line(self, seconds: float, workers: int) -> str:
         keeper, outcomes = self._keeper, self._keeper.outcomes

@@ -20,7 +20,6 @@ from harness.lab import Lab
 from harness.minimize.budget import Budget
 from harness.minimize.minimizer import Minimized, Minimizer
 from harness.minimize.oracle import Shown
-from harness.minimize.progress import Progress
 from harness.minimize.refusal import refusal_of
 from harness.minimize.task import Task, artifact_task, mismatching, workload_task
 from harness.options import add_against, add_guest_options, choice_of
@@ -28,6 +27,7 @@ from harness.pairs import MODEL, Pair, make_pair
 from harness.recorded_pair import differing_kernels, recorded_pair
 from harness.start import require_modelled, start_from
 from reports.words import times
+from vm.live_line import LiveLine
 from workloads.program import Note
 from workloads.syntax import format_line, format_program
 from workloads.workload import Workload
@@ -84,7 +84,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Minimize; 0 if there is a result, also one that the budget did not let be finished."""
     _check(options)
-    progress = Progress(sys.stderr)
+    progress = LiveLine()
     with contextlib.ExitStack() as stack:
         task = _task(options, stack)
         pair = _pair(options, task)
@@ -132,7 +132,7 @@ def _pair(options: argparse.Namespace, task: Task) -> Pair:
     return make_pair(options.against or MODEL, choice, strict=options.strict_model)
 
 
-def _minimize(options: argparse.Namespace, task: Task, lab: Lab, progress: Progress) -> int:
+def _minimize(options: argparse.Namespace, task: Task, lab: Lab, progress: LiveLine) -> int:
     pair = lab.pair
     workload = mismatching(task, lab)
     result = task.result(workload)
@@ -198,7 +198,7 @@ def _times(shown: Shown) -> str:
     return f"{shown[0]} of {shown[1]} runs"
 
 
-def _keep(found: Minimized, task: Task, pair: Pair, result: Path, progress: Progress) -> None:
+def _keep(found: Minimized, task: Task, pair: Pair, result: Path, progress: LiveLine) -> None:
     """Keep the run that shows the mismatch as an artifact."""
     if found.compared is None:
         progress.tell("none of the last runs shows it any more, so no artifact is written")

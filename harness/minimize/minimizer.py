@@ -14,13 +14,13 @@ from harness.minimize.answers import Answers
 from harness.minimize.budget import Budget, BudgetSpentError
 from harness.minimize.files import replace_file
 from harness.minimize.oracle import Oracle, Shown, tries_for
-from harness.minimize.progress import Progress
 from harness.minimize.refusal import Refuses
 from harness.minimize.search import Search
 from harness.signature import Signature, same, signature_of
 from harness.verdict import Compared, Outcome, Place, Verdict
 from reports.terminal import headline
 from reports.words import times
+from vm.live_line import LiveLine
 from workloads.syntax import format_program
 from workloads.workload import Workload
 
@@ -70,7 +70,7 @@ class Minimizer:
         budget: Budget | None = None,
         repeat: int = 3,
         refusal: Callable[[Verdict], Refuses | None] = lambda _: None,
-        progress: Progress | None = None,
+        progress: LiveLine | None = None,
     ) -> None:
         self.workload = workload
         self.target = target

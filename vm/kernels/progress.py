@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 from vm.apt import progress
+from vm.live_line import LiveLine
 
 __all__ = ["Counter", "progress"]
-
-_EVERY = 0.2
-"""Seconds between two updates of the counter."""
 
 
 class Counter:
@@ -22,17 +19,14 @@ class Counter:
     def __init__(self, what: str) -> None:
         self.count = 0
         self._what = what
-        self._began = self._shown = time.monotonic()
-        self._visible = sys.stderr.isatty()
+        self._began = time.monotonic()
+        self._line = LiveLine()
 
     def step(self, name: str = "") -> None:
         """One more, which is `name`."""
         self.count += 1
-        now = time.monotonic()
-        if self._visible and now - self._shown >= _EVERY:
-            self._shown = now
-            line = f"  {self.count} {self._what}, {self.seconds:.0f} s  {name}"
-            print(f"\r\x1b[K{line[:79]}", end="", file=sys.stderr, flush=True)
+        if self._line.due:
+            self._line.show(f"  {self.count} {self._what}, {self.seconds:.0f} s  {name}")
 
     @property
     def seconds(self) -> float:
@@ -41,5 +35,4 @@ class Counter:
 
     def close(self) -> None:
         """Clear the line."""
-        if self._visible:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        self._line.close()
