@@ -47,7 +47,7 @@ def iomap_writepages(inode: Inode, start: int = 0, end: int | None = None) -> No
         folio.state = folio.count > 1
     if inode.writeback_error is not None and done:
         _fail_last(inode, done)
-    inode.sb.after_io(partial(_end_io, inode, done))
+    inode.sb.after_io(partial(_end_io, inode, done, inode.size))
 
 
 def _gather(done: list[tuple[int, int]], piece: tuple[int, int]) -> None:
@@ -121,8 +121,9 @@ def _follows(run: Run, after: Run) -> bool:
     return run.pblk + run.end - run.start == after.pblk
 
 
-def _end_io(inode: Inode, done: list[tuple[int, int]]) -> None:
-    """Convert what was written; i_disksize follows (ext4_iomap_finish_ioend)."""
+def _end_io(inode: Inode, done: list[tuple[int, int]], size: int) -> None:
+    """Convert what was written; i_disksize follows, up to `size`, the file's when the I/O was
+    submitted (ext4_iomap_finish_ioend)."""
     if inode.unsaved:
         inode.unsaved = [
             (block, block + 1)
@@ -135,7 +136,7 @@ def _end_io(inode: Inode, done: list[tuple[int, int]]) -> None:
             if run.state == UNWRITTEN:
                 inode.convert(run.start, run.end, WRITTEN)
                 inode.sb.rule("convert: ext4_iomap_finish_ioend")
-        end = min(high * inode.sb.block_size, inode.size)
+        end = min(high * inode.sb.block_size, size, inode.size)
         if end > inode.disksize:
             inode.disksize = end
             inode.sb.rule("disksize after I/O: ext4_iomap_finish_ioend")

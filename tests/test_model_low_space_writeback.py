@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fakes import make_workload
-from modelled import FREE, geometry
+from modelled import FREE, file, geometry
 
 from harness.errors import NotModelledError
 from harness.trace import EventKind, Extent, State, Step
@@ -14,16 +14,16 @@ LAST = "pwrite a 4190208 4k; fsync a; remount; "
 """The block before 4 MiB is on disk and not in the page cache."""
 
 
-def last_step(before: str, line: str, *, preempted: bool = True) -> Step:
+def last_step(before: str, line: str, *, preempted: bool = True, path: str = "") -> Step:
     """After `line`, before which 1580 blocks are free, 800 of them dirty: more than half, so
     that the next write asks for writeback."""
-    fill = f"falloc f 0 {(FREE - 1580) * 4}k; pwrite a 0 3200k; "
-    workload = make_workload(before + fill + line, "small4k@delalloc")
+    fill = f"falloc f 0 {(FREE - 1580) * 4}k; pwrite a 0 3199k; "
+    workload = make_workload(before + fill + line, f"small4k@delalloc{path}")
     places = {
         name: (Extent(0, 1 << 30, State.WRITTEN, 1 << power),)
         for name, power in (("a", 31), ("f", 35))
     }
-    behaviour = Behaviour(iomap=False, flusher_preempted=preempted)
+    behaviour = Behaviour(iomap=bool(path), flusher_preempted=preempted)
     trace = Model(behaviour, geometry).run(workload, (places,) * (len(workload.ops) + 1))
     return trace.steps[-1]
 
@@ -64,6 +64,11 @@ def test_what_was_written_is_converted_once_the_write_has_ended(
     behaviour = Behaviour(iomap=False, flusher_preempted=preempted)
     trace = Model(behaviour, geometry).run(workload, (places,) * (len(workload.ops) + 1))
     assert trace.steps[-1].result == result
+
+
+def test_the_size_on_disk_is_that_of_the_io_not_of_the_write_that_asked_for_it() -> None:
+    step = last_step("", "pwrite a 4m 4k", path=",buffered_iomap")
+    assert (file(step).disksize, file(step).size) == (3199 << 10, 4100 << 10)
 
 
 def test_what_depends_on_the_time_of_a_read_is_refused() -> None:
