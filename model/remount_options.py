@@ -36,7 +36,7 @@ def remount_options(mount: Mount, text: str) -> None:
     if "ro" in words and not sb.read_only and mount.open:
         sb.rule("files open for writing: sb_prepare_remount_readonly")
         raise OpError("EBUSY")
-    for word in words:
+    for word in _lasting(words):
         _change(mount, fresh, word)
     if sb.shut_down and ("ro" in words) != sb.read_only:
         raise OpError("EROFS")
@@ -45,6 +45,14 @@ def remount_options(mount: Mount, text: str) -> None:
     sb.read_only = "ro" in words
     sb.set_options(fresh)
     sb.rule("options changed: ext4_reconfigure")
+
+
+def _lasting(words: list[str]) -> list[str]:
+    """Those of `words` that no later one of the same choice replaces: they are looked at when
+    all have been read (ext4_check_opt_consistency)."""
+    choices = (_DELALLOC, _PATHS, *_PAIRS)
+    last = {next((choice for choice in choices if word in choice), word): word for word in words}
+    return list(last.values())
 
 
 def _check_known(mount: Mount, word: str) -> None:

@@ -217,6 +217,11 @@ def test_delayed_allocation_cannot_be_switched_off() -> None:
     assert trace.steps[-1].observation.delalloc == 2
 
 
+def test_of_two_remount_options_that_exclude_each_other_the_last_counts() -> None:
+    line = "remount_opts nodelalloc,delalloc; remount_opts delalloc,nodelalloc"
+    assert results(run(line)) == [0, "EINVAL"]
+
+
 def test_delayed_allocation_switched_on_is_for_files_opened_later() -> None:
     """An inode keeps its operations; only what it allocates is unwritten from now on."""
     line = "pwrite a 0 4k; remount_opts delalloc; pwrite a 4k 4k; pwrite b 0 4k"
