@@ -184,13 +184,25 @@ def test_the_page_is_read():
         parse_rules("\n### `a.b`\nWords.\n\n- model: `x`\n- kernel: `y`\n")
 
 
+NEEDS_A_KERNEL = {"observe.unseen-place"}
+"""Rules about what a kernel's placement lacks: the model alone has none, or a whole one."""
+
+
+def gaps_of(coverage: Coverage) -> dict[str, tuple[str, ...]]:
+    """The rules that the model alone could reach and did not, each with what is missing."""
+    return {
+        rule.name: rule.missing
+        for rule in coverage.of_rules()
+        if not rule.reached and rule.name not in NEEDS_A_KERNEL
+    }
+
+
 def test_the_catalogue_exercises_every_rule():
     coverage = Coverage(geometry)
     for program in catalogue():
         for workload in workloads(program):
             coverage.add(workload)
-    gaps = {rule.name: rule.missing for rule in coverage.of_rules() if not rule.reached}
-    assert gaps == {}
+    assert gaps_of(coverage) == {}
 
 
 def reached_by_random(count: int) -> dict[str, tuple[str, ...]]:
@@ -201,7 +213,7 @@ def reached_by_random(count: int) -> dict[str, tuple[str, ...]]:
         for workload in workloads(generate.make("random", 1, index)):
             coverage.add(workload)
         if index % 250 == 249 or index == count - 1:
-            gaps = {rule.name: rule.missing for rule in coverage.of_rules() if not rule.reached}
+            gaps = gaps_of(coverage)
             if not gaps:
                 break
     return gaps
