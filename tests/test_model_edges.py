@@ -7,12 +7,19 @@ here, in a line each.
 from __future__ import annotations
 
 import hashlib
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from modelled import results, run
 
+from harness.errors import NotModelledError
+from model import balloc
 from model.content import Content
+from model.extent_nodes import ROOT_ENTRIES, Branch, Index, Leaf, Slot
 from model.extent_status import ExtentStatus, Run
+from model.extent_tree import ExtentTree
+from model.superblock import PerCpuCounter
 from model.units import DELAYED, EOF_BLOCK, HOLE, WRITTEN
 
 
@@ -109,3 +116,97 @@ MANY = ",".join(["1"] * 1024)
 def test_a_vector_has_1024_segments_at_most(begin: str, usual: object) -> None:
     assert results(run(f"{begin}; pwritev a 0 {MANY}"))[-1] == usual
     assert results(run(f"{begin}; pwritev a 0 {MANY},1"))[-1] == "EINVAL"
+
+
+# --- space --------------------------------------------------------------------------------
+
+
+def superblock(free: int = 0, **fields: object) -> Any:
+    """What the questions about space look at."""
+    counter = SimpleNamespace(sum=lambda: free, approx=lambda: free)
+    quota = SimpleNamespace(files={})
+    return SimpleNamespace(
+        **{"most_free": 100, "free": counter, "ratio": 1, "quota": quota, **fields}
+    )
+
+
+def test_an_answer_is_certain_if_tree_blocks_do_not_change_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(balloc, "_tree_doubt", lambda _sb: (3, 5))
+    assert balloc._certain(superblock(), lambda more: more >= -10)
+    assert not balloc._certain(superblock(), lambda more: more >= 10)
+    for limit in (-4, 1, 3):
+        with pytest.raises(NotModelledError):
+            balloc._certain(superblock(), lambda more, limit=limit: more >= limit)
+
+
+def test_without_files_there_is_no_doubt_about_trees() -> None:
+    assert balloc._tree_doubt(superblock()) == (0, 0)
+
+
+def test_a_doubt_about_trees_shifts_what_a_cheap_read_sees_by_a_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(
+        balloc, "_certain", lambda _sb, ask: [ask(more) for more in (-5, 0, 3)] and False
+    )
+    balloc._is_low(superblock(100, space_unknown="why"), lambda free: bool(seen.append(free)))
+    assert seen == [100 - 5 - 32, 100, 100 + 3 + 32]
+
+
+def test_another_try_is_worth_it_if_one_cluster_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(balloc, "has_free_clusters", lambda _sb, count: asked.append(count) or True)
+    assert balloc.should_retry_alloc(superblock(journal=True, free_pending=0), 3)
+    assert not balloc.should_retry_alloc(superblock(journal=True, free_pending=0), 4)
+    assert asked == [1]
+
+
+def test_writeback_commits_only_if_anything_is_free() -> None:
+    commits: list[int] = []
+    for free, pending, wanted in ((0, 3, False), (1, 0, False), (1, 3, True)):
+        sb = superblock(
+            free, free_pending=pending, commit=lambda: commits.append(1), rule=lambda _text: None
+        )
+        assert balloc.commit_frees_some(sb) is wanted
+    assert commits == [1]
+
+
+def test_a_counter_is_folded_in_at_a_batch_exactly() -> None:
+    counter = PerCpuCounter(10)
+    counter.add_ones(31)
+    assert (counter.total, counter.local) == (10, 31)
+    counter.add_ones(1)
+    assert (counter.total, counter.local) == (42, 0)
+    counter.add(-31)
+    assert (counter.total, counter.local) == (42, -31)
+    counter.add(-1)
+    assert (counter.total, counter.local) == (10, 0)
+
+
+@pytest.mark.parametrize(("total", "seen"), [(-1, 0), (0, 0), (1, 1), (2, 2)])
+def test_a_cheap_read_is_never_below_nothing(total: int, seen: int) -> None:
+    assert PerCpuCounter(total).approx() == seen
+
+
+# --- extent trees -------------------------------------------------------------------------
+
+
+def test_a_tree_that_is_read_from_disk_is_what_was_read() -> None:
+    slots = [Slot(number * 2, 1, 100 + number * 2, unwritten=False) for number in range(6)]
+    leaves = [Leaf(slots[:3], 340), Leaf(slots[3:], 340)]
+    root = Branch([Index(0, leaves[0]), Index(6, leaves[1])], ROOT_ENTRIES)
+    tree = ExtentTree.grown(4096, root)
+    assert [extent.lblk for extent in tree.extents()] == [0, 2, 4, 6, 8, 10]
+    assert (tree.depth(), tree.blocks()) == (1, 2)
+
+
+def test_a_shift_by_nothing_or_of_nothing_does_nothing() -> None:
+    tree = ExtentTree(4096)
+    tree.shift(0, 5)
+    tree.shift(7, -5)
+    tree.insert(0, 10, 100, unwritten=False)
+    tree.shift(5, 0)
+    assert [(extent.lblk, extent.length) for extent in tree.extents()] == [(0, 10)]
