@@ -1,0 +1,294 @@
+"""Parts of the model by themselves: the page cache, preallocation, quota, reading ahead, sections.
+
+As in `test_model_edges`, mutants have shown that no recorded workload holds these lines.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fakes import make_workload
+from modelled import geometry, run
+
+from harness.errors import NotModelledError
+from model import inline_data, parallel, prealloc, quota, readahead
+from model.behaviour import Behaviour
+from model.errors import OpError
+from model.indirect_tree import DIRECT, IndirectTree
+from model.inode import Inode
+from model.mount import Mount
+from model.page_cache import PageCache
+from model.placement import Placer
+from model.quota_warnings import SOFT_BELOW
+from model.run import Model
+from model.units import PAGE
+from workloads.ops import Parallel
+
+KIB = 1024
+
+
+def mounted(config: str = "4k@delalloc", iomap: bool = False) -> Mount:
+    """An empty file system."""
+    made = make_workload("sync", config).config
+    geometry_ = geometry(made.image)
+    return Mount(made, geometry_, Behaviour(iomap=iomap), Placer(None, geometry_.block_size))
+
+
+# --- the page cache -----------------------------------------------------------------------
+
+
+def test_a_folio_that_ends_where_the_range_does_goes_alone() -> None:
+    cache = PageCache(4 * KIB, 64 * KIB)
+    cache.add(0, 4)
+    behind = cache.add(16, 0)
+    cache.truncate(0, 64 * KIB)
+    assert list(cache) == [behind]
+
+
+def test_blocks_that_leave_a_folio_are_delayed_no_more() -> None:
+    cache = PageCache(KIB, 64 * KIB)
+    folio = cache.add(0, 0)
+    folio.buffers, folio.mapped, folio.delay = True, 0b1111, 0b1111
+    cache.truncate(KIB, 3 * KIB)
+    assert (folio.mapped, folio.delay) == (0b1001, 0b1001)
+
+
+def test_only_the_block_of_a_byte_counts_as_dirty() -> None:
+    cache = PageCache(KIB, 64 * KIB)
+    folio = cache.add(0, 0)
+    cache.mark_dirty(folio, 0b10)
+    assert [cache.holds_dirty(pos) for pos in (0, KIB - 1, KIB, 2 * KIB - 1, 2 * KIB)] == [
+        False, False, True, True, False,
+    ]  # fmt: skip
+
+
+# --- preallocation ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size_kib", "block", "start", "piece"),
+    [
+        (16, 4 * KIB, 0, (0, 4)), (17, 4 * KIB, 0, (0, 8)), (1024, 4 * KIB, 0, (0, 256)),
+        (1025, 4 * KIB, 0, (0, 512)), (4 * KIB, 4 * KIB, 600, (512, 512)),
+        (4 * KIB + 1, 4 * KIB, 600, (0, 1024)), (8 * KIB, 4 * KIB, 600, (0, 1024)),
+        (8 * KIB + 1, 4 * KIB, 600, (0, 2048)), (20 * KIB, KIB, 5000, (4096, 2048)),
+        (20 * KIB, 2 * KIB, 5000, (4096, 2048)),
+    ],
+)  # fmt: skip
+def test_the_piece_that_a_file_will_fill(
+    size_kib: int, block: int, start: int, piece: tuple[int, int]
+) -> None:
+    """ext4_mb_predict_file_size: by the size up to 1 MiB, then windows, which small blocks
+    keep small."""
+    assert prealloc._predicted(size_kib * KIB, start, start + 10, block) == piece
+
+
+def test_a_piece_that_the_device_cut_is_as_long_as_what_it_gave() -> None:
+    """The request got 10 blocks of 16; what is left of the piece was never set aside."""
+    inode = Inode(mounted().sb, "a")
+    inode.size, inode.writers = 8 << 20, 1
+    assert inode.prealloc.request(inode, 32, 16, True) == 16
+    inode.prealloc.cut(32, 48, 42)
+    (piece,) = inode.prealloc._pieces
+    assert (piece.start, piece.end, piece.free) == (0, 42, 32)
+    assert inode.prealloc.request(inode, 42, 4, False) == 4
+
+
+def test_single_blocks_come_from_a_piece_until_it_is_used_up() -> None:
+    inode = Inode(mounted().sb, "a")
+    inode.size = 8 << 20
+    inode.prealloc._pieces.append(prealloc._Piece(0, 20))
+    assert inode.prealloc.request_singly(inode, 4, 10) == 6
+    assert [piece.free for piece in inode.prealloc._pieces] == [14]
+    assert inode.prealloc.request_singly(inode, 10, 40) == 10
+    assert [piece.free for piece in inode.prealloc._pieces] == [4]
+    inode.prealloc._pieces[0].free = 3
+    assert inode.prealloc.request_singly(inode, 0, 10) == 3
+    assert inode.prealloc._pieces == []
+
+
+# --- quota --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "used"),
+    [
+        ("quota4k@delalloc,usrquota", 4 * KIB + 16 * KIB),
+        ("quotabig16k@delalloc,usrquota", 16 * KIB + 16 * KIB),
+    ],
+)
+def test_root_has_its_directory_and_lost_and_found(config: str, used: int) -> None:
+    assert mounted(config).sb.quota.usage(0) == used
+    assert mounted(config).sb.quota.usage(1000) == 0
+
+
+def test_small_blocks_cut_lost_and_found_at_twelve() -> None:
+    """mke2fs stops where the first indirect block would be needed."""
+    sb = mounted().sb
+    sb.block_size = KIB
+    assert sb.quota.usage(0) == KIB + 12 * KIB
+
+
+def test_the_doubt_about_a_tree_grows_with_the_file() -> None:
+    inode: Any = SimpleNamespace(
+        tree_unknown="why", allocated=4, sb=SimpleNamespace(ratio=1, block_size=4 * KIB)
+    )
+    assert quota._unknown_tree(inode) == 0
+    inode.allocated = 5
+    assert quota._unknown_tree(inode) == 5
+    inode.allocated = 340
+    assert quota._unknown_tree(inode) == 2 + 5
+    inode.tree_unknown = None
+    assert quota._unknown_tree(inode) == 0
+
+
+def test_usage_that_was_nothing_comes_below_no_limit() -> None:
+    warnings = mounted("quota4k@delalloc,usrquota").sb.quota.warnings
+    warnings.quota.limits[1000] = 100 * KIB
+    warnings._below(1000, 0, 0)
+    assert warnings.said == []
+    warnings._below(1000, 4096, 4096)
+    assert warnings.said == [f"uid 1000: {SOFT_BELOW}"]
+
+
+# --- reading ahead ------------------------------------------------------------------------
+
+
+def big(pages: int = 4096) -> Inode:
+    inode = Inode(mounted().sb, "a")
+    inode.size = pages * PAGE
+    return inode
+
+
+def test_after_a_hundred_misses_nothing_is_read_around_a_fault() -> None:
+    inode = big()
+    inode.readahead.misses = 99
+    readahead.fault_readahead(inode, 3000)
+    assert len(inode.cache) > 1
+    inode = big()
+    inode.readahead.misses = 100
+    readahead.fault_readahead(inode, 3000)
+    assert len(inode.cache) == 1
+
+
+def test_a_read_takes_31_folios_at_a_time() -> None:
+    inode = big()
+    inode.cache.add_read(0, 40, readahead.NEVER)
+    assert len(readahead._batch(inode.cache, 0, 40)) == 31
+
+
+def test_what_is_read_up_to_the_end_gets_no_mark() -> None:
+    inode = big(4)
+    readahead.read_pages(inode, 0, 4 * PAGE)
+    assert [folio.marked for folio in inode.cache] == [False] * 4
+
+
+def test_a_page_that_no_window_brings_comes_alone() -> None:
+    inode = big()
+    inode.readahead.misses = 1000
+    readahead.fault_readahead(inode, 64)
+    assert [(folio.index, folio.pages) for folio in inode.cache] == [(64, 1)]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "whole"),
+    [
+        (KIB, 2 * KIB, True), (KIB, 3 * KIB, False), (KIB, PAGE, False), (0, PAGE, False),
+        (PAGE - KIB + 1, PAGE, False), (0, KIB, True),
+    ],
+)  # fmt: skip
+def test_part_of_a_folio_can_be_read(start: int, end: int, whole: bool) -> None:
+    """Blocks 0, 1 and 3 are uptodate. A range that leaves out less than a block at either end is
+    for the whole folio."""
+    cache = PageCache(KIB, 64 * KIB)
+    folio = cache.add(0, 0)
+    folio.buffers, folio.uptodate = True, 0b0011
+    assert readahead._is_partially_uptodate(cache, folio, start, end) is whole
+    folio.uptodate = 0b1110
+    assert readahead._is_partially_uptodate(cache, folio, 2 * KIB, PAGE)
+    assert not readahead._is_partially_uptodate(cache, folio, 1, PAGE)
+
+
+# --- sections -----------------------------------------------------------------------------
+
+
+def section(text: str) -> Parallel:
+    (op,) = make_workload(f"parallel; {text}; end").ops
+    assert isinstance(op, Parallel)
+    return op
+
+
+def test_a_store_races_with_what_touches_the_same_bytes_only() -> None:
+    beside = section("mwrite a 0 4k; and; pwrite a 4k 4k")
+    assert list(parallel._raced(beside)) == []
+    over = section("mwrite a 0 4k; and; pwrite a 4095 4k")
+    assert list(parallel._raced(over)) == [("a", 4095, 4096)]
+
+
+def test_a_read_is_no_prediction_if_any_other_thread_changes_the_file() -> None:
+    open_ = dict(parallel._unpredicted(section("pread a 0 4k; and; pwrite b 0 4k; pwrite a 0 4k")))
+    assert set(open_) == {"events", "result.0.0"}
+    known = dict(parallel._unpredicted(section("pread a 0 4k; and; pwrite b 0 4k")))
+    assert set(known) == {"events"}
+
+
+def test_an_insert_at_the_start_shifts_too() -> None:
+    mount = mounted()
+    shifts = list(parallel._shifts(mount, [*section("finsert a 0 8k; and; sync").threads[0]]))
+    assert shifts == [("a", (0, 0, 2))]
+
+
+# --- files without extents, and inline data -----------------------------------------------
+
+
+def test_pointers_that_are_read_from_disk_are_what_was_read() -> None:
+    asked: list[int] = []
+
+    def below(word: int) -> list[int]:
+        asked.append(word)
+        return [0, 7, 0]
+
+    tree = IndirectTree.grown(4096, [5, 0, 6, *[0] * 9, 9, 0, 0], below)
+    assert asked == [9]
+    assert tree.ranges() == [(0, 1), (2, 1), (DIRECT + 1, 1)]
+    assert tree.blocks() == 1
+
+
+def test_inline_data_that_finds_no_block_stays_inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_args: object, **_more: object) -> None:
+        raise OpError("ENOSPC")
+
+    monkeypatch.setattr(inline_data, "map_blocks", refused)
+    inode = Inode(mounted("inline@delalloc").sb, "a")
+    inode.inline, inode.inline_size = True, 60
+    with pytest.raises(OpError):
+        inline_data.convert_inline_data(inode)
+    assert (inode.inline, inode.may_inline) == (True, True)
+
+
+# --- without what is seen -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("line", ["pwrite a 0 64k; fsync a; fzero a 8k 32k; pread a 0 64k"])
+def test_results_are_the_same_if_nothing_is_observed(line: str) -> None:
+    workload = make_workload(line)
+    model = Model(Behaviour(iomap=False), geometry)
+    seen, blind = model.run(workload), model.run(workload, observed=False)
+    assert [step.result for step in blind.steps] == [step.result for step in seen.steps]
+    assert blind.final is not None and seen.final is not None
+    assert blind.final.content is not None and seen.final.content is not None
+    assert blind.final.content["a"].sha256 == seen.final.content["a"].sha256
+
+
+def test_an_image_in_a_file_needs_someone_to_open_it() -> None:
+    workload = make_workload("sync")
+    image = workload.config.image.__class__("from-x", 64 << 20, ("-b", "4096", "-O", "x"), "ab")
+    config = workload.config.__class__(image, "delalloc")
+    with pytest.raises(NotModelledError, match="not at hand"):
+        Model(Behaviour(), geometry).run(workload.__class__("p", config, workload.ops))
+
+
+def test_the_disk_is_known_once_all_trees_are() -> None:
+    assert run("pwrite a 0 4k").steps[-1].observation.bfree is not None
