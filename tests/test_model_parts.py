@@ -13,9 +13,21 @@ from fakes import make_workload
 from modelled import geometry, run
 
 from harness.errors import NotModelledError
-from model import inline_data, parallel, prealloc, quota, readahead
+from model import (
+    inline_data,
+    parallel,
+    prealloc,
+    quota,
+    readahead,
+    revived,
+    shutdown,
+    splice,
+    tree_bounds,
+    tree_claim,
+)
 from model.behaviour import Behaviour
 from model.errors import OpError
+from model.extent_status import Run
 from model.indirect_tree import DIRECT, IndirectTree
 from model.inode import Inode
 from model.mount import Mount
@@ -23,7 +35,8 @@ from model.page_cache import PageCache
 from model.placement import Placer
 from model.quota_warnings import SOFT_BELOW
 from model.run import Model
-from model.units import PAGE
+from model.source import Source
+from model.units import PAGE, UNWRITTEN, WRITTEN
 from workloads.ops import Parallel
 
 KIB = 1024
@@ -292,3 +305,131 @@ def test_an_image_in_a_file_needs_someone_to_open_it() -> None:
 
 def test_the_disk_is_known_once_all_trees_are() -> None:
     assert run("pwrite a 0 4k").steps[-1].observation.bfree is not None
+
+
+def test_a_read_of_more_than_is_read_ahead_is_marked_in_its_middle() -> None:
+    inode = big()
+    inode.readahead.pages = 64
+    readahead._sync(inode, 0, 100)
+    ahead = inode.readahead
+    assert (ahead.start, ahead.size, ahead.lead) == (0, 64, 32)
+    marked = [folio.index for folio in inode.cache if folio.marked]
+    assert marked == [32]
+
+
+def test_pages_before_count_up_to_a_gap_the_start_or_a_limit() -> None:
+    inode = big()
+    inode.cache.add_read(0, 4, readahead.NEVER)
+    inode.cache.add_read(6, 10, readahead.NEVER)
+    before = readahead._cached_before
+    assert [before(inode.cache, *at) for at in ((4, 100), (10, 100), (10, 2), (5, 9), (0, 9))] == [
+        4, 4, 2, 0, 0,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "size"),
+    [(1, 2048, 4), (5, 2048, 32), (64, 2048, 256), (65, 2048, 256), (512, 2048, 1024),
+     (513, 2048, 2048)],
+)  # fmt: skip
+def test_a_first_window(count: int, most: int, size: int) -> None:
+    """get_init_ra_size: the next power of two, times four, times two, or all."""
+    assert readahead._first_size(count, most) == size
+
+
+@pytest.mark.parametrize(
+    ("size", "most", "following"), [(100, 2048, 400), (128, 2048, 256), (1000, 2048, 2000),
+                                    (1024, 2048, 2048), (1025, 2048, 2048)],
+)  # fmt: skip
+def test_the_window_after_one(size: int, most: int, following: int) -> None:
+    """get_next_ra_size."""
+    assert readahead._next_size(size, most) == following
+
+
+def test_folios_are_no_larger_than_the_window() -> None:
+    inode = big()
+    ahead = inode.readahead
+    ahead.start, ahead.size, ahead.lead, ahead.order = 64, 3, 1, 4
+    readahead._submit(inode, 64)
+    assert ahead.order == 1
+    assert [(folio.index, folio.pages) for folio in inode.cache] == [(64, 2), (66, 1)]
+
+
+# --- what a commit has written ------------------------------------------------------------
+
+
+def test_each_written_block_has_its_place() -> None:
+    runs = (Run(4, 6, WRITTEN, 100), Run(6, 8, UNWRITTEN, 102), Run(9, 10, WRITTEN))
+    assert shutdown._written(runs) == {4: 100, 5: 101, 9: None}
+
+
+def test_of_a_folio_only_written_blocks_are_written_without_allocation() -> None:
+    inode = Inode(mounted("1k@delalloc").sb, "a")
+    inode.es.set(Run(16, 18, WRITTEN, 100))
+    inode.es.set(Run(18, 20, UNWRITTEN, 102))
+    folio = inode.cache.add(4, 0)
+    inode.cache.mark_dirty(folio, folio.all)
+    assert shutdown._written_bits(inode, folio) == 0b0011
+
+
+def test_nothing_waits_for_a_commit_after_a_recovery() -> None:
+    workload = make_workload("pwrite a 0 64k; sync; unlink a; shutdown 2; remount")
+    mount = Model(Behaviour(iomap=False), geometry).finish(workload)
+    assert mount.sb.free_pending == 0
+
+
+@pytest.mark.parametrize(("mount", "waits"), [("delalloc", 1), ("data=writeback", 0)])
+def test_freed_data_blocks_wait_for_a_commit_unless_it_orders_nothing(
+    mount: str, waits: int
+) -> None:
+    sb = mounted(f"4k@{mount}").sb
+    sb.data_waits([Run(0, 4, WRITTEN, 100), Run(8, 9, WRITTEN)])
+    assert sb.waiting == [(100, 104)] * waits
+    assert sb.is_waiting(103) is bool(waits)
+
+
+def test_a_refused_tree_block_gives_back_all() -> None:
+    inode = Inode(mounted().sb, "a")
+    inode.prealloc._pieces.append(prealloc._Piece(0, 20))
+    tree_claim._give_back(inode, 3)
+    assert inode.prealloc._pieces == []
+    assert inode.sb.free_pending == 3
+
+
+def test_the_most_tree_blocks_has_five_levels() -> None:
+    assert tree_bounds._sparse(10000, 10000, 84) == 9917 + 9834 + 9751 + 9668 + 9585
+    assert tree_bounds._sparse(4, 4, 84) == 0
+    assert tree_bounds._sparse(5, 5, 84) == 1
+
+
+# --- others -------------------------------------------------------------------------------
+
+
+def test_a_cut_source_is_as_readable_as_before() -> None:
+    source = Source(b"abcd", 2)
+    assert [source.cut(count).readable for count in (1, 2, 3)] == [1, 2, 2]
+
+
+def test_commit_is_an_option_of_its_own() -> None:
+    assert run("pwrite a 0 1; remount_opts commit=5").steps[-1].result == 0
+
+
+def test_pages_are_copied_onto_the_same_file_as_earlier_ones_left_them() -> None:
+    inode = Inode(mounted().sb, "a")
+    inode.content.write(0, b"".join(bytes([65 + page]) * PAGE for page in range(3)))
+    data, exact = splice._onto_itself(inode, 0, PAGE, 3 * PAGE)
+    assert exact
+    assert data == b"A" * 3 * PAGE
+    data, exact = splice._onto_itself(inode, 2 * PAGE, 100, 100)
+    assert data == b"C" * 100
+    data, exact = splice._onto_itself(inode, PAGE, PAGE + 100, 100)
+    assert not exact
+
+
+def test_a_stuck_buffer_is_one_block_of_its_folio() -> None:
+    inode = Inode(mounted("1k@delalloc").sb, "a")
+    folio = inode.cache.add(4, 0)
+    folio.mapped = folio.revived = 0b0100
+    assert [revived.is_stuck(inode, block) for block in (16, 17, 18, 19, 99)] == [
+        False, False, True, False, False,
+    ]  # fmt: skip
