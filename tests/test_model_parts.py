@@ -15,6 +15,8 @@ from modelled import geometry, run
 from harness.errors import NotModelledError
 from model import (
     inline_data,
+    iomap_write,
+    map_blocks,
     parallel,
     prealloc,
     quota,
@@ -24,18 +26,21 @@ from model import (
     splice,
     tree_bounds,
     tree_claim,
+    writeback_iomap,
 )
 from model.behaviour import Behaviour
 from model.errors import OpError
 from model.extent_status import Run
 from model.indirect_tree import DIRECT, IndirectTree
 from model.inode import Inode
-from model.mount import Mount
+from model.mmap import filemap_fault
+from model.mount import Mount, clear_inode
 from model.page_cache import PageCache
 from model.placement import Placer
 from model.quota_warnings import SOFT_BELOW
 from model.run import Model
 from model.source import Source
+from model.superblock import PerCpuCounter
 from model.units import PAGE, UNWRITTEN, WRITTEN
 from workloads.ops import Parallel
 
@@ -433,3 +438,145 @@ def test_a_stuck_buffer_is_one_block_of_its_folio() -> None:
     assert [revived.is_stuck(inode, block) for block in (16, 17, 18, 19, 99)] == [
         False, False, True, False, False,
     ]  # fmt: skip
+
+
+# --- inodes -------------------------------------------------------------------------------
+
+
+def test_a_commit_writes_from_the_first_zeroed_byte_to_the_last() -> None:
+    inode = Inode(mounted().sb, "a")
+    inode.order(5000, 6000)
+    inode.order(100, 200)
+    inode.order(5500, 9000)
+    assert inode.ordered == (100, 9000)
+
+
+def test_freed_tree_blocks_wait_for_a_commit() -> None:
+    inode = Inode(mounted().sb, "a")
+    free = inode.sb.free.sum()
+    inode.tree_blocks = 3
+    inode.tree_changed()
+    assert (inode.tree_blocks, inode.sb.free_pending, inode.sb.free.sum()) == (0, 3, free + 3)
+
+
+def test_what_no_folio_holds_any_more_shows_as_it_is_on_disk() -> None:
+    """Blocks 1, 2 and 5 of 1 KiB; the first page is still there, the second is not."""
+    inode = Inode(mounted("1k@delalloc").sb, "a")
+    inode.size = 8 * KIB
+    inode.content.write(0, b"x" * 8 * KIB)
+    inode.cache.add(0, 0)
+    inode.unsaved = [(1, 3), (5, 6)]
+    inode.drop_unsaved()
+    assert inode.unsaved == [(1, 3)]
+    assert inode.content.read(0, 5 * KIB) == b"x" * 5 * KIB
+    assert inode.content.read(5 * KIB, 2 * KIB) == bytes(KIB) + b"x" * KIB
+
+
+def test_an_inode_that_comes_back_reads_what_was_on_disk() -> None:
+    inode = Inode(mounted().sb, "a")
+    inode.content.write(0, b"x" * 100)
+    inode.size, inode.disksize = 100, 60
+    clear_inode(inode)
+    assert inode.size == 60
+    assert inode.content.read(0, 100) == b"x" * 60 + bytes(40)
+
+
+def test_a_fault_reads_the_folio_that_is_there() -> None:
+    inode = big()
+    folio = inode.cache.add(64, 0)
+    assert filemap_fault(inode, 64) is folio
+    assert folio.full
+
+
+# --- space and quota ----------------------------------------------------------------------
+
+
+def test_a_charge_that_finds_nothing_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_args: object) -> int:
+        raise OpError("ENOSPC")
+
+    monkeypatch.setattr(map_blocks, "obtainable", refused)
+    for config, told in (("quota4k@delalloc,usrquota", [(5, 5)]), ("4k@delalloc", [])):
+        inode = Inode(mounted(config).sb, "a")
+        freed: list[tuple[int, int]] = []
+        monkeypatch.setattr(
+            inode.sb.quota.warnings, "freed", lambda _inode, *n, freed=freed: freed.append(n)
+        )
+        inode.sb.dirty.add(5)
+        with pytest.raises(OpError):
+            map_blocks._obtainable(inode, 5, delayed=False)
+        assert (inode.sb.dirty.sum(), freed) == (0, told)
+
+
+def test_a_section_is_refused_from_a_margin_on() -> None:
+    """Of each call as many clusters as it writes, two for its ends and eight for its tree, three
+    times over."""
+    mount = mounted()
+    sb, calls = mount.sb, section("pwrite a 0 64k; and; pwrite b 0 4k")
+    wanted = (16 + 2 + 8) + (1 + 2 + 8)
+    enough = 3 * wanted + sb.watermark + sb.r_blocks + sb.resv
+    sb.free = PerCpuCounter(enough)
+    parallel._refuse_short_space(mount, calls)
+    sb.free = PerCpuCounter(enough - 1)
+    with pytest.raises(NotModelledError):
+        parallel._refuse_short_space(mount, calls)
+
+
+# --- where blocks are ---------------------------------------------------------------------
+
+
+def test_only_later_calls_of_a_section_are_still_to_shift() -> None:
+    mount, seen = mounted(), list[list[tuple[str, Any]]]()
+    mount.sb.placer.moves = lambda shifts: seen.append(list(shifts))  # type: ignore[method-assign]
+    calls = section("finsert a 0 4k; and; finsert b 0 8k")
+    parallel.run_section(mount, calls, lambda _mount, _call: 0)
+    assert seen == [[("b", (0, 0, 2))], [], []]
+
+
+def test_the_last_shift_is_undone_first() -> None:
+    placer = Placer(None, 4096)
+    placer.moved("a", 1, 0, 2)
+    placer.moved("a", 5, 3, -3)
+    assert placer._shifts == {"a": [(5, 3, -3), (1, 0, 2)]}
+
+
+# --- writeback ----------------------------------------------------------------------------
+
+
+def test_pieces_that_follow_each_other_are_one() -> None:
+    done: list[tuple[int, int]] = []
+    for piece in ((2, 4), (4, 6), (8, 9), (9, 9), (12, 12)):
+        writeback_iomap._gather(done, piece)
+    assert done == [(2, 6), (8, 9)]
+
+
+@pytest.mark.parametrize(
+    ("run_", "after", "follows"),
+    [
+        (Run(0, 4, WRITTEN, 100), Run(4, 6, WRITTEN, 104), True),
+        (Run(0, 4, WRITTEN, 100), Run(4, 6, WRITTEN, 105), False),
+        (Run(0, 4, WRITTEN, 100), Run(4, 6, UNWRITTEN, 104), False),
+        (Run(0, 4, WRITTEN), Run(4, 6, WRITTEN, 4), False),
+        (Run(0, 4, WRITTEN, 100), Run(4, 6, WRITTEN), False),
+    ],
+)
+def test_one_run_follows_another_on_the_device(run_: Run, after: Run, follows: bool) -> None:
+    assert writeback_iomap._follows(run_, after) is follows
+
+
+def test_what_was_written_is_saved_block_by_block() -> None:
+    inode = Inode(mounted(iomap=True).sb, "a")
+    inode.size = 64 * KIB
+    inode.unsaved = [(0, 4), (9, 10)]
+    writeback_iomap._end_io(inode, [(1, 3)], inode.size)
+    assert inode.unsaved == [(0, 1), (3, 4), (9, 10)]
+
+
+def test_a_block_that_is_read_is_written_and_before_the_end() -> None:
+    inode = Inode(mounted("1k@delalloc", iomap=True).sb, "a")
+    inode.size = 7 * KIB
+    inode.es.set(Run(4, 6, WRITTEN, 100))
+    inode.es.set(Run(7, 8, WRITTEN, 102))
+    folio = inode.cache.add(1, 0)
+    assert iomap_write._blocks_read(inode, folio, 0b1111) == 0b0011
+    assert iomap_write._blocks_read(inode, folio, 0b1010) == 0b0010

@@ -25,6 +25,8 @@ from vm import cache
 __all__ = ["UnitTest", "failing", "tests_of"]
 
 _OF_THE_MODEL = ("test_model_*.py", "test_extent_tree.py", "test_indirect_tree.py")
+LONG = 1.0
+"""Seconds of CPU from which on a test is left out: most of those replay recordings."""
 _OPTIONS = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly")
 
 
@@ -82,7 +84,7 @@ def _run(words: Sequence[str], plugin: object) -> None:
 
 def tests_of(folder: Path, workers: int) -> list[UnitTest]:
     """The model's tests in `folder`; what they run is kept in the cache until they or the model
-    change. Those that take the least time come first."""
+    change. Those that take the least time come first, those that take long are left out."""
     files = sorted(file for pattern in _OF_THE_MODEL for file in folder.glob(pattern))
     kept = cache.cache_root() / "mutants"
     with cache.disk_errors(kept):
@@ -93,7 +95,7 @@ def tests_of(folder: Path, workers: int) -> list[UnitTest]:
     for _ in spread(_watched, missing, workers):
         pass
     found = [test for place in places.values() for test in _read(place)]
-    return sorted(found, key=lambda test: test.seconds)
+    return sorted((t for t in found if t.seconds < LONG), key=lambda test: test.seconds)
 
 
 def _key(model: Sequence[bytes], file: Path) -> str:
