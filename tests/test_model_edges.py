@@ -210,3 +210,17 @@ def test_a_shift_by_nothing_or_of_nothing_does_nothing() -> None:
     tree.insert(0, 10, 100, unwritten=False)
     tree.shift(5, 0)
     assert [(extent.lblk, extent.length) for extent in tree.extents()] == [(0, 10)]
+
+
+@pytest.mark.parametrize("preempted", [True, False])
+def test_io_that_low_space_starts_waits_only_while_the_flusher_thread_does(preempted: bool) -> None:
+    during: list[bool] = []
+    sb = superblock(
+        10, dirty=SimpleNamespace(approx=lambda: 6), watermark=0, space_unknown=None,
+        without_trees=False, flusher_busy=False, io_waits=False, rule=lambda _text: None,
+        behaviour=SimpleNamespace(flusher_preempted=preempted),
+    )  # fmt: skip
+    sb.writeback_all = lambda: during.append(sb.io_waits)
+    assert not balloc.nonda_switch(sb)
+    assert during == [preempted]
+    assert (sb.io_waits, sb.flusher_busy) == (False, preempted)

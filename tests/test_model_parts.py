@@ -14,7 +14,10 @@ from modelled import geometry, run
 
 from harness.errors import NotModelledError
 from model import (
+    buffer_head,
+    direct_io,
     inline_data,
+    inline_write,
     iomap_write,
     map_blocks,
     parallel,
@@ -31,6 +34,7 @@ from model import (
 from model.behaviour import Behaviour
 from model.errors import OpError
 from model.extent_status import Run
+from model.fallocate import insert_range
 from model.indirect_tree import DIRECT, IndirectTree
 from model.inode import Inode
 from model.mmap import filemap_fault
@@ -580,3 +584,71 @@ def test_a_block_that_is_read_is_written_and_before_the_end() -> None:
     folio = inode.cache.add(1, 0)
     assert iomap_write._blocks_read(inode, folio, 0b1111) == 0b0011
     assert iomap_write._blocks_read(inode, folio, 0b1010) == 0b0010
+
+
+# --- copies that fall short ---------------------------------------------------------------
+
+
+def test_after_a_copy_that_fell_short_chunks_are_half_as_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of 2 MiB 1.5 MiB could be copied, and none was taken: 1 MiB goes next."""
+    inode, wants = mounted().file("a"), list[tuple[int, int]]()
+
+    def chunk(_inode: object, pos: int, want: int, source: Source, done: int) -> tuple[int, int]:
+        wants.append((pos, want))
+        copied = min(want, source.readable - done)
+        return copied, 0 if copied < want else copied
+
+    monkeypatch.setattr(buffer_head, "_one_chunk", chunk)
+    data = bytes(2 * KIB * KIB)
+    assert buffer_head.generic_perform_write(inode, 0, Source(data, 1536 * KIB)) == 1536 * KIB
+    mib = KIB * KIB
+    assert wants == [(0, 2 * mib), (0, mib), (mib, mib), (mib, mib // 2), (3 * mib // 2, mib // 2)]
+
+
+# --- inserting, and inline data that moved ------------------------------------------------
+
+
+def test_what_was_stored_past_the_end_does_not_move_with_an_insert() -> None:
+    inode = mounted().file("a")
+    inode.size = inode.disksize = 5000
+    inode.content.write(0, b"x" * 5010)
+    insert_range(inode, 0, 4096)
+    assert inode.content.read(9000, 106) == b"x" * 96 + bytes(10)
+
+
+def test_the_block_that_inline_data_moved_to_is_found_where_it_lies_now() -> None:
+    inode = mounted("inline@delalloc").file("a")
+    inode.es.set(Run(2, 4, WRITTEN, 50))
+    inode.es.set(Run(8, 10, WRITTEN, 53))
+    assert [inline_data._where(inode, pblk) for pblk in (50, 51, 53, 54, 99, None)] == [
+        2, 3, 8, 9, 0, 0,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("start", "forgotten"), [(0, True), (8 * PAGE, True), (9 * PAGE, False)])
+def test_a_block_that_is_written_anew_is_not_the_old_one(start: int, forgotten: bool) -> None:
+    inode = mounted("inline@delalloc").file("a")
+    inode.es.set(Run(8, 10, WRITTEN, 53))
+    inode.stale_disk = (53, b"old")
+    inode.cache.mark_dirty(inode.cache.add(8, 0), 1)
+    inline_data.rewritten(inode, start)
+    assert (inode.stale_disk is None) is forgotten
+
+
+def test_a_first_write_that_does_not_fit_the_inode_has_a_page_of_its_own() -> None:
+    inode = mounted("inline@delalloc").file("a")
+    inline_write._convert(inode, delayed=True)
+    assert [(folio.index, folio.pages) for folio in inode.cache] == [(0, 1)]
+    assert not inode.may_inline
+
+
+def test_direct_io_maps_4096_blocks_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    monkeypatch.setattr(
+        direct_io, "map_blocks", lambda _inode, _at, count, **_: counts.append(count)
+    )
+    for end in (4095, 4096, 4097, 9000):
+        direct_io._map_for_dio(mounted().file("a"), 0, end)
+    assert counts == [4095, 4096, 4096, 4096]
