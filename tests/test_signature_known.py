@@ -34,6 +34,7 @@ def signatures(rule: Rule) -> Counter[Signature]:
 FOUND = {rule.name: signatures(rule) for rule in ISSUES}
 SHARED = {
     "result: other where it was zeroed last, read",
+    "result: other where it was written last, read",
     "extents: unwritten instead of written, writeback",
 }
 """Where the step that shows an issue is an ordinary one, long after the one that is to blame."""
