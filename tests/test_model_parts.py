@@ -8,11 +8,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from fakes import make_workload
 from modelled import geometry, run
 
 from harness.errors import NotModelledError
+from harness.trace import APART, Extent, State
 from model import (
     buffer_head,
     direct_io,
@@ -24,13 +26,16 @@ from model import (
     prealloc,
     quota,
     readahead,
+    remount_options,
     revived,
     shutdown,
     splice,
     tree_bounds,
     tree_claim,
+    writeback_bh,
     writeback_iomap,
 )
+from model import mount as mount_module
 from model.behaviour import Behaviour
 from model.errors import OpError
 from model.extent_status import Run
@@ -45,7 +50,7 @@ from model.quota_warnings import SOFT_BELOW
 from model.run import Model
 from model.source import Source
 from model.superblock import PerCpuCounter
-from model.units import PAGE, UNWRITTEN, WRITTEN
+from model.units import DELAYED, PAGE, UNWRITTEN, WRITTEN
 from workloads.ops import Parallel
 
 KIB = 1024
@@ -461,6 +466,10 @@ def test_freed_tree_blocks_wait_for_a_commit() -> None:
     inode.tree_blocks = 3
     inode.tree_changed()
     assert (inode.tree_blocks, inode.sb.free_pending, inode.sb.free.sum()) == (0, 3, free + 3)
+    inode.tree_blocks, inode.sb.free_pending = 3, 0
+    inode.tree = SimpleNamespace(blocks=lambda: 1)  # type: ignore[assignment]
+    inode.tree_changed()
+    assert (inode.tree_blocks, inode.sb.free_pending, inode.sb.free.sum()) == (1, 2, free + 5)
 
 
 def test_what_no_folio_holds_any_more_shows_as_it_is_on_disk() -> None:
@@ -652,3 +661,153 @@ def test_direct_io_maps_4096_blocks_at_a_time(monkeypatch: pytest.MonkeyPatch) -
     for end in (4095, 4096, 4097, 9000):
         direct_io._map_for_dio(mounted().file("a"), 0, end)
     assert counts == [4095, 4096, 4096, 4096]
+
+
+# --- the iomap path -----------------------------------------------------------------------
+
+IOMAP = "4k@delalloc,buffered_iomap"
+
+
+def test_a_short_write_gives_back_no_more_than_it_reserved() -> None:
+    """It wanted blocks 0 to 2 and wrote block 0; block 6 is another write's."""
+    inode = mounted(IOMAP, iomap=True).file("a")
+    inode.size = 7 * PAGE
+    inode.es.set(Run(0, 7, DELAYED))
+    inode.reserved = 7
+    folio = inode.cache.add(6, 0)
+    folio.uptodate = folio.all
+    inode.cache.mark_dirty(folio, folio.all)
+    iomap_write.da_write_end(inode, 0, 3 * PAGE, PAGE)
+    assert [(run.start, run.end) for run in inode.es] == [(0, 1), (3, 7)]
+
+
+@pytest.mark.parametrize(("config", "state"), [("2k", True), ("4k", False), ("1k", True)])
+def test_a_mapped_folio_has_state_for_each_block_if_it_has_several(
+    config: str, state: bool
+) -> None:
+    inode = mounted(f"{config}@delalloc,buffered_iomap", iomap=True).file("a")
+    inode.size = PAGE
+    folio = inode.cache.add(0, 0)
+    iomap_write.iomap_page_mkwrite(inode, folio)
+    assert folio.state is state
+    assert folio.dirty == folio.all
+
+
+# --- what nobody sees ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("pending", "hidden"), [(0, False), (20, True)])
+def test_pieces_are_hidden_once_half_of_what_can_be_had_is_gone(pending: int, hidden: bool) -> None:
+    sb = mounted().sb
+    sb.free, sb.most_free, sb.free_pending = PerCpuCounter(60), 100, pending
+    map_blocks._note_hidden_pieces(sb)
+    assert (sb.pieces_hidden is not None) is hidden
+
+
+@pytest.mark.parametrize(
+    ("free", "length", "open_"), [(49, 1, False), (49, 2, True), (50, 2, False)]
+)
+def test_pieces_are_unknown_of_more_than_one_block(free: int, length: int, open_: bool) -> None:
+    inode = mounted().file("a")
+    inode.sb.free, inode.sb.most_free = PerCpuCounter(free), 100
+    map_blocks._place(inode, 0, length, WRITTEN)
+    assert (inode.sb.pieces_unknown is not None) is open_
+
+
+def test_the_flusher_thread_leaves_inline_data_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(mount_module, "cyclic_writepages", lambda inode: written.append(inode.name))
+    mount = mounted("inline@delalloc")
+    mount.file("a").inline = True
+    mount.file("b")
+    mount.file("c").iomap = True
+    mount.flusher_pass()
+    assert written == ["b"]
+
+
+def test_extents_that_follow_on_the_device_across_holes_are_one_place() -> None:
+    extents = tuple(
+        Extent(page * PAGE, PAGE, State.WRITTEN, (100 + page) * PAGE) for page in (0, 2, 4, 5)
+    )
+    last = Extent(9 * PAGE, PAGE, State.WRITTEN, 400 * PAGE)
+    placer = Placer(({"a": (*extents, last)},), PAGE)
+    placer.begin(0)
+    assert placer.lookup("a", 0, None) == (100, 6)
+    assert placer.lookup("a", 4, None) == (104, 2)
+    assert placer.lookup("a", 9, None) == (400, 1 << 31)
+    whole = Placer(({"a": extents},), PAGE)
+    whole.begin(0)
+    assert whole.lookup("a", 2, None) == (102, 1 << 31)
+
+
+def test_a_page_that_is_read_alone_is_one_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readahead, "_sync", lambda *_: None)
+    inode = big()
+    (folio,) = readahead._get_pages(inode, 4, 5)
+    assert (folio.index, folio.pages) == (4, 1)
+
+
+@pytest.mark.parametrize(("config", "iomap", "kept"), [("4k@delalloc", False, 0), (IOMAP, True, 1)])
+def test_what_a_dropped_folio_had_revived_is_kept_where_it_was_converted(
+    config: str, iomap: bool, kept: int
+) -> None:
+    inode = mounted(config, iomap=iomap).file("a")
+    inode.es.set(Run(0, 1, WRITTEN, 100))
+    inode.content.write(0, b"x" * PAGE)
+    folio = inode.cache.add(0, 0)
+    folio.revived = 1
+    revived._forget(inode, folio)
+    assert inode.content.read(0, PAGE) == (b"x" if kept else b"\0") * PAGE
+
+
+def test_of_options_that_exclude_each_other_the_last_counts() -> None:
+    words = ["delalloc", "dioread_lock", "nodelalloc", "commit=5", "dioread_nolock"]
+    assert sorted(remount_options._lasting(words)) == ["commit=5", "dioread_nolock", "nodelalloc"]
+
+
+def test_the_first_five_pieces_of_each_attempt_lie_apart() -> None:
+    placer = Placer(({APART: ()},), PAGE)
+    placer.begin(0)
+    assert [placer._lies_apart(block) for block in range(0, 14, 2)] == [True] * 5 + [False] * 2
+    assert [placer._lies_apart(block) for block in (12, 0, 0, 2)] == [False, True, True, True]
+
+
+def test_a_recovery_ends_what_waited_for_a_commit() -> None:
+    mount = mounted()
+    mount.durable = shutdown.Durable(mount)
+    mount.durable.commit()
+    mount.sb.free_pending = 5
+    mount.sb.waiting = [(1, 2)]
+    mount.durable.recover()
+    assert (mount.sb.free_pending, mount.sb.waiting) == (0, [])
+
+
+def test_what_is_left_for_delayed_blocks_is_counted_in_clusters() -> None:
+    """One cluster is free: blocks 6 and 7 get it, those from 8 on do not."""
+    inode = mounted("bigalloc16k@delalloc").file("a")
+    sb = inode.sb
+    sb.behaviour = msgspec.structs.replace(
+        sb.behaviour, quirks=frozenset({"reserved_blocks_run_out"})
+    )
+    sb.free = PerCpuCounter(1)
+    run_ = tree_claim.take_reserved(inode, Run(6, 14, DELAYED, 100), 3)
+    assert (run_.start, run_.end) == (6, 8)
+
+
+@pytest.mark.parametrize(("reached", "next_"), [(4096, 4096), (None, 0)])
+def test_a_cyclic_writeback_ends_where_its_second_part_did(
+    reached: int | None, next_: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[tuple[int, int | None]] = []
+
+    def write(_inode: object, start: int, end: int | None) -> int | None:
+        passes.append((start, end))
+        return reached
+
+    monkeypatch.setattr(writeback_bh, "_write_range", write)
+    inode = mounted().file("a")
+    inode.cache.mark_dirty(inode.cache.add(0, 0), 1)
+    inode.writeback_start = 8 * PAGE
+    writeback_bh.cyclic_writepages(inode)
+    assert passes == [(8 * PAGE, None), (0, 8 * PAGE)]
+    assert inode.writeback_start == next_
