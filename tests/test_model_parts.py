@@ -44,6 +44,7 @@ from model.indirect_tree import DIRECT, IndirectTree
 from model.inode import Inode
 from model.mmap import filemap_fault
 from model.mount import Mount, clear_inode
+from model.observe import WHOLE_FILE_LIMIT, content_of
 from model.page_cache import PageCache
 from model.placement import Placer
 from model.quota_warnings import SOFT_BELOW
@@ -811,3 +812,52 @@ def test_a_cyclic_writeback_ends_where_its_second_part_did(
     writeback_bh.cyclic_writepages(inode)
     assert passes == [(8 * PAGE, None), (0, 8 * PAGE)]
     assert inode.writeback_start == next_
+
+
+def test_a_file_that_nobody_opened_has_no_writers() -> None:
+    assert Inode(mounted().sb, "a").writers == 0
+    assert mounted().file("a").writers == 1
+
+
+# --- mounts -------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_opened_again_has_read_nothing_ahead() -> None:
+    mount = mounted()
+    ahead = mount.file("a").readahead
+    ahead.start, ahead.size, ahead.previous = 5, 4, 100
+    mount.close("a")
+    again = mount.file("a").readahead
+    assert (again.start, again.size, again.previous, again.pages) == (0, 0, -1, ahead.pages)
+
+
+def test_a_block_that_is_written_back_is_no_more_what_the_journal_had() -> None:
+    mount = mounted("inline@delalloc")
+    inode = mount.file("a")
+    inode.size = inode.disksize = PAGE
+    inode.es.set(Run(0, 1, WRITTEN, 53))
+    inode.stale_disk = (53, b"old")
+    inode.cache.mark_dirty(inode.cache.add(0, 0), 1)
+    mount.flush_range(inode, 0, None)
+    assert inode.stale_disk is None
+
+
+def test_what_was_not_saved_is_forgotten_with_the_mount() -> None:
+    mount = mounted()
+    inode = mount.file("a")
+    inode.size = inode.disksize = PAGE
+    inode.content.write(0, b"x" * PAGE)
+    inode.unsaved = [(0, 1)]
+    mount.remount()
+    assert inode.unsaved == []
+    assert inode.content.read(0, PAGE) == bytes(PAGE)
+
+
+def test_a_file_of_more_than_256_mib_has_no_digest_as_a_whole() -> None:
+    inode = mounted().file("a")
+    inode.size = (256 << 20) + 1
+    inode.content.write(0, b"x")
+    content = content_of(inode)
+    assert content.sha256 is None
+    assert set(content.blocks or {}) == {0}
+    assert WHOLE_FILE_LIMIT == 256 << 20

@@ -15,7 +15,7 @@ import msgspec
 from harness.errors import AGREE, INTERRUPTED, MISMATCH, Ext4diffError, UsageError
 from harness.mutants.cases import Case, Lines, Reach, cases_of, reach_of
 from harness.mutants.herd import spread
-from harness.mutants.hunt import Found, hunt
+from harness.mutants.hunt import FIRST, Found, hunt
 from harness.mutants.listing import Mutant, chosen, mutants
 from harness.mutants.notes import read_equivalent, read_shown, write_shown
 from harness.mutants.told import summary, told
@@ -118,10 +118,13 @@ def _hunted(
     tests = [] if options.no_tests else tests_of(TESTS, options.processes)
 
     def work(mutant: Mutant) -> bytes:
-        order = _order(mutant, cases, reach, lines.of(mutant), shown.get(mutant.name))
-        units = [test for test in tests if test.has(lines.of(mutant))]
-        last = functools.partial(failing, units)
-        return msgspec.json.encode(hunt(mutant, order[: options.most], reach, last))
+        bits, last = lines.of(mutant), shown.get(mutant.name, "")
+        order = _order(mutant, cases, reach, bits, last)[: options.most]
+        units = [test for test in tests if test.has(bits)]
+        units.sort(key=lambda test: test.name != last)
+        before = 0 if units and units[0].name == last else FIRST
+        found = hunt(mutant, order, reach, functools.partial(failing, units), before)
+        return msgspec.json.encode(found)
 
     for answer in spread(work, tried, options.processes):
         yield msgspec.json.decode(answer, type=Found)
@@ -132,7 +135,7 @@ def _order(
     cases: Sequence[Case],
     reach: dict[str, Reach],
     bits: int,
-    last: str | None,
+    last: str,
 ) -> list[Case]:
     """The cases that run the mutant's lines: where it showed last, then the programs that are
     named for its rules, then each recording's in turn, the short ones first."""

@@ -16,7 +16,7 @@ from harness.mutants.planted import plant
 from harness.recheck import Checked
 from reports.words import place_text
 
-__all__ = ["Found", "hunt"]
+__all__ = ["FIRST", "Found", "hunt"]
 
 SECONDS = 2.0
 """CPU seconds that a workload may take at least."""
@@ -48,8 +48,9 @@ def hunt(
     cases: Sequence[Case],
     reach: dict[str, Reach],
     tests: Callable[[], str | None],
+    before: int = FIRST,
 ) -> Found:
-    """Plant `mutant` in this process, and try `cases` in their order; after the `FIRST` of them
+    """Plant `mutant` in this process, and try `cases` in their order; after `before` of them
     `tests`, which returns the test that failed.
 
     A difference counts, known issues followed; so do a crash, a workload that takes `TIMES`
@@ -57,15 +58,15 @@ def hunt(
     """
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     plant(mutant)
+    if (not before or not cases) and (failed := tests()) is not None:
+        return Found(mutant.name, failed, "a test fails", 0, _cpu())
     for number, case in enumerate(cases, start=1):
         how = _seen(case, reach.get(case.name))
         if how is not None:
             return Found(mutant.name, case.name, how, number, _cpu())
-        if number == min(FIRST, len(cases)) and (failed := tests()) is not None:
+        if number == min(before, len(cases)) and (failed := tests()) is not None:
             return Found(mutant.name, failed, "a test fails", number, _cpu())
-    failed = None if cases else tests()
-    how = "" if failed is None else "a test fails"
-    return Found(mutant.name, failed, how, len(cases), _cpu())
+    return Found(mutant.name, None, "", len(cases), _cpu())
 
 
 def _cpu() -> float:
