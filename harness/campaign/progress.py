@@ -11,7 +11,7 @@ from harness.verdict import Outcome
 from reports.words import times
 from vm.live_line import LiveLine
 
-__all__ = ["Progress", "duration_text"]
+__all__ = ["Progress", "duration_text", "rate_text"]
 
 _EVERY, _SELDOM = 0.5, 60.0
 """Seconds between changes of the line, and between lines where there is no terminal."""
@@ -23,6 +23,15 @@ def duration_text(seconds: float) -> str:
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60:02} min"
     return f"{whole // 60} min {whole % 60:02} s" if whole >= 60 else f"{whole} s"
+
+
+def rate_text(count: int, seconds: float) -> str:
+    """How often in a second; in a minute or an hour where that says more: `2.7/s`, `1.9/min`."""
+    rate = count / seconds if seconds else 0.0
+    for unit, length in (("s", 1), ("min", 60)):
+        if rate * length >= 0.95:
+            return f"{rate * length:.1f}/{unit}"
+    return f"{rate * 3600:.1f}/h"
 
 
 class Progress:
@@ -47,24 +56,24 @@ class Progress:
     def _line(self, seconds: float, workers: int) -> str:
         keeper, outcomes = self._keeper, self._keeper.outcomes
         done = outcomes.total()
-        rate = (done - self._first) / seconds if seconds else 0.0
         parts = [
             duration_text(seconds),
-            f"{done:,} programs, {rate:.1f}/s",
+            f"{times(done, 'program')}, {rate_text(done - self._first, seconds)}",
             times(workers, "guest"),
-            f"{len(keeper.findings)} findings in {outcomes[Outcome.MISMATCH]:,} mismatches",
+            f"{times(len(keeper.findings), 'finding')} in {outcomes[Outcome.MISMATCH]:,}"
+            f" mismatch{'' if outcomes[Outcome.MISMATCH] == 1 else 'es'}",
         ]
         for outcome in (Outcome.KNOWN, Outcome.NOT_MODELLED, Outcome.BROKEN):
             if outcomes[outcome]:
                 parts.append(f"{outcomes[outcome]:,} {outcome}")
         if keeper.backlog:
             parts.append(f"{keeper.backlog:,} wait for disk space")
-        left = self._left(seconds, done, rate)
+        left = self._left(seconds, done)
         return ", ".join(parts) + (f"; {duration_text(left)} left" if left is not None else "")
 
-    def _left(self, seconds: float, done: int, rate: float) -> float | None:
+    def _left(self, seconds: float, done: int) -> float | None:
         if self._seconds is not None:
             return self._seconds - seconds
-        if self._count is not None and rate:
-            return (self._count - done) / rate
+        if self._count is not None and done > self._first:
+            return (self._count - done) * seconds / (done - self._first)
         return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.artifact import FOLDER, results_folder
 from harness.campaign.plan import Plan
-from harness.campaign.progress import duration_text
+from harness.campaign.progress import duration_text, rate_text
 from harness.errors import UsageError
 from harness.extras import require
 from harness.generated import Batch, chosen_configs
@@ -128,12 +128,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _summary(folder: Path, ended: Ended) -> list[str]:
-    rate = ended.ran / ended.seconds if ended.seconds else 0.0
     lines = [
         "",
         *summarise(ended.digests),
         "",
-        f"{ended.ran:,} programs in {duration_text(ended.seconds)} ({rate:.1f}/s); {ended.why}",
+        f"{times(ended.ran, 'program')} in {duration_text(ended.seconds)}"
+        f" ({rate_text(ended.ran, ended.seconds)}); {ended.why}",
     ]
     for what, count in ended.trouble.items():
         lines.append(f"not kept, {times(count, 'time')}: {what}")
