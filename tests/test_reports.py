@@ -135,7 +135,7 @@ def test_a_thousand_hits_of_one_cause_are_one_finding(workload):
     )
     lines = summarise([one, *hits, other])
     at = lines.index("Mismatches: 2 findings in 1,001 workloads")
-    assert lines[at + 1] == f"  1000 workloads: {one.signature.text} [{one.signature.id}]"
+    assert lines[at + 1] == f"  1,000 workloads: {one.signature.text} [{one.signature.id}]"
     assert lines[at + 2].startswith("    example@4k@delalloc: model and guest differ at step 2")
     assert lines[at + 3] == "    kept in /kept/first"
     assert re.fullmatch(r"    first seen at \d{4}-\d\d-\d\d [\d:]{8} in first", lines[at + 4])
