@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import os
 import struct
 from pathlib import Path
@@ -88,6 +90,17 @@ def test_a_superblock_that_cannot_be_is_refused(offset, value, reason):
     error = refused(data)
     assert error.structure == "superblock"
     assert reason in error.reason
+
+
+@pytest.mark.parametrize(
+    ("pack", "unpack"), [(gzip.compress, "gzip -dc image"), (lzma.compress, "xz -dc image")]
+)
+def test_a_packed_image_is_told_how_to_unpack_it(pack, unpack):
+    """Artifacts keep images as .img.gz; a tiny one is shorter than a superblock, too."""
+    for data in (build(), b""):
+        error = refused(pack(data))
+        assert error.structure == "file"
+        assert f"unpack it first: {unpack} | cp --sparse=always /dev/stdin disk.img" in str(error)
 
 
 @pytest.mark.parametrize("offset", [0, 4, 8])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import cached_property
 
 from model.image import features
@@ -23,6 +24,8 @@ _OLD_INODE_SIZE = 128
 _OLD_FIRST_INODE = 11
 _OLD_DESCRIPTOR = 32
 _CRC32C = 1
+_PACKED = {b"\x1f\x8b": "gzip -dc", b"\xfd7zXZ\0": "xz -dc", b"\x28\xb5\x2f\xfd": "zstd -dc"}
+"""How packed files begin, and what unpacks them: artifacts keep images as .img.gz."""
 
 
 class Volume:
@@ -166,12 +169,22 @@ class Volume:
     def _read_superblock(self) -> tuple[Superblock, int, bytes]:
         raw = self.source.read(_OFFSET, _LENGTH)
         if len(raw) < _LENGTH:
-            raise self._bad(f"the file ends inside it: {self.source.size} bytes")
+            raise self._no_ext4(f"the file ends inside it: {self.source.size} bytes")
         *fields, checksum = SUPERBLOCK.unpack(raw)
         sb = Superblock._make(fields)
         if sb.magic != MAGIC:
-            raise self._bad("holds no ext4 file system (wrong magic)")
+            raise self._no_ext4("holds no ext4 file system (wrong magic)")
         return sb, checksum, raw
+
+    def _no_ext4(self, reason: str) -> ImageError:
+        """`reason` why this is no image; of a packed one, how it is unpacked."""
+        start = self.source.read(0, max(map(len, _PACKED)))
+        for magic, unpack in _PACKED.items():
+            if start.startswith(magic):
+                pipe = f"{unpack} {shlex.quote(self.source.name)} | cp --sparse=always /dev/stdin"
+                reason = f"is packed; unpack it first: {pipe} disk.img"
+                return ImageError(self.source.name, "file", reason)
+        return self._bad(reason)
 
     def _bad(self, reason: str) -> ImageError:
         return ImageError(self.source.name, "superblock", reason)
