@@ -4,6 +4,7 @@ and all rules of docs/semantics.md can be reached."""
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -197,11 +198,23 @@ def gaps_of(coverage: Coverage) -> dict[str, tuple[str, ...]]:
     }
 
 
+def programs_by_rule(coverage: Coverage) -> Iterator[Program]:
+    """The catalogue: first those that a rule names which is not reached, at last all others."""
+    left = {program.name: program for program in catalogue()}
+    for rule in specification():
+        for name, _ in rule.workloads:
+            if name in left and not coverage.of_rules([rule])[0].reached:
+                yield left.pop(name)
+    yield from left.values()
+
+
 def test_the_catalogue_exercises_every_rule():
     coverage = Coverage(geometry)
-    for program in catalogue():
+    for program in programs_by_rule(coverage):
         for workload in workloads(program):
             coverage.add(workload)
+        if not gaps_of(coverage):
+            break
     assert gaps_of(coverage) == {}
 
 

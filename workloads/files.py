@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import re
 from pathlib import Path
 
@@ -54,12 +55,13 @@ def topics() -> list[str]:
     return sorted(path.name for path in CATALOGUE.iterdir() if path.is_dir())
 
 
-def catalogue(topic: str | None = None) -> list[Program]:
-    """The catalogue's programs (of one topic), sorted by topic and name.
+@functools.cache
+def catalogue(topic: str | None = None) -> tuple[Program, ...]:
+    """The catalogue's programs (of one topic), sorted by topic and name; read once.
 
     Raises FileNotFoundError if there is no such topic.
     """
     if topic is not None and topic not in topics():
         raise FileNotFoundError(f"no topic {topic} in the catalogue; topics: {', '.join(topics())}")
     pattern = f"{topic or '*'}/*{SUFFIX}"
-    return [load(path) for path in sorted(CATALOGUE.glob(pattern))]
+    return tuple(load(path) for path in sorted(CATALOGUE.glob(pattern)))
