@@ -15,16 +15,16 @@ from harness.differences import INTENDED
 from harness.errors import MachineryError, UsageError
 from harness.intended import Difference
 from harness.known import KNOWN_ISSUES, KnownIssue, path_of
-from harness.runner import Reference, Runner
+from harness.runner import Reference, Replayed, Runner
 from harness.settle import Seen, settle
 from harness.sides import Side, without_path
-from harness.trace import Placement, Trace
+from harness.trace import Trace
 from harness.verdict import Compared, Mismatch, Place, Verdict
 from vm.errors import KernelPanicError, MountRefusedError
 from workloads.syntax import format_op
 from workloads.workload import Workload
 
-__all__ = ["Against"]
+__all__ = ["Against", "see"]
 
 
 class Against:
@@ -77,7 +77,7 @@ class Against:
             if any(panics):
                 expected, actual = _cut(expected, actual)
             seen = [
-                self._see(model, trace)
+                see(model, trace, self.issues)
                 for model, trace in zip(self.models, (expected, actual), strict=True)
             ]
             verdict = settle(seen[0], seen[1], self.entries)
@@ -92,29 +92,20 @@ class Against:
         verdict = msgspec.structs.replace(verdict, workload=workload, mismatches=mismatches)
         return Compared(verdict, *traces)
 
-    def _see(self, model: Reference, trace: Trace) -> Seen:
-        """`trace` held against the model of its own kernel."""
-        judged = Runner(model, _Replay(trace), self.issues).run(trace.workload)
-        verdict, found, strict = judged.verdict, judged.expected, None
-        if found is None:
-            verdict = msgspec.structs.replace(verdict, mismatches=complaints(trace))
-        elif any(step.quirks for step in found.steps):
-            strict = Runner(model, _Replay(trace), ()).run(trace.workload).expected
-        return Seen(trace, path_of(trace.workload.config), verdict, found, strict)
-
     def _empty(self, workload: Workload, **said: str) -> Verdict:
         names = (self.sides[0].name, self.sides[1].name)
         return msgspec.structs.replace(Verdict(workload, names), **said)
 
 
-class _Replay:
-    """A trace as a subject."""
-
-    def __init__(self, trace: Trace) -> None:
-        self.name, self._trace = trace.subject, trace
-
-    def run(self, workload: Workload, placement: Placement | None = None) -> Trace:  # noqa: ARG002
-        return self._trace
+def see(model: Reference, trace: Trace, issues: tuple[KnownIssue, ...]) -> Seen:
+    """`trace` held against the `model` of its own kernel, which may follow known `issues`."""
+    judged = Runner(model, Replayed(trace), issues).run(trace.workload)
+    verdict, found, strict = judged.verdict, judged.expected, None
+    if found is None:
+        verdict = msgspec.structs.replace(verdict, mismatches=complaints(trace))
+    elif any(step.quirks for step in found.steps):
+        strict = Runner(model, Replayed(trace), ()).run(trace.workload).expected
+    return Seen(trace, path_of(trace.workload.config), verdict, found, strict)
 
 
 def _run(side: Side, workload: Workload) -> tuple[Trace | None, KernelPanicError | None]:

@@ -17,14 +17,7 @@ import msgspec
 from harness.compare import compare
 from harness.errors import NotModelledError
 from harness.known import KNOWN_ISSUES
-from harness.recheck import check_trace, places, trace_at, unsteady_steps
-from harness.recording import (
-    SUFFIX,
-    geometry_of,
-    raw_lines,
-    recorded_by,
-    workloads_of,
-)
+from harness.recheck import check_case, jobs_of, places
 from harness.trace import Extent, Placement, State, Trace, placement_of
 from model import Behaviour, Model
 from workloads.images import IMAGES, Geometry, Image
@@ -87,18 +80,13 @@ def read(results: Path, limit: int | None = None) -> list[Job]:
     Which known issues the model follows in each is settled here as `check-recording` does
     it, so that measuring runs the model once for each workload.
     """
-    name, listed = results.name.removesuffix(SUFFIX), workloads_of(results)
-    kernel, unsteady = recorded_by(name), unsteady_steps(results, listed)
     jobs: list[Job] = []
-    for number, line, workload in raw_lines(results, listed):
-        if limit is not None and len(jobs) == limit:
-            break
-        trace = trace_at(number, line, workload, name, kernel)
-        from_step = unsteady.get(workload["name"])
-        shown = check_trace(trace, kernel, from_step).known
+    for recorded in jobs_of(results)[:limit]:
+        case = recorded.case()
+        trace, shown = case.trace, check_case(case, recorded.unsteady).known
         quirks = frozenset(i.quirk for i in KNOWN_ISSUES if i.quirk and i.name in shown)
-        model = Model(kernel.behaviour(quirks), _Always(geometry_of(trace)))
-        end = len(trace.steps) if from_step is None else from_step
+        model = Model(case.kernel.behaviour(quirks), _Always(case.geometry))
+        end = len(trace.steps) if recorded.unsteady is None else recorded.unsteady
         jobs.append(Job(trace, placement_of(trace), model, end))
     return jobs
 

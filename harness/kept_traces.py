@@ -12,7 +12,7 @@ import lzma
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import msgspec
 
@@ -25,7 +25,8 @@ from workloads.images import Geometry
 from workloads.workload import Config
 
 __all__ = [
-    "SUFFIX", "Kept", "TraceFile", "is_kept", "kept_line", "kept_lines", "name_of", "parse_kept",
+    "SUFFIX", "Head", "Kept", "TraceFile", "head_of", "is_kept", "kept_line", "kept_lines",
+    "parse_kept",
 ]  # fmt: skip
 
 SUFFIX = ".jsonl.xz"
@@ -80,19 +81,25 @@ class _Named(msgspec.Struct, frozen=True):
 
 class _Of(msgspec.Struct, frozen=True):
     workload: _Named
+    kernel: str | None = None
 
 
 class _Head(msgspec.Struct, frozen=True):
     trace: _Of
 
 
-def name_of(line: str | bytes) -> str:
-    """The name of the workload in a line; nothing if the line is damaged."""
-    try:
-        workload = msgspec.json.decode(line, type=_Head).trace.workload
-    except msgspec.MsgspecError:
-        return ""
-    return f"{workload.program}@{workload.config.name}"
+class Head(NamedTuple):
+    """What a line tells without being decoded as a whole."""
+
+    program: str
+    config: Config
+    release: str | None
+
+
+def head_of(line: str | bytes) -> Head:
+    """The head of a line. Raises `msgspec.MsgspecError` if it is damaged."""
+    trace = msgspec.json.decode(line, type=_Head).trace
+    return Head(trace.workload.program, trace.workload.config, trace.kernel)
 
 
 def is_kept(path: Path) -> bool:

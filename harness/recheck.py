@@ -10,6 +10,7 @@ say) counts for the last step.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -21,7 +22,7 @@ import msgspec
 
 from harness.compare import compare
 from harness.errors import UsageError
-from harness.kept_traces import Kept, is_kept, kept_lines, name_of, parse_kept
+from harness.kept_traces import Head, head_of, is_kept, kept_lines, parse_kept
 from harness.known import KNOWN_ISSUES, KnownIssue
 from harness.recording import (
     SUFFIX,
@@ -30,9 +31,10 @@ from harness.recording import (
     raw_lines,
     recorded_by,
     trace_of,
+    workload_of,
     workloads_of,
 )
-from harness.runner import Runner
+from harness.runner import Replayed, Runner
 from harness.trace import Placement, Trace, placement_of
 from harness.verdict import Compared, Mismatch, Verdict, Where
 from model import Model
@@ -40,8 +42,8 @@ from workloads.images import Geometry
 from workloads.workload import Workload
 
 __all__ = [
-    "Checked", "Job", "Tally", "check_file", "check_trace", "jobs_of", "judge", "judge_named",
-    "places", "trace_at", "unsteady_steps",
+    "Case", "Checked", "Job", "RecordedModel", "Tally", "check_case", "check_file", "jobs_of",
+    "judge", "judge_named", "places",
 ]  # fmt: skip
 
 
@@ -72,8 +74,20 @@ class Checked(msgspec.Struct, frozen=True):
     not_compared: dict[Where, int] = {}
 
 
-class _Reference:
-    """The model of `kernel`, started from what a recorded workload was started from."""
+class Case(msgspec.Struct, frozen=True):
+    """A recorded `trace`, its kernel, and the `geometry` of its image at the start."""
+
+    trace: Trace
+    kernel: Recorded
+    geometry: Geometry
+
+    def reference(self) -> RecordedModel:
+        """The model that starts from what the recorded workload was started from."""
+        return RecordedModel(self.geometry, self.kernel)
+
+
+class RecordedModel:
+    """The model of `kernel`, on images of `geometry`: the expecting side for a recording."""
 
     name = "model"
 
@@ -81,33 +95,14 @@ class _Reference:
         self._geometry, self._kernel = geometry, kernel
 
     def run(self, workload: Workload, placement: Placement | None, quirks: frozenset[str]) -> Trace:
+        """What it expects, following `quirks`. Raises as `Subject.run` does."""
         model = Model(self._kernel.behaviour(quirks), lambda _image: self._geometry)
         return model.run(workload, placement)
 
 
-class _Recorded:
-    """The one trace, as a subject."""
-
-    def __init__(self, trace: Trace) -> None:
-        self.name, self._trace = trace.subject, trace
-
-    def run(self, workload: Workload, placement: Placement | None = None) -> Trace:  # noqa: ARG002
-        return self._trace
-
-
-def judge(
-    recorded: Trace,
-    kernel: Recorded,
-    issues: Iterable[KnownIssue] = KNOWN_ISSUES,
-    geometry: Geometry | None = None,
-) -> Compared:
-    """The model and what was recorded on `kernel`, as a run with a guest compares them.
-
-    `geometry` is of the image, if the recording says it.
-    """
-    reference = _Reference(geometry or geometry_of(recorded), kernel)
-    runner = Runner(reference, _Recorded(recorded), issues)
-    return runner.run(recorded.workload)
+def judge(case: Case, issues: Iterable[KnownIssue] = KNOWN_ISSUES) -> Compared:
+    """The model and what was recorded, as a run with a guest compares them."""
+    return Runner(case.reference(), Replayed(case.trace), issues).run(case.trace.workload)
 
 
 def judge_named(
@@ -121,28 +116,13 @@ def judge_named(
 
     The other arguments are those of `check_file`. Raises `UsageError` as it does.
     """
-    if is_kept(results):
-        yield from _judge_kept(results, release, name, issues)
-        return
-    listed = listed or workloads_of(results)
-    subject, kernel = _subject(results, release)
-    for number, line, workload in raw_lines(results, listed):
-        program = workload["name"].partition("@")[0]
-        if name.partition("@")[0] != program:
+    for job in jobs_of(results, listed, release):
+        if name.partition("@")[0] != job.name.partition("@")[0]:
             continue
-        trace = trace_at(number, line, workload, subject, kernel)
-        if name in (program, workload["name"], trace.workload.name):
-            yield judge(trace, kernel, issues)
-
-
-def _judge_kept(
-    results: Path, release: str | None, name: str, issues: Iterable[KnownIssue]
-) -> Iterator[Compared]:
-    """As `judge_named`, of a recording that a run has made."""
-    for job in jobs_of(results, release=release):
-        if name in (job.name.partition("@")[0], job.name):
-            kept = job.kept()
-            yield judge(kept.trace, kept.kernel, issues, kept.geometry)
+        case = job.case()
+        program = case.trace.workload.program
+        if name in (program, job.name, case.trace.workload.name):
+            yield judge(case, issues)
 
 
 def _subject(results: Path, release: str | None) -> tuple[str, Recorded]:
@@ -152,26 +132,20 @@ def _subject(results: Path, release: str | None) -> tuple[str, Recorded]:
     return subject, kernel if release is None else msgspec.structs.replace(kernel, release=release)
 
 
-def check_trace(
-    recorded: Trace,
-    kernel: Recorded,
-    unsteady: int | None = None,
-    geometry: Geometry | None = None,
-) -> Checked:
-    """The model against one workload recorded on `kernel`.
+def check_case(case: Case, unsteady: int | None = None) -> Checked:
+    """The model against one recorded workload.
 
-    `unsteady` is the first step in which two recordings of it differed, if any; `geometry` is
-    of the image, if the recording says it.
+    `unsteady` is the first step in which two recordings of it differed, if any.
     """
-    verdict = judge(recorded, kernel, geometry=geometry).verdict
+    recorded, verdict = case.trace, judge(case).verdict
     steps = len(recorded.steps)
     if verdict.refused is not None or verdict.unusable is not None or verdict.broken is not None:
         reason = verdict.refused or verdict.unusable or verdict.broken
         return Checked(recorded.workload.name, Tally(1, steps, skipped=steps), refused=reason)
     strict = verdict
     if verdict.known:
-        reference = _Reference(geometry or geometry_of(recorded), kernel)
-        expected = reference.run(recorded.workload, placement_of(recorded), frozenset())
+        placement = placement_of(recorded)
+        expected = case.reference().run(recorded.workload, placement, frozenset())
         strict = compare(expected, recorded)
     tally = _count(steps, places(strict, steps), places(verdict, steps), unsteady)
     return Checked(
@@ -206,7 +180,7 @@ def _count(steps: int, strict: set[int], followed: set[int], unsteady: int | Non
     )
 
 
-def unsteady_steps(results: Path, listed: Path) -> dict[str, int]:
+def _unsteady_steps(results: Path, listed: Path) -> dict[str, int]:
     """The first unsteady step of each workload, from `unsteady.json` beside the results."""
     try:
         raw = json.loads((results.parent / "unsteady.json").read_bytes())
@@ -235,33 +209,50 @@ class Job(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """Of the workload: `program@image@mount`."""
+        """Of the workload: `program@image@mount`; nothing if the line is damaged."""
         if self.workload is not None:
             return str(self.workload["name"])
-        return name_of(self.line)
-
-    def kept(self) -> Kept:
-        """The decoded line, of a recording that a run has made. Raises `UsageError`."""
         try:
+            head = self.head()
+        except UsageError:
+            return ""
+        return f"{head.program}@{head.config.name}"
+
+    def head(self) -> Head:
+        """Program, configuration and release. Raises `UsageError` if the line is damaged."""
+        if self.workload is not None and self.kernel is not None:
+            named = workload_of(self.workload)
+            return Head(named.program, named.config, self.kernel.release)
+        with self._damaged():
+            head = head_of(self.line)
+        return head if self.release is None else head._replace(release=self.release)
+
+    def case(self) -> Case:
+        """What was recorded, decoded. Raises `UsageError` if the line is damaged."""
+        if self.workload is not None and self.kernel is not None:
+            line = str(self.line)
+            trace = _trace_at(self.number, line, self.workload, self.source, self.kernel)
+            return Case(trace, self.kernel, geometry_of(trace))
+        with self._damaged():
             kept = parse_kept(self.line)
+        if self.release is not None:
+            trace = msgspec.structs.replace(kept.trace, kernel=self.release)
+            kept = msgspec.structs.replace(kept, trace=trace)
+        return Case(kept.trace, kept.kernel, kept.geometry)
+
+    @contextlib.contextmanager
+    def _damaged(self) -> Iterator[None]:
+        try:
+            yield
         except (msgspec.MsgspecError, ValueError) as error:
             raise UsageError(f"{self.source}: line {self.number} is damaged: {error}") from error
-        if self.release is None:
-            return kept
-        trace = msgspec.structs.replace(kept.trace, kernel=self.release)
-        return msgspec.structs.replace(kept, trace=trace)
 
     def check(self) -> Checked:
         """The model against it. Raises `UsageError` if the line is damaged."""
-        if self.workload is None or self.kernel is None:
-            kept = self.kept()
-            return check_trace(kept.trace, kept.kernel, geometry=kept.geometry)
-        line = str(self.line)
-        trace = trace_at(self.number, line, self.workload, self.source, self.kernel)
-        return check_trace(trace, self.kernel, self.unsteady)
+        return check_case(self.case(), self.unsteady)
 
 
-def trace_at(
+def _trace_at(
     number: int, line: str, workload: dict[str, Any], subject: str, kernel: Recorded
 ) -> Trace:
     """Line `number` of the recording `subject`, decoded. Raises `UsageError`."""
@@ -281,7 +272,7 @@ def jobs_of(results: Path, listed: Path | None = None, release: str | None = Non
         ]
     listed = listed or workloads_of(results)
     subject, kernel = _subject(results, release)
-    unsteady = unsteady_steps(results, listed)
+    unsteady = _unsteady_steps(results, listed)
     return [
         Job(subject, number, line, workload, kernel, unsteady.get(workload["name"]))
         for number, line, workload in raw_lines(results, listed)

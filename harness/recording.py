@@ -41,7 +41,7 @@ from workloads.workload import Config, Workload
 
 __all__ = [
     "RECORDED", "SUFFIX", "InodeNumbers", "Recorded", "Recording", "geometry_of", "load",
-    "parse_event", "raw_lines", "recorded_by", "trace_of", "workloads_of",
+    "parse_event", "raw_lines", "recorded_by", "trace_of", "workload_of", "workloads_of",
 ]  # fmt: skip
 
 SUFFIX = ".jsonl.xz"
@@ -198,7 +198,8 @@ def _image(raw: dict[str, Any]) -> Image:
     return Image(name, number << {"K": 10, "M": 20, "G": 30}[unit], tuple(options.split()))
 
 
-def _workload(raw: dict[str, Any]) -> Workload:
+def workload_of(raw: dict[str, Any]) -> Workload:
+    """A workload of a list. Raises ValueError, TypeError or KeyError if it is damaged."""
     config = Config(_image(raw), raw["mount"])
     ops = msgspec.convert(raw["ops"], tuple[AnyOp, ...])
     return Workload(raw["name"].split("@")[0], config, ops)
@@ -299,7 +300,7 @@ def raw_lines(results: Path, listed: Path) -> Iterator[tuple[int, str, dict[str,
 
 def trace_of(line: str, workload: dict[str, Any], subject: str, release: str | None) -> Trace:
     """The trace behind a result line. Raises ValueError, TypeError or KeyError if damaged."""
-    return _trace(json.loads(line), _workload(workload), subject, release)
+    return _trace(json.loads(line), workload_of(workload), subject, release)
 
 
 def load(directory: Path, name: str, workloads: str | None = None) -> Iterator[Trace]:

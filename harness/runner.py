@@ -27,7 +27,7 @@ from vm.errors import KernelPanicError, MountRefusedError
 from workloads.syntax import format_op
 from workloads.workload import Workload
 
-__all__ = ["Reference", "Runner"]
+__all__ = ["Reference", "Replayed", "Runner"]
 
 
 class Reference(Protocol):
@@ -39,6 +39,17 @@ class Reference(Protocol):
 
     def run(self, workload: Workload, placement: Placement | None, quirks: frozenset[str]) -> Trace:
         """What it expects, following `quirks`. Raises as `Subject.run` does."""
+
+
+class Replayed:
+    """A trace as a subject: what some kernel did some other time."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.name, self._trace = trace.subject, trace
+
+    def run(self, workload: Workload, placement: Placement | None = None) -> Trace:  # noqa: ARG002
+        """The trace, whatever `workload` is."""
+        return self._trace
 
 
 class Runner:

@@ -104,7 +104,7 @@ def test_another_release_can_be_assumed(tmp_path: Path) -> None:
     path = kept(tmp_path, real(line, "ext3ish@delalloc"))
     assert not next(iter(check_file(path, processes=1))).tally.mismatched
     job = jobs_of(path, release="7.2.0")[0]
-    assert job.kept().kernel.release == "7.2.0"
+    assert job.case().kernel.release == "7.2.0"
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,7 @@ from harness.compare import compare
 from harness.errors import NotModelledError
 from harness.lab import Lab
 from harness.pairs import Pair
-from harness.recheck import judge, trace_at
-from harness.recording import raw_lines, recorded_by, workloads_of
+from harness.recheck import jobs_of, judge
 from harness.sides import Choice
 from harness.trace import (
     Complaint,
@@ -181,23 +180,22 @@ def test_the_model_foretells_the_end_of_recorded_programs_without_what_came_betw
     name: str,
 ) -> None:
     path = RECORDINGS / f"{name}.jsonl.xz"
-    kernel = recorded_by(name)
     outcomes: collections.Counter[Outcome] = collections.Counter()
-    for number, line, workload in list(raw_lines(path, workloads_of(path)))[:20]:
-        trace = trace_at(number, line, workload, name, kernel)
-        whole, end = judge(trace, kernel).verdict, judge(at_end(trace), kernel).verdict
+    for job in jobs_of(path)[:20]:
+        case = job.case()
+        ended = msgspec.structs.replace(case, trace=at_end(case.trace))
+        whole, end = judge(case).verdict, judge(ended).verdict
         if whole.outcome in (Outcome.AGREE, Outcome.KNOWN):
             assert end.outcome in (Outcome.AGREE, whole.outcome), headline(end)
             outcomes[end.outcome] += 1
-        assert None in placement_of(at_end(trace))
+        assert None in placement_of(ended.trace)
     assert outcomes[Outcome.AGREE] > 10
 
 
 def test_a_wrong_end_of_a_recorded_program_is_found() -> None:
     path = RECORDINGS / "bh73-rand.jsonl.xz"
-    kernel = recorded_by("bh73-rand")
-    number, line, workload = next(raw_lines(path, workloads_of(path)))
-    trace = at_end(trace_at(number, line, workload, "bh73-rand", kernel))
+    case = jobs_of(path)[0].case()
+    trace = at_end(case.trace)
     last = trace.steps[-1]
     (name, file), *_ = last.observation.files.items()
     longer = msgspec.structs.replace(file, size=(file.size or 0) + 1)
@@ -205,7 +203,8 @@ def test_a_wrong_end_of_a_recorded_program_is_found() -> None:
         last.observation, files={**last.observation.files, name: longer}
     )
     steps = (*trace.steps[:-1], msgspec.structs.replace(last, observation=observation))
-    found = judge(msgspec.structs.replace(trace, steps=steps), kernel).verdict
+    wrong = msgspec.structs.replace(trace, steps=steps)
+    found = judge(msgspec.structs.replace(case, trace=wrong)).verdict
     assert [(m.place, m.field) for m in found.headline] == [(len(steps) - 1, "size")]
 
 
