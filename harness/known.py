@@ -64,6 +64,11 @@ class KnownIssue(msgspec.Struct, frozen=True):
         )
 
 
+_NOT_CONVERTED = (
+    r"failed to convert unwritten extents|EXT4-fs warning in ext4_convert_unwritten_extents"
+)
+"""What the kernel says of a conversion that fails."""
+
 KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
         name="efault-beyond-eof-moves-size",
@@ -184,6 +189,83 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         condition="as for reserved-blocks-run-out",
         observable="the kernel's log: This should not happen!! Data will be lost",
         reason="it does happen",
+    ),
+    KnownIssue(
+        name="conversion-zeroes-other-writes",
+        quirk="conversion_zeroes_other_writes",
+        since=(7, 2),
+        fixed=None,
+        path="bh",
+        triggers=(Op,),
+        condition="several I/Os write to one unwritten extent within EOF, and the conversion of one"
+        " of them has to split it while no tree block can be had: the file system is full, or what"
+        " was freed waits for a commit",
+        observable="what the others wrote may be zeros once the page cache is dropped, though"
+        " fsync(2) returned 0",
+        reason="ext4_split_extent_zeroout() zeroes all of the extent on disk but the range that is"
+        " converted, whatever has been written there",
+    ),
+    KnownIssue(
+        name="conversion-zeroes-other-writes-iomap",
+        quirk="conversion_zeroes_other_writes",
+        since=(7, 2),
+        fixed=None,
+        path="iomap",
+        triggers=(Op,),
+        condition="as for conversion-zeroes-other-writes",
+        observable="as there",
+        reason="ext4_split_extent_zeroout() as there",
+    ),
+    KnownIssue(
+        name="conversion-finds-no-tree-block",
+        quirk="conversion_finds_no_tree_block",
+        since=(7, 2),
+        fixed=None,
+        path="bh",
+        triggers=(Op,),
+        condition="the conversion after I/O has to split an unwritten extent that goes on past EOF"
+        " on disk while no tree block can be had",
+        observable="the data is gone once the page cache is dropped, and what is written there"
+        " until then too, though fsync(2) returned 0",
+        reason="nothing may be zeroed past EOF, so ext4_split_extent() fails; ext4_end_io_end()"
+        " logs that and tells nobody",
+    ),
+    KnownIssue(
+        name="conversion-finds-no-tree-block-iomap",
+        quirk="conversion_finds_no_tree_block",
+        since=(7, 2),
+        fixed=None,
+        path="iomap",
+        triggers=(Op,),
+        condition="as for conversion-finds-no-tree-block; also within EOF, as i_disksize follows"
+        " only after the conversion",
+        observable="fsync(2) returns ENOSPC once, sync(2) 0; i_disksize stays behind, and the data"
+        " is gone once the page cache is dropped",
+        reason="ext4_split_extent() as there; ext4_iomap_finish_ioend() gives up",
+    ),
+    KnownIssue(
+        name="conversion-finds-no-tree-block-logged",
+        quirk=None,
+        complaint=_NOT_CONVERTED,
+        since=(7, 2),
+        fixed=None,
+        path="bh",
+        triggers=(Op,),
+        condition="as for conversion-finds-no-tree-block",
+        observable="the kernel's log: failed to convert unwritten extents to written extents",
+        reason="they are not converted",
+    ),
+    KnownIssue(
+        name="conversion-finds-no-tree-block-iomap-logged",
+        quirk=None,
+        complaint=_NOT_CONVERTED,
+        since=(7, 2),
+        fixed=None,
+        path="iomap",
+        triggers=(Op,),
+        condition="as for conversion-finds-no-tree-block-iomap",
+        observable="the kernel's log: failed to convert unwritten extents to written extents",
+        reason="they are not converted",
     ),
     KnownIssue(
         name="zero-range-revives-eof-block",

@@ -14,8 +14,9 @@ from model.superblock import BATCH, Superblock
 from model.tree_bounds import MAX_DEPTH, tree_bounds
 
 __all__ = [
-    "claim_free_clusters", "commit_frees_some", "has_free_clusters", "is_plentiful",
-    "need_plenty", "nonda_switch", "obtainable", "should_retry_alloc", "with_retries",
+    "claim_free_clusters", "commit_for_writeback", "commit_may_free_some", "has_free_clusters",
+    "is_plentiful", "need_plenty", "nonda_switch", "obtainable", "should_retry_alloc",
+    "with_retries",
 ]  # fmt: skip
 
 _Result = TypeVar("_Result")
@@ -137,13 +138,16 @@ def should_retry_alloc(sb: Superblock, retries: int) -> bool:
     return True
 
 
-def commit_frees_some(sb: Superblock) -> bool:
-    """Commit if writeback, which found no space, may find some then (ext4_do_writepages)."""
-    if not sb.free_pending or sb.free.sum() <= 0:
-        return False
+def commit_may_free_some(sb: Superblock) -> bool:
+    """Whether writeback, which found no space, may find some after a commit
+    (mpage_map_and_submit_extent)."""
+    return bool(sb.free_pending) and sb.free.sum() > 0
+
+
+def commit_for_writeback(sb: Superblock) -> None:
+    """Commit so that writeback finds space (ext4_do_writepages)."""
     sb.rule("commit for writeback: ext4_do_writepages")
     sb.commit()
-    return True
 
 
 def with_retries(sb: Superblock, attempt: Callable[[], _Result]) -> _Result:

@@ -62,6 +62,19 @@ QUIRKS: dict[str, Quirk] = {
             "up what others have reserved; ext4_do_writepages forgets the error",
         ),
         Quirk(
+            "conversion_zeroes_other_writes",
+            "With no space for a tree block what fsync has made durable may be zeros on disk.",
+            "ext4_split_extent_zeroout: all of an unwritten extent but the range to convert is "
+            "zeroed, what other I/O has written to it included",
+        ),
+        Quirk(
+            "conversion_finds_no_tree_block",
+            "With no space for a tree block what was written to an extent that goes on past EOF "
+            "is lost; only on the iomap path fsync says so.",
+            "ext4_split_extent: nothing may be zeroed there, so the conversion after I/O fails; "
+            "ext4_end_io_end only logs it",
+        ),
+        Quirk(
             "zero_range_revives_eof_block",
             "After ZERO_RANGE that grows a file over its unaligned EOF the old bytes of that block "
             "are read; on the buffer_head path what is written there next is lost.",

@@ -188,9 +188,7 @@ class ExtentTree:
         `TreeBlockRefused` is raised. Raises `ExtentTreeError` if `lblk` is not in an
         unwritten extent.
         """
-        path, slot = self._covering(lblk)
-        if slot is None or not slot.unwritten:
-            raise ExtentTreeError(f"block {lblk} is not unwritten")
+        path, slot = self._require_unwritten(lblk)
         stop = min(lblk + length, slot.end)
         if transfer_end(path, slot, lblk, stop):
             return lblk, stop - lblk
@@ -202,15 +200,16 @@ class ExtentTree:
                 stop = slot.end
             if stop - slot.first < zeroout:
                 lblk = slot.first
-        try:
-            self._split_convert(path, lblk, stop, to_unwritten=False)
-        except TreeBlockRefused:
-            if not within:
-                raise
-            slot = self._require(lblk)
-            slot.unwritten = False
-            return slot.first, slot.length
-        return lblk, stop - lblk
+        return self._split_or_zero(path, lblk, stop, within)
+
+    def end_io(self, lblk: int, length: int, eof: int) -> tuple[int, int]:
+        """Make blocks written to which I/O has ended (ext4_convert_unwritten_extents_endio).
+
+        Only the extent that holds `lblk` is touched. Returns and raises what `initialize` does.
+        """
+        path, slot = self._require_unwritten(lblk)
+        stop = min(lblk + length, slot.end)
+        return self._split_or_zero(path, lblk, stop, slot.end <= max(eof, stop))
 
     def remove(self, first: int, last: int = EOB - 1) -> None:
         """Unmap blocks `first` to `last` inclusive (ext4_ext_remove_space).
@@ -264,6 +263,12 @@ class ExtentTree:
         if slot is None:
             raise ExtentTreeError(f"block {lblk} is not mapped")
         return slot
+
+    def _require_unwritten(self, lblk: int) -> tuple[Path, Slot]:
+        path, slot = self._covering(lblk)
+        if slot is None or not slot.unwritten:
+            raise ExtentTreeError(f"block {lblk} is not unwritten")
+        return path, slot
 
     def _require_mapped(self, lblk: int, end: int) -> None:
         while lblk < end:
@@ -409,6 +414,20 @@ class ExtentTree:
             path = self._find(lblk)
         path.leaf.slots[path.at].unwritten = to_unwritten
         self._try_to_merge(path)
+
+    def _split_or_zero(self, path: Path, lblk: int, stop: int, within: bool) -> tuple[int, int]:
+        """Make blocks `[lblk, stop)` of the extent at `path` written, or all that is left of it
+        where its split is refused and it is `within` EOF (ext4_split_extent_zeroout). Returns
+        first block and number of those that are written now."""
+        try:
+            self._split_convert(path, lblk, stop, to_unwritten=False)
+        except TreeBlockRefused:
+            if not within:
+                raise
+            slot = self._require(lblk)
+            slot.unwritten = False
+            return slot.first, slot.length
+        return lblk, stop - lblk
 
     # Removing
 

@@ -91,7 +91,8 @@ class Inode:
         return self.disk_sectors + reserved + inline
 
     def drop_unsaved(self) -> None:
-        """Clean folios are dropped: of blocks whose writeback failed what is on disk shows."""
+        """Folios have been dropped: of blocks that are not on disk as they were there what is on
+        disk shows, which nobody knows of written ones."""
         size, kept = self.sb.block_size, []
         for low, high in self.unsaved:
             folio = self.cache.get(low * size // PAGE)
@@ -104,6 +105,15 @@ class Inode:
                 else:
                     self.content.zero(run.start * size, run.end * size)
         self.unsaved = kept
+
+    def saved(self, start: int, end: int) -> None:
+        """Blocks `[start, end)` are on disk as the page cache has them, or are no more."""
+        self.unsaved = [
+            part
+            for low, high in self.unsaved
+            for part in ((low, min(high, start)), (max(low, end), high))
+            if part[0] < part[1]
+        ]
 
     def lose_content(self, start: int, end: int) -> None:
         """Bytes `[start, end)` are stale memory: nobody can know them."""

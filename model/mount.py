@@ -152,8 +152,8 @@ class Mount:
         """Commit the running transaction (jbd2_journal_force_commit)."""
         if self.sb.shut_down:
             return
+        self.sb.end_io()  # the task sleeps, and what is freed can be had at the end of it only
         self.sb.end_transaction()
-        self.sb.end_io()  # the task waits
         self.sb.flusher_busy = False
         if self.durable is not None:
             self.durable.commit()

@@ -15,7 +15,7 @@ from model.page_cache import Folio
 from model.truncate import block_zero_eof
 from model.units import PAGE, WRITTEN, ranges, round_down
 
-__all__ = ["is_stuck", "written_in_place", "zero_whole_blocks"]
+__all__ = ["is_stuck", "revive", "written_in_place", "zero_whole_blocks"]
 
 
 def zero_whole_blocks(inode: Inode, low: int, high: int, grows: bool, unsaved: bool) -> None:
@@ -68,8 +68,13 @@ def _revive(inode: Inode, block: int, old: bytes, known: bool) -> None:
         inode.content.write(start, old)
     else:
         inode.content.lose(start, start + len(old))
-    folio.revived |= bit
-    cache.on_drop = partial(_forget, inode)
+    revive(inode, folio, bit)
+
+
+def revive(inode: Inode, folio: Folio, bits: int) -> None:
+    """What blocks `bits` of the folio hold is not on disk, and goes with the folio."""
+    folio.revived |= bits
+    inode.cache.on_drop = partial(_forget, inode)
 
 
 def _forget(inode: Inode, folio: Folio) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from harness.errors import NotModelledError
-from model.balloc import has_free_clusters
+from model.balloc import has_free_clusters, need_plenty
 from model.errors import OpError
 from model.extent_nodes import ROOT_ENTRIES
 from model.extent_tree import TreeBlockRefused
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from model.inode import Inode
     from model.superblock import Superblock
 
-__all__ = ["claim_tree_blocks", "limited_tree", "room_for_tree", "take_reserved"]
+__all__ = [
+    "claim_tree_blocks", "conversion_room", "limited_tree", "room_for_tree", "take_reserved",
+]  # fmt: skip
 
 PLENTY = 5
 """No operation adds more tree blocks (EXT4_MAX_EXTENT_DEPTH)."""
@@ -101,6 +103,25 @@ def take_reserved(inode: Inode, run: Run, taken: int) -> Run:
             "so that space is free, and tries the same again for ever"
         )
     raise OpError("ENOSPC")
+
+
+def conversion_room(inode: Inode) -> int | None:
+    """How many tree blocks converting an extent after I/O may take, None if more than it can need.
+
+    What is kept for conversions may be used (ext4_ext_handle_unwritten_extents), and no quota
+    binds a worker of the kernel. Raises `NotModelledError` where it takes to know a tree.
+    """
+    sb = inode.sb
+    if sb.without_trees:
+        need_plenty(sb, PLENTY + sb.free_pending)
+        return None
+    if sb.space_unknown is not None:
+        if has_free_clusters(sb, PLENTY + sb.free_pending, use_reserved=True):
+            return None
+        if inode.tree_unknown is not None:
+            raise NotModelledError(UNKNOWN_CLAIM)
+    room = min(sb.free.sum() - sb.dirty.sum(), _before_commit(sb))
+    return None if room >= PLENTY else max(room, 0)
 
 
 def _before_commit(sb: Superblock) -> int:

@@ -14,12 +14,14 @@ from itertools import islice
 import msgspec
 
 from harness.errors import NotModelledError
-from model.balloc import commit_frees_some
+from model.balloc import commit_for_writeback, commit_may_free_some
 from model.errors import OpError
+from model.extent_status import Run
 from model.inode import Inode
+from model.io_end import convert_written
 from model.map_blocks import map_blocks
 from model.page_cache import Folio
-from model.revived import written_in_place
+from model.revived import revive, written_in_place
 from model.units import DELAYED, HOLE, UNWRITTEN, WRITTEN, ranges
 
 __all__ = ["cyclic_writepages", "writepages"]
@@ -74,6 +76,10 @@ def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
         return None
     folios, eof = [folio for folio in dirty if folio.start < inode.size], inode.eof_block
     needy = [buffers for folio in folios for buffers in _need_mapping(inode, folio, eof)]
+    if inode.unsaved:
+        for folio in folios:
+            for low, high in ranges(folio.dirty):
+                inode.saved(folio.first + low, folio.first + high)
     ended, lost = _map_all(inode, needy)
     for folio in folios:
         if folio.revived:
@@ -85,21 +91,40 @@ def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
     reached = folios[-1].end if folios else dirty[0].start
     if len(folios) < len(dirty) and _clean_past_eof(inode, dirty[len(folios)], needy):
         reached = dirty[len(folios)].end
-    if ended:
-        inode.sb.after_io(partial(_end_io, inode, ended))
     for low, high in lost:
         _lose(inode, low, high)
         needy = [buffers for buffers in needy if not low <= buffers.start < high]
     if needy:
         _update_disksize(inode, needy[-1].folio_end * inode.sb.block_size)
+    _submitted(inode, ended)
     return reached
 
 
-def _end_io(inode: Inode, ended: list[tuple[int, int]]) -> None:
-    """What was written is converted, extent by extent (ext4_end_io_rsv_work)."""
-    for low, high in ended:
-        inode.convert(low, high, WRITTEN)
+def _submitted(inode: Inode, ended: list[list[tuple[int, int]]]) -> None:
+    """These I/Os are under way."""
+    if ended:
+        inode.sb.after_io(partial(_end_io, inode, ended))
+
+
+def _end_io(inode: Inode, ended: list[list[tuple[int, int]]]) -> None:
+    """What each I/O has written is converted, extent by extent (ext4_end_io_rsv_work)."""
+    others = [extent for io in ended for extent in io]
+    for io in ended:
+        for low, high in io:
+            reached = convert_written(inode, low, high, others)
+            if reached < high:
+                _stay_unwritten(inode, [(reached, high), *io[io.index((low, high)) + 1 :]])
+                break
     inode.sb.rule("convert: ext4_convert_unwritten_io_end_vec")
+
+
+def _stay_unwritten(inode: Inode, extents: list[tuple[int, int]]) -> None:
+    """The conversion of these blocks failed, of which nobody hears (ext4_end_io_end). Their
+    buffers are mapped as if they were written."""
+    size = inode.sb.block_size
+    for low, high in extents:
+        for folio in inode.cache.overlapping(low * size, high * size):
+            revive(inode, folio, inode.cache.bits(folio, low * size, high * size))
 
 
 def _submit(inode: Inode, folio: Folio) -> None:
@@ -173,8 +198,8 @@ def _lose(inode: Inode, low: int, high: int) -> None:
 
 def _map_all(
     inode: Inode, needy: list[_Buffers]
-) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Gather extents and map them; returns the unwritten blocks to convert, and the blocks
+) -> tuple[list[list[tuple[int, int]]], list[tuple[int, int]]]:
+    """Gather extents and map them; returns the unwritten blocks to convert, by I/O, and the blocks
     that could not be had.
 
     When a mapping ends inside a folio, the next extent is gathered from the rest of that
@@ -182,7 +207,7 @@ def _map_all(
     (mpage_submit_partial_folio).
     """
     starts = [buffers.start for buffers in needy]
-    ended: list[tuple[int, int]] = []
+    ended: list[list[tuple[int, int]]] = []
     lost: list[tuple[int, int]] = []
     at, within = 0, None
     while True:
@@ -198,19 +223,34 @@ def _map_all(
                 inode, low, high - low, unwritten=inode.sb.dioread_nolock, use_reserved=True
             )
         except OpError:
-            if commit_frees_some(inode.sb):
+            if commit_may_free_some(inode.sb):
                 if inode.sb.io_waits and within is not None:
                     raise NotModelledError(PARTLY_SUBMITTED) from None
+                _update_disksize(inode, low * inode.sb.block_size)
+                _submitted(inode, ended)
+                ended = []
+                commit_for_writeback(inode.sb)
                 at, within = low, None
                 continue
             lost.append(extent)
             at, within = high, None
             continue
         if run.state == UNWRITTEN:
-            ended.append((run.start, run.end))
+            _add_to_io(ended, run, within is None)
         at = run.end
         holder = needy[bisect_right(starts, at - 1) - 1]
         within = holder.folio_end if at < holder.folio_end else None
+
+
+def _add_to_io(ended: list[list[tuple[int, int]]], run: Run, new: bool) -> None:
+    """Blocks `run` will be written by a `new` I/O, or by the last one; those that follow each
+    other are converted together (ext4_alloc_io_end_vec)."""
+    if new or not ended:
+        ended.append([(run.start, run.end)])
+    elif ended[-1][-1][1] == run.start:
+        ended[-1][-1] = ended[-1][-1][0], run.end
+    else:
+        ended[-1].append((run.start, run.end))
 
 
 def _gather(

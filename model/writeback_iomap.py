@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from model.balloc import commit_frees_some
+from model.balloc import commit_for_writeback, commit_may_free_some
 from model.errors import OpError
 from model.extent_status import Run
 from model.inode import Inode
+from model.io_end import convert_written
 from model.map_blocks import map_blocks
 from model.page_cache import Folio
-from model.units import DELAYED, EOF_BLOCK, UNWRITTEN, WRITTEN, ranges
+from model.units import DELAYED, EOF_BLOCK, UNWRITTEN, ranges
 
 __all__ = ["iomap_writepages"]
 
@@ -37,7 +38,7 @@ def iomap_writepages(inode: Inode, start: int = 0, end: int | None = None) -> No
         try:
             for low, high in ranges(folio.dirty):
                 stop = min(first + high, inode.eof_block)
-                for piece in _map_dirty(inode, first + low, stop, range_end):
+                for piece in _map_dirty(inode, first + low, stop, range_end, done):
                     _gather(done, piece)
         except OpError as error:
             inode.writeback_error = inode.writeback_error or error.name
@@ -46,7 +47,7 @@ def iomap_writepages(inode: Inode, start: int = 0, end: int | None = None) -> No
         folio.marked = False
         folio.state = folio.count > 1
     if inode.writeback_error is not None and done:
-        _fail_last(inode, done)
+        inode.unsaved.append(_take_last(inode, done))
     inode.sb.after_io(partial(_end_io, inode, done, inode.size))
 
 
@@ -58,10 +59,13 @@ def _gather(done: list[tuple[int, int]], piece: tuple[int, int]) -> None:
         done.append(piece)
 
 
-def _map_dirty(inode: Inode, low: int, high: int, range_end: int) -> Iterator[tuple[int, int]]:
+def _map_dirty(
+    inode: Inode, low: int, high: int, range_end: int, done: list[tuple[int, int]]
+) -> Iterator[tuple[int, int]]:
     """Allocate what is delayed of dirty blocks `[low, high)`; yields what is mapped of them
     (ext4_iomap_map_writeback_range, ext4_iomap_map_one_extent); byte `range_end` is the
-    last that writeback was asked for. Raises `OpError`."""
+    last that writeback was asked for. Of the blocks `done` before, those go that have been written
+    while it waited for a commit. Raises `OpError`."""
     size = inode.sb.block_size
     while low < high:
         found = inode.es.lookup(low)
@@ -74,9 +78,11 @@ def _map_dirty(inode: Inode, low: int, high: int, range_end: int) -> Iterator[tu
             try:
                 found = map_blocks(inode, low, end - low, unwritten=True, use_reserved=True)
             except OpError:
-                if commit_frees_some(inode.sb):
-                    continue
-                raise
+                if not commit_may_free_some(inode.sb):
+                    raise
+                _submit_all_but_last(inode, done)
+                commit_for_writeback(inode.sb)
+                continue
             inode.sb.rule("allocate delayed extent: ext4_iomap_map_one_extent")
         yield low, min(found.end, high)
         low = found.end
@@ -99,9 +105,18 @@ def _discard_folio(inode: Inode, folio: Folio) -> None:
     inode.sb.rule("blocks lost: ext4_iomap_discard_folio")
 
 
-def _fail_last(inode: Inode, done: list[tuple[int, int]]) -> None:
-    """The last I/O that was gathered ends with the error of the pass: blocks that follow each
-    other in file and on the device (iomap_can_add_to_ioend)."""
+def _submit_all_but_last(inode: Inode, done: list[tuple[int, int]]) -> None:
+    """The task sleeps: of what was gathered all is under way but the last I/O
+    (iomap_add_to_ioend)."""
+    if done:
+        last = _take_last(inode, done)
+        inode.sb.after_io(partial(_end_io, inode, done.copy(), inode.size))
+        done[:] = [last]
+
+
+def _take_last(inode: Inode, done: list[tuple[int, int]]) -> tuple[int, int]:
+    """Take the last I/O that was gathered out of `done`: blocks that follow each other in file and
+    on the device (iomap_can_add_to_ioend)."""
     low, high = done.pop()
     start = high
     for run in reversed(inode.es.overlapping(low, high)):
@@ -109,9 +124,9 @@ def _fail_last(inode: Inode, done: list[tuple[int, int]]) -> None:
         if after is not None and not _follows(run, after):
             break
         start = max(run.start, low)
-    inode.unsaved.append((start, high))
     if low < start:
         done.append((low, start))
+    return start, high
 
 
 def _follows(run: Run, after: Run) -> bool:
@@ -122,21 +137,29 @@ def _follows(run: Run, after: Run) -> bool:
 
 
 def _end_io(inode: Inode, done: list[tuple[int, int]], size: int) -> None:
-    """Convert what was written; i_disksize follows, up to `size`, the file's when the I/O was
-    submitted (ext4_iomap_finish_ioend)."""
-    if inode.unsaved:
-        inode.unsaved = [
-            (block, block + 1)
-            for low, high in inode.unsaved
-            for block in range(low, high)
-            if not any(start <= block < end for start, end in done)
-        ]
+    """End the I/O of the blocks `done`, in the order of the file (ext4_iomap_end_io); `size` is
+    the file's when it was submitted."""
     for low, high in done:
-        for run in inode.es.overlapping(low, high):
-            if run.state == UNWRITTEN:
-                inode.convert(run.start, run.end, WRITTEN)
-                inode.sb.rule("convert: ext4_iomap_finish_ioend")
-        end = min(high * inode.sb.block_size, size, inode.size)
-        if end > inode.disksize:
-            inode.disksize = end
-            inode.sb.rule("disksize after I/O: ext4_iomap_finish_ioend")
+        inode.saved(low, high)
+    for low, high in done:
+        at = low
+        while at < high:
+            run = inode.es.lookup(at).cut(at, high)
+            at = run.end
+            _finish_ioend(inode, run, done, size)
+
+
+def _finish_ioend(inode: Inode, run: Run, done: list[tuple[int, int]], size: int) -> None:
+    """Convert what was written if it is unwritten; i_disksize follows
+    (ext4_iomap_finish_ioend). Where that fails nobody is told but who asks next."""
+    if run.state == UNWRITTEN:
+        reached = convert_written(inode, run.start, run.end, done)
+        inode.sb.rule("convert: ext4_iomap_finish_ioend")
+        if reached < run.end:
+            inode.writeback_error = inode.writeback_error or "ENOSPC"
+            inode.unsaved.append((reached, run.end))
+            return
+    end = min(run.end * inode.sb.block_size, size, inode.size)
+    if end > inode.disksize:
+        inode.disksize = end
+        inode.sb.rule("disksize after I/O: ext4_iomap_finish_ioend")

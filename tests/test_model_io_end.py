@@ -1,0 +1,153 @@
+"""Conversion after I/O while no tree block can be had: what is zeroed instead, and what is lost."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+
+import pytest
+from fakes import make_workload
+from modelled import FREE, file, geometry, results, states
+
+from harness.trace import Extent, State, Trace
+from model import Behaviour, Model
+from workloads.content import pattern
+
+KIB = 1024
+BLOCK = 4 * KIB
+KEPT = 81
+"""Blocks of 16 MiB that are kept for conversions."""
+ZEROES, FAILS = "conversion_zeroes_other_writes", "conversion_finds_no_tree_block"
+PATHS = pytest.mark.parametrize("path", ["", ",buffered_iomap"], ids=["buffer_head", "iomap"])
+SIXTEEN = "falloc a 0 64k"
+KEEP = "falloc_keep a 1m 64k"
+
+
+def followed(before: str, line: str, path: str = "", left: int = 0, quirks: str = "") -> Trace:
+    """`line` after `before`, with three extents of one block each besides and `left` blocks that
+    can be had; all others wait for a commit."""
+    three = "; ".join(f"pwrite a {at}k 4k" for at in (512, 640, 768))
+    fill = f"falloc f 0 {(FREE - 19 - KEPT) * 4}k; sync; unlink f"
+    rest = f"pwrite b 0 {(KEPT - left) * 4}k; sync_range b 0 0"
+    workload = make_workload(
+        f"{three}; {before}; {fill}; {rest}; {line}", f"small4k@delalloc{path}"
+    )
+    places = {
+        name: (Extent(0, 1 << 30, State.WRITTEN, 1 << power),)
+        for name, power in (("a", 31), ("b", 35), ("f", 40))
+    }
+    model = Model(Behaviour(iomap=bool(path), quirks=frozenset(quirks.split())), geometry)
+    return model.run(workload, (places,) * (len(workload.ops) + 1))
+
+
+TWO = "pwrite a 0 4k tag=1; pwrite a 8k 4k tag=2; sync_range a 0 0"
+AFTER = "; drop_caches; pread a 0 12k"
+
+
+def md5(*parts: tuple[int, int] | None) -> str:
+    """Of blocks: tag and place of what was written there, None for zeros."""
+    data = [bytes(BLOCK) if part is None else pattern(part[0], part[1], BLOCK) for part in parts]
+    return hashlib.md5(b"".join(data)).hexdigest()
+
+
+@PATHS
+def test_all_of_an_extent_within_eof_becomes_written(path: str) -> None:
+    step = followed(SIXTEEN, TWO, path).steps[-1]
+    assert states(step)[0] == (0, 64 * KIB, "written")
+    assert file(step).blocks == 19 * 8
+
+
+@PATHS
+def test_with_a_tree_block_to_be_had_it_is_split(path: str) -> None:
+    step = followed(SIXTEEN, TWO, path, left=1).steps[-1]
+    assert states(step)[:3] == [
+        (0, BLOCK, "written"), (BLOCK, BLOCK, "unwritten"), (2 * BLOCK, BLOCK, "written"),
+    ]  # fmt: skip
+    assert file(step).blocks == 20 * 8
+
+
+@PATHS
+def test_what_other_io_wrote_there_stays(path: str) -> None:
+    trace = followed(SIXTEEN, TWO + AFTER, path)
+    assert results(trace)[-1] == md5((1, 0), None, (2, 2 * BLOCK))
+    assert not any(step.quirks for step in trace.steps)
+
+
+@PATHS
+def test_with_the_bug_nobody_knows_once_the_page_cache_is_dropped(path: str) -> None:
+    trace = followed(SIXTEEN, TWO + "; pread a 0 12k" + AFTER, path, quirks=ZEROES)
+    assert results(trace)[-3] == md5((1, 0), None, (2, 2 * BLOCK))
+    assert "result" not in trace.steps[-3].unpredicted
+    assert "result" in trace.steps[-1].unpredicted
+
+
+@PATHS
+def test_what_is_written_again_is_safe(path: str) -> None:
+    again = "; pwrite a 0 4k tag=3; pwrite a 8k 100 tag=3; fsync a"
+    trace = followed(SIXTEEN, TWO + again + AFTER, path, quirks=ZEROES)
+    assert "result" not in trace.steps[-1].unpredicted
+
+
+@PATHS
+@pytest.mark.parametrize(
+    ("line", "shared"),
+    [
+        ("pwrite a 0 12k; sync_range a 0 0", False),
+        ("pwrite a 0 64k; sync_range a 0 0", False),
+        ("pwrite a 0 4k; sync_range a 0 0; pwrite a 8k 4k; sync_range a 0 0", False),
+        ("pwrite a 4k 4k; pwrite a 60k 4k; sync_range a 0 0", True),
+    ],
+)
+def test_only_io_of_the_same_writeback_and_extent_is_in_danger(
+    path: str, line: str, shared: bool
+) -> None:
+    step = [step for step in followed(SIXTEEN, line, path, quirks=ZEROES).steps if step.quirks]
+    assert bool(step) is shared
+
+
+def test_a_fourth_extent_needs_no_tree_block() -> None:
+    """The right end is split off, then the left end can't be: it is zeroed alone."""
+    three = "truncate a 700k; falloc a 0 64k"
+    step = followed(three, "pwrite a 4k 4k; sync_range a 0 0", left=-1).steps[-1]
+    assert states(step)[:2] == [(0, 2 * BLOCK, "written"), (2 * BLOCK, 14 * BLOCK, "unwritten")]
+
+
+@pytest.mark.parametrize("quirk", ["", FAILS])
+def test_past_eof_on_buffer_heads_it_is_lost_and_fsync_says_nothing(quirk: str) -> None:
+    late = "pwrite a 1m 4k tag=1; sync_range a 0 0; sync; pwrite a 1m 100 tag=2; fsync a; "
+    trace = followed(KEEP, late + "pread a 1m 4k; drop_caches; pread a 1m 4k", quirks=quirk)
+    assert results(trace)[-7:-3] == [0, 0, 100, 0]
+    second = pattern(2, 1 << 20, 100) + pattern(1, 1 << 20, BLOCK)[100:]
+    assert results(trace)[-3] == hashlib.md5(second).hexdigest()
+    read = bytes(BLOCK) if quirk else second
+    assert results(trace)[-1] == hashlib.md5(read).hexdigest()
+    assert states(trace.steps[-1])[-1] == (
+        (1 << 20, 64 * KIB, "unwritten") if quirk else ((1 << 20) + BLOCK, 60 * KIB, "unwritten")
+    )
+
+
+@pytest.mark.parametrize(("quirk", "told"), [("", 0), (FAILS, "ENOSPC")])
+def test_past_eof_on_iomap_the_size_stays_behind_and_fsync_says_so_once(
+    quirk: str, told: object
+) -> None:
+    line = "pwrite a 1m 4k; sync_range a 0 0; fsync a; fsync a"
+    trace = followed(KEEP, line, ",buffered_iomap", quirks=quirk)
+    assert results(trace)[-3:] == [told, 0, 0]
+    assert file(trace.steps[-1]).size == (1 << 20) + BLOCK
+    assert file(trace.steps[-1]).disksize == (772 * KIB if quirk else (1 << 20) + BLOCK)
+
+
+def test_what_was_not_converted_is_once_there_is_space_and_it_is_written_again() -> None:
+    line = "pwrite a 1m 4k tag=1; sync_range a 0 0; sync; pwrite a 1m 100 tag=2; fsync a"
+    for path, kept in (("", False), (",buffered_iomap", True)):
+        trace = followed(KEEP, f"{line}; drop_caches; pread a 1m 4k", path, quirks=FAILS)
+        second = pattern(2, 1 << 20, 100) + pattern(1, 1 << 20, BLOCK)[100:]
+        assert results(trace)[-1] == hashlib.md5(second if kept else bytes(BLOCK)).hexdigest()
+
+
+def test_writeback_that_has_to_commit_converts_before_it_has_what_that_frees() -> None:
+    """Two I/Os to the unwritten extent go out, then delayed blocks find no space."""
+    line = "pwrite a 0 4k; pwrite a 8k 4k; pwrite a 1m 1m; fsync a"
+    lines = partial(followed, SIXTEEN, line)
+    assert states(lines().steps[-1])[0] == (0, 64 * KIB, "written")
+    assert ZEROES in lines(quirks=ZEROES).steps[-1].quirks
