@@ -210,7 +210,9 @@ def _submit(inode: Inode, start: int) -> None:
         limit = start + ahead.size - 1
         mark = start + ahead.size - ahead.lead
     largest = (cache.max_folio // PAGE).bit_length() - 1
-    ahead.order = min(ahead.order, largest, ahead.size.bit_length() - 1)
+    if ahead.size:  # else the logarithm wraps around, and the order stays
+        largest = min(largest, ahead.size.bit_length() - 1)
+    ahead.order = min(ahead.order, largest)
     index = start
     while ahead.order and index <= limit:
         order = ahead.order
