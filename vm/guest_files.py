@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -33,6 +35,9 @@ _LEAVE_OUT_SO = re.compile(
     r"(_ssl|_hashlib|_sqlite3|_dbm|readline|_curses.*|_codecs_.*|_test.*|_ctypes_test|xx.*|_xx.*|"
     r"_zoneinfo|_lsprof|_decimal)\..*"
 )
+_LANDMARK = "os.pyc"
+"""By this file Python finds out where its library is."""
+
 # pyroute2's own __init__ imports all of it, with sqlite3 and OpenSSL behind: 2 s and 10 MB.
 _PYROUTE2_PARTS = ("config", "netlink", "netns", "process", "requests")
 _NETLINK_PARTS = ("event", "generic")
@@ -123,6 +128,12 @@ class Userland:
         self.compile(into, "-b")  # -b: file.pyc in place of file.py
         for source in target.rglob("*.py"):
             source.unlink()
+        compiled = sorted(target.rglob("*.pyc"))
+        archive = into / "usr/lib" / f"{version.replace('.', '')}.zip"
+        archive.write_bytes(_zipped((str(path.relative_to(target)), path) for path in compiled))
+        for path in compiled:
+            if path != target / _LANDMARK:
+                path.unlink()
 
     def library(self) -> Path:
         """A cached tree with the compiled standard library and pyroute2."""
@@ -175,6 +186,19 @@ class Userland:
         return libraries
 
 
+def _zipped(files: Iterable[tuple[str, Path]]) -> bytes:
+    """A zip archive that Python can import from, of files by their names in it.
+
+    All of a directory's modules as one file, and packed: drop_caches passes through all files
+    and pages of the guest's root, which is most of what it takes.
+    """
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, path in files:
+            archive.writestr(zipfile.ZipInfo(name), path.read_bytes(), zipfile.ZIP_DEFLATED)
+    return out.getvalue()
+
+
 def _copy_pyroute2(target: Path) -> None:
     """Copy the part of the installed pyroute2 that the quota watch uses."""
     spec = importlib.util.find_spec("pyroute2")
@@ -193,19 +217,19 @@ def _copy_pyroute2(target: Path) -> None:
 
 
 def agent_entries(userland: Userland, agent: Path, scratch: Path) -> dict[str, cpio.Entry]:
-    """The agent's sources with compiled code below `agent/`, and `init`.
+    """`agent.zip`, with the agent's sources and compiled code, and `init`.
 
     `agent` holds the sources and `init`; `scratch` is an empty directory to work in.
     """
     target = scratch / "agent"
-    shutil.copytree(agent, target, ignore=shutil.ignore_patterns("__pycache__"))
-    userland.compile(scratch)
-    found = {
-        str(path.relative_to(scratch)): cpio.file(path.read_bytes())
-        for path in sorted(target.rglob("*"))
-        if path.is_file()
-    }
-    init = found.pop("agent/init", None)
-    if init is None:
+    shutil.copytree(agent, target, ignore=shutil.ignore_patterns("__pycache__", "init"))
+    userland.compile(scratch, "-b")
+    init = agent / "init"
+    if not init.is_file():
         raise MachineryError(f"{agent} has no init")
-    return {**found, "init": cpio.file(init.data, executable=True)}
+    files = sorted(path for path in target.rglob("*") if path.is_file())
+    archive = _zipped((str(path.relative_to(scratch)), path) for path in files)
+    return {
+        "agent.zip": cpio.file(archive),
+        "init": cpio.file(init.read_bytes(), executable=True),
+    }

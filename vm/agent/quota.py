@@ -32,7 +32,7 @@ READY = "ready"
 _QUIET_SECONDS = 0.3
 """How long no further warning may come before they are taken to be all."""
 
-_PROGRAM = "import sys; sys.path.insert(0, '/'); from agent.quota import main; main()"
+_PROGRAM = "import sys; sys.path.insert(0, '/agent.zip'); from agent.quota import main; main()"
 
 
 def warning_text(code: int, uid: int) -> str:

@@ -18,6 +18,7 @@ __all__ = [
 
 MODULES = "/usr/lib/modules"
 _loaded: set[str] = set()
+"""Groups, and files of modules."""
 MOUNTS = (
     ("proc", "/proc"),
     ("sysfs", "/sys"),
@@ -58,7 +59,7 @@ def mount_all(kinds: Iterable[str] | None = None) -> None:
 
 
 def load_modules(group: str, parameters: dict[str, str] | None = None) -> None:
-    """Load the modules of `group` in the order of the file `order`; loaded ones are kept.
+    """Load the modules of `group` in the order of the file `order`, and remove their files.
 
     `parameters` maps a module's name to its parameters. A group is loaded once: the kernel
     checks a module's signature before it says that it has it already.
@@ -68,7 +69,10 @@ def load_modules(group: str, parameters: dict[str, str] | None = None) -> None:
     with open(f"{MODULES}/order") as lines:
         names = [line.split()[1] for line in lines if line.split()[0] == group]
     for name in names:
-        fd = os.open(f"{MODULES}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        if name in _loaded:  # of another group, too
+            continue
+        path = f"{MODULES}/{name}"
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             libc.finit_module(fd, (parameters or {}).get(name.removesuffix(".ko"), ""))
         except OSError as error:
@@ -76,6 +80,8 @@ def load_modules(group: str, parameters: dict[str, str] | None = None) -> None:
                 raise OSError(error.errno, f"loading module {name}") from error
         finally:
             os.close(fd)
+        os.unlink(path)  # else drop_caches would pass through its pages
+        _loaded.add(name)
     _loaded.add(group)
 
 
