@@ -6,6 +6,9 @@ Descriptors matter: an append-only file that is open already still takes pwrite(
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from model.after_shutdown import MAX_OFFSET, check_reach, comes_first, refused
 from model.errors import OpError
 from model.inode import Inode
@@ -42,23 +45,36 @@ _BY_NAME = (ops.Otrunc, ops.Unlink, ops.Rename)
 
 def check_access(mount: Mount, op: ops.AnyOp) -> None:
     """Raise `OpError` if `op` fails before it does anything; note the descriptors it opens."""
-    if isinstance(op, _BY_NAME):
-        _check_names(mount, op)
-    elif isinstance(op, ops.FileOp) and not isinstance(op, ops.Close):
-        written = op.to if isinstance(op, _COPY) else op.file
-        _open(mount, op.file)
-        if written != op.file:
-            mount.file(op.file)
-            _open(mount, written)
-        if type(op) in _BESIDE:
-            _open_beside(mount, op.file, _BESIDE[type(op)])
-        flags = _flags(mount, written)
-        if mount.sb.shut_down and comes_first(op, bool(flags & APPEND_ONLY)):
-            check_reach(mount, op)
-        if flags & (APPEND_ONLY | IMMUTABLE):
-            _check_flags(mount.files[written], op)
+    check = _CHECKS.get(type(op))
+    if check is not None:
+        check(mount, op)
     if mount.sb.shut_down:
         check_reach(mount, op)
+
+
+def _check_copy(mount: Mount, op: ops.CopyRange | ops.Sendfile | ops.Splice) -> None:
+    """What reads one file and writes another opens both."""
+    if op.to != op.file:
+        _open(mount, op.file)
+        mount.file(op.file)
+    _check_file(mount, op, op.to)
+
+
+def _check_one(mount: Mount, op: ops.FileOp) -> None:
+    """What has one file opens that."""
+    _check_file(mount, op, op.file)
+
+
+def _check_file(mount: Mount, op: ops.FileOp, written: str) -> None:
+    """The descriptors of the file `written`, and what its flags and a shutdown allow."""
+    _open(mount, written)
+    if type(op) in _BESIDE:
+        _open_beside(mount, op.file, _BESIDE[type(op)])
+    flags = _flags(mount, written)
+    if mount.sb.shut_down and comes_first(op, bool(flags & APPEND_ONLY)):
+        check_reach(mount, op)
+    if flags & (APPEND_ONLY | IMMUTABLE):
+        _check_flags(mount.files[written], op)
 
 
 def check_immutable(inode: Inode, flags: int) -> None:
@@ -76,7 +92,7 @@ def _flags(mount: Mount, name: str) -> int:
 
 
 def _open(mount: Mount, name: str) -> None:
-    """open(O_RDWR|O_CREAT) of a file that is not open yet."""
+    """open(O_RDWR|O_CREAT) of a file, unless it is open."""
     if name in mount.open:
         return
     if mount.sb.read_only:
@@ -168,3 +184,12 @@ def _store_refusal(inode: Inode, op: ops.FileOp) -> str:
         assert isinstance(op, ops.RangeOp)
         empty = not op.len or op.off + op.len > inode.size
     return "EACCES" if not empty and inode.flags & APPEND_ONLY else ""
+
+
+_CHECKS: dict[type[Any], Callable[[Mount, Any], None]] = {
+    **{kind: _check_one for kind in ops.BY_WORD.values()
+       if issubclass(kind, ops.FileOp) and kind is not ops.Close},
+    **dict.fromkeys(_COPY, _check_copy),
+    **dict.fromkeys(_BY_NAME, _check_names),
+}  # fmt: skip
+"""How each operation on files gets at them."""

@@ -30,7 +30,7 @@ DIRTY_UNKNOWN = "whether the last commits wrote all that was dirty is not known"
 _Reach = Callable[[Mount, Inode, Any], bool]
 
 
-def check_reach(mount: Mount, op: ops.AnyOp) -> None:
+def check_reach(mount: Mount, op: ops.Op) -> None:
     """Raise `OpError` (EIO) if `op`, whose files are open, gets as far as ext4's refusal."""
     if isinstance(op, ops.QuotaSet):
         if mount.sb.quota.tracked:
@@ -61,9 +61,9 @@ def comes_first(op: ops.FileOp, append_only: bool) -> bool:
     return isinstance(op, (*_WRITES, ops.Sendfile, ops.Splice))
 
 
-def not_predicted(mount: Mount, op: ops.Read | ops.SyncRange) -> str:
+def not_predicted(mount: Mount, op: ops.SyncRange) -> str:
     """Why nobody can know what `op` returned after a shutdown, empty if it is known."""
-    if not mount.sb.shut_down or isinstance(op, ops.Read) or op.file not in mount.open:
+    if not mount.sb.shut_down or op.file not in mount.open:
         return ""
     unknown = _is_range(op) and _is_dirty(mount.files[op.file]) is None
     return DIRTY_UNKNOWN if unknown else ""

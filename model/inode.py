@@ -309,8 +309,9 @@ class Inode:
 
     def da_reserve_singly(self, clusters: int) -> None:
         """Claim and reserve cluster by cluster (ext4_da_reserve_space, so many times)."""
-        for reserved in range(self.reserved + 1, self.reserved + clusters + 1):
-            self.sb.event(EventKind.RESERVE, self.name, 1, reserved)
+        if self.sb.traced:
+            for reserved in range(self.reserved + 1, self.reserved + clusters + 1):
+                self.sb.event(EventKind.RESERVE, self.name, 1, reserved)
         self.reserved += clusters
         self.sb.dirty.add_ones(clusters)
 

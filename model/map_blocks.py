@@ -6,7 +6,13 @@ equal state at a time; `da_map_blocks` reserves instead.
 
 from __future__ import annotations
 
-from model.balloc import claim_free_clusters, has_free_clusters, is_plentiful, obtainable
+from model.balloc import (
+    claim_free_clusters,
+    has_free_clusters,
+    is_plentiful,
+    need_plenty,
+    obtainable,
+)
 from model.errors import OpError
 from model.extent_status import Run
 from model.indirect import blocks_to_boundary
@@ -65,30 +71,47 @@ def map_blocks(
         limit = blocks_to_boundary(lblk, inode.sb.block_size)
     delayed = found.state == DELAYED
     length, clusters = _implied_cluster(inode, lblk, min(end - lblk, limit))
+    run = Run(lblk, lblk + length, state)
+    if inode.sb.without_trees:
+        need_plenty(inode.sb, _clusters(inode, lblk, run.end) + inode.sb.free_pending)
+    else:
+        run = _new_blocks(
+            inode, run, clusters, delayed, use_reserved=use_reserved, normalize=normalize
+        )
+    if clusters:
+        inode.sb.free.add(-_clusters(inode, run.start, run.end))
+    inode.insert_mapped(run, claim=delayed)
+    inode.sb.rule("allocate: ext4_map_blocks")
+    return run
+
+
+def _new_blocks(
+    inode: Inode, wanted: Run, clusters: bool, delayed: bool, *,
+    use_reserved: bool, normalize: bool,
+) -> Run:  # fmt: skip
+    """What of `wanted` one allocation gets, and where it lies; only with `clusters` it takes new
+    ones, which `delayed` blocks have reserved (ext4_mb_new_blocks). Raises `OpError`."""
+    sb, lblk, length = inode.sb, wanted.start, wanted.end - wanted.start
     if clusters:
         length, refused = _charge(inode, lblk, length, delayed, use_reserved)
         charged = _clusters(inode, lblk, lblk + length)
         there = _obtainable(inode, charged, delayed)
         asked = inode.prealloc.request(inode, lblk, length, normalize and not refused)
-        length = min(asked, there * inode.sb.ratio - lblk % inode.sb.ratio)
-    run = _place(inode, lblk, length, state)
+        length = min(asked, there * sb.ratio - lblk % sb.ratio)
+    run = _place(inode, lblk, length, wanted.state)
     if clusters and run.end < lblk + asked:
         inode.prealloc.cut(lblk, lblk + asked, run.end)
     taken = _clusters(inode, run.start, run.end) if clusters else 0
     if not delayed:
         if clusters:
-            inode.sb.dirty.add(-charged)
-            if charged > taken and inode.sb.quota.tracked:  # what was charged for too much
-                inode.sb.quota.warnings.freed(inode, charged - taken, charged)
+            sb.dirty.add(-charged)
+            if charged > taken and sb.quota.tracked:  # what was charged for too much
+                sb.quota.warnings.freed(inode, charged - taken, charged)
         claim_tree_blocks(inode, run, taken, use_reserved)
     else:
-        _note_hidden_pieces(inode.sb)
-    if delayed and inode.sb.free.sum() < taken + PLENTY + inode.sb.free_pending:
+        _note_hidden_pieces(sb)
+    if delayed and sb.free.sum() < taken + PLENTY + sb.free_pending:
         run = take_reserved(inode, run, taken)
-        taken = _clusters(inode, run.start, run.end) if clusters else 0
-    inode.sb.free.add(-taken)
-    inode.insert_mapped(run, claim=delayed)
-    inode.sb.rule("allocate: ext4_map_blocks")
     return run
 
 
@@ -107,6 +130,8 @@ def map_singly(inode: Inode, lblk: int, end: int, unwritten: bool) -> int:
     `OpError`.
     """
     sb, behind = inode.sb, lblk + 1
+    if sb.without_trees:
+        return map_blocks(inode, lblk, end - lblk, unwritten).end
     first = map_blocks(inode, lblk, 1, unwritten)
     if behind == end or not inode.extents or sb.ratio > 1 or sb.quota.binds(inode):
         return behind

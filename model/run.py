@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -27,7 +28,7 @@ from model.parallel import run_section
 from model.placement import Placer
 from model.readahead import read_pages
 from model.second_table import HANDLERS as SECOND_TABLE
-from model.shutdown import NO_CHANGE, Durable
+from model.shutdown import CHANGING_ANOTHER, NO_CHANGE, Durable
 from model.source import Source
 from model.truncate import setattr_size
 from workloads import ops
@@ -102,7 +103,7 @@ class Model:
         if workload.cpus > behaviour.nr_cpu:
             behaviour = msgspec.structs.replace(behaviour, nr_cpu=workload.cpus)
         mount = Mount(config, geometry, behaviour, placer)
-        mount.sb.without_trees = without_trees
+        mount.sb.traced, mount.sb.without_trees = observed, without_trees
         if config.image.sha256:
             self._load(mount, config.image)
         if ops.Shutdown in kinds:
@@ -177,7 +178,7 @@ def _step(mount: Mount, op: ops.AnyOp, observed: bool) -> Step:
     observation, unpredicted = observe(sb, mount.files) if observed else (UNSEEN, {})
     if sb.shut_down and mount.files:  # observing opens one of them, which fails
         observation, unpredicted = Observation(error="EIO"), {}
-    if isinstance(op, (ops.Read, ops.Seek, ops.SyncRange)) and (reason := _undefined(mount, op)):
+    if (undefined := UNDEFINED.get(type(op))) and (reason := undefined(mount, op)):
         unpredicted = {**unpredicted, "result": reason}
     events = tuple(sb.events) if observed and "events" not in overlapping else None
     return Step(
@@ -191,11 +192,12 @@ def _call(mount: Mount, call: ops.Call) -> Result:
     check_access(mount, call)
     if mount.durable is not None:
         mount.durable.note(call)
-    if isinstance(call, COMMITTING):
+    carry_out = HANDLERS[type(call)]
+    if type(call) in COMMITTING:
         _note_change(mount, call)
-        return HANDLERS[type(call)](mount, call)
+        return carry_out(mount, call)
     try:
-        result = HANDLERS[type(call)](mount, call)
+        result = carry_out(mount, call)
     except OpError as error:
         if error.name in CHANGED_ALL_THE_SAME:
             _note_change(mount, call)
@@ -206,29 +208,27 @@ def _call(mount: Mount, call: ops.Call) -> Result:
 
 def _note_change(mount: Mount, call: ops.Call) -> None:
     """`call` has changed the times at least of a file (ext4_dirty_inode)."""
-    if not isinstance(call, ops.FileOp) or isinstance(call, NO_CHANGE):
+    kind = type(call)
+    if kind not in CHANGED:
         return
-    name = call.file
-    if isinstance(call, ops.CopyRange | ops.Sendfile | ops.Splice | ops.Rename):
-        name = call.to
-    inode = mount.files.get(name)
+    inode = mount.files.get(CHANGED[kind](call))
     if inode is not None:
         inode.changed_in = mount.sb.transaction
-        if not isinstance(call, ops.Rename):  # which tells the journal only
+        if kind is not ops.Rename:  # which tells the journal only
             inode.unsynced = True
 
 
-def _undefined(mount: Mount, op: ops.Read | ops.Seek | ops.SyncRange) -> str:
-    """Why nobody can know what `op` returned, empty if it is known."""
+def _undefined_read(mount: Mount, op: ops.Read) -> str:
     inode = mount.files.get(op.file)
-    if inode is None:
+    if inode is None or mount.sb.shut_down:
         return ""
-    if isinstance(op, ops.SyncRange) or (mount.sb.shut_down and isinstance(op, ops.Read)):
-        return not_predicted(mount, op)
-    if isinstance(op, ops.Seek):
-        return inode.states_unknown or ""
     known = inode.content.knows(op.off, min(op.off + op.len, inode.size))
     return "" if known else "what was read is undefined in part"
+
+
+def _undefined_seek(mount: Mount, op: ops.Seek) -> str:
+    inode = mount.files.get(op.file)
+    return "" if inode is None else inode.states_unknown or ""
 
 
 def _final(mount: Mount, observed: bool) -> Final:
@@ -434,7 +434,7 @@ def _rename(mount: Mount, op: ops.Rename) -> Result:
 
 
 UNSEEN = Observation()
-COMMITTING = (ops.SyncWrite, ops.DsyncWrite, ops.MsyncWrite)
+COMMITTING = frozenset({ops.SyncWrite, ops.DsyncWrite, ops.MsyncWrite})
 """Operations that end with a commit of what they have changed."""
 CHANGED_ALL_THE_SAME = frozenset({"ENOSPC", "EDQUOT", "EFAULT", "SIGBUS"})
 """Errors that come after the file's times were changed."""
@@ -479,3 +479,15 @@ HANDLERS: dict[type[Any], Callable[[Mount, Any], Result]] = {
     **SECOND_TABLE,
 }
 """What carries out each operation."""
+UNDEFINED: dict[type[Any], Callable[[Mount, Any], str]] = {
+    ops.Read: _undefined_read,
+    ops.Seek: _undefined_seek,
+    ops.SyncRange: not_predicted,
+}
+"""Why nobody can know what an operation returned, empty if it is known."""
+CHANGED: dict[type[Any], Callable[[Any], str]] = {
+    kind: attrgetter("to" if kind in CHANGING_ANOTHER else "file")
+    for kind in HANDLERS
+    if issubclass(kind, ops.FileOp) and kind not in NO_CHANGE
+}
+"""The name of the file that an operation changes."""

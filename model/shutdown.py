@@ -35,13 +35,15 @@ if TYPE_CHECKING:
     from model.mount import Mount
     from model.page_cache import Folio
 
-__all__ = ["NO_CHANGE", "Durable", "shut_down"]
+__all__ = ["CHANGING_ANOTHER", "NO_CHANGE", "Durable", "shut_down"]
 
 DEFAULT, LOG_FLUSH, NO_LOG_FLUSH = range(3)
 """EXT4_GOING_FLAGS_*."""
 
 NO_CHANGE = (ops.Read, ops.Seek, ops.Fsync, ops.Fdatasync, ops.SyncRange, ops.Close)
 """Operations on a file that leave its inode alone, but for blocks that are written back."""
+CHANGING_ANOTHER = (ops.CopyRange, ops.Sendfile, ops.Splice, ops.Rename)
+"""Operations on a file that change the file `to`."""
 
 
 class _Saved(NamedTuple):
@@ -83,7 +85,7 @@ class Durable:
         """The files that `op` named have changes in the running transaction."""
         if isinstance(op, ops.FileOp) and not isinstance(op, NO_CHANGE):
             self._touched.add(op.file)
-            if isinstance(op, ops.CopyRange | ops.Sendfile | ops.Splice | ops.Rename):
+            if isinstance(op, CHANGING_ANOTHER):
                 self._touched.add(op.to)
 
     def flushed(self, inode: Inode) -> None:

@@ -103,6 +103,8 @@ class Superblock:
         self.read_only = self.shut_down = False
         self.quota: Quota
         self.placer = placer
+        self.traced = True
+        """Somebody reads the reservation tracepoints."""
         self.events: list[Event] = []
         self.because: dict[str, None] = {}
         self.quirks: dict[str, None] = {}
@@ -189,7 +191,8 @@ class Superblock:
         self, kind: EventKind, file: str, count: int, reserved: int, claim: bool | None = None
     ) -> None:
         """Note a reservation tracepoint."""
-        self.events.append(Event(kind, file, count, reserved, claim))
+        if self.traced:
+            self.events.append(Event(kind, file, count, reserved, claim))
 
     def rule(self, name: str) -> None:
         """Note that the step exercised the rule `name`."""
