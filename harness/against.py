@@ -24,7 +24,9 @@ from vm.errors import KernelPanicError, MountRefusedError
 from workloads.syntax import format_op
 from workloads.workload import Workload
 
-__all__ = ["Against", "see"]
+__all__ = ["TWO_OUTCOMES", "Against", "see"]
+
+TWO_OUTCOMES = "threads against each other may end differently on two kernels, both rightly"
 
 
 class Against:
@@ -50,8 +52,11 @@ class Against:
         """The verdict on `workload`.
 
         As with `Runner.run` no error leaves here: the verdict names it, and a panic of
-        either kernel is a finding.
+        either kernel is a finding. A parallel section is refused: it is only held against the
+        model.
         """
+        if workload.cpus > 1:
+            return Compared(self._empty(workload, refused=TWO_OUTCOMES))
         traces: list[Trace | None] = []
         panics: list[KernelPanicError | None] = []
         for side in self.sides:

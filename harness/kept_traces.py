@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import lzma
 import os
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -77,6 +77,7 @@ def parse_kept(line: str | bytes) -> Kept:
 class _Named(msgspec.Struct, frozen=True):
     program: str
     config: Config
+    ops: msgspec.Raw
 
 
 class _Of(msgspec.Struct, frozen=True):
@@ -89,17 +90,20 @@ class _Head(msgspec.Struct, frozen=True):
 
 
 class Head(NamedTuple):
-    """What a line tells without being decoded as a whole."""
+    """What a line tells without being decoded as a whole; `ops` are equal for equal operations
+    of one kind of recording."""
 
     program: str
     config: Config
+    ops: Hashable
     release: str | None
 
 
 def head_of(line: str | bytes) -> Head:
     """The head of a line. Raises `msgspec.MsgspecError` if it is damaged."""
     trace = msgspec.json.decode(line, type=_Head).trace
-    return Head(trace.workload.program, trace.workload.config, trace.kernel)
+    named = trace.workload
+    return Head(named.program, named.config, bytes(named.ops), trace.kernel)
 
 
 def is_kept(path: Path) -> bool:

@@ -222,7 +222,7 @@ class Job(msgspec.Struct, frozen=True):
         """Program, configuration and release. Raises `UsageError` if the line is damaged."""
         if self.workload is not None and self.kernel is not None:
             named = workload_of(self.workload)
-            return Head(named.program, named.config, self.kernel.release)
+            return Head(named.program, named.config, named.ops, self.kernel.release)
         with self._damaged():
             head = head_of(self.line)
         return head if self.release is None else head._replace(release=self.release)

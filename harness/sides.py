@@ -11,7 +11,7 @@ from harness.trace import Observe, Placement, Trace
 from vm.boot import MEMORY
 from workloads.workload import Config, Workload
 
-__all__ = ["NO_IOMAP", "PATHS", "Choice", "Side", "on_path", "without_path"]
+__all__ = ["NO_IOMAP", "PATHS", "Choice", "Side", "on_path", "without_path", "without_path_option"]
 
 NO_IOMAP = "this kernel does not know the mount option buffered_iomap"
 PATHS = ("bh", "iomap")
@@ -130,6 +130,10 @@ def on_path(workload: Workload, path: str | None) -> Workload:
 
 def without_path(workload: Workload) -> Workload:
     """`workload` without a mount option that chooses a path, for kernels that know none."""
-    kept = (option for option in workload.config.mount.split(",") if option not in _CHOOSING)
-    config = Config(workload.config.image, ",".join(kept))
-    return msgspec.structs.replace(workload, config=config)
+    return msgspec.structs.replace(workload, config=without_path_option(workload.config))
+
+
+def without_path_option(config: Config) -> Config:
+    """`config` without a mount option that chooses a path."""
+    kept = (option for option in config.mount.split(",") if option not in _CHOOSING)
+    return Config(config.image, ",".join(kept))

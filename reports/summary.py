@@ -189,6 +189,8 @@ def _not_compared(digests: Iterable[Digest]) -> list[str]:
 
 
 def _slowest(digests: Sequence[Digest]) -> list[str]:
+    if not any(digest.seconds for digest in digests):  # of recordings
+        return []
     slow = sorted(digests, key=lambda digest: -digest.seconds)[:SLOWEST]
     rows = [(f"{digest.seconds:.2f} s", digest.name) for digest in slow]
     return ["", "Slowest", *columns(rows)]

@@ -12,12 +12,16 @@ import msgspec
 
 from harness.errors import AGREE, MISMATCH, UsageError
 from harness.known import KNOWN_ISSUES
-from harness.recheck import Checked, Tally, check_file, judge_named
+from harness.pairs import AGAINST_PATH
+from harness.recheck import Checked, Tally, check_file, jobs_of, judge_named
+from harness.recorded_paths import paired, settled
 from harness.recording import SUFFIX
-from harness.verdict import Where
+from harness.session import exit_status
+from harness.verdict import Compared, Where
 from reports.screen import has_colour
+from reports.summary import digest, summarise
 from reports.terminal import explain
-from reports.words import place_text, value_text
+from reports.words import place_text, times, value_text
 
 __all__ = ["add", "run"]
 
@@ -33,6 +37,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--workloads", type=Path, metavar="FILE", help="workload list (default: beside the results)"
     )
     parser.add_argument("--release", metavar="X.Y.Z", help="the kernel (default: by the file name)")
+    parser.add_argument(
+        "--against",
+        choices=sorted(AGAINST_PATH),
+        metavar="path:buffer_head|path:iomap",
+        help="hold the other path against this one, where FILEs have a program on both",
+    )
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the counts to this file")
     parser.add_argument("-j", "--processes", type=int, metavar="N", help="default: one a CPU")
     parser.add_argument(
@@ -47,6 +57,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Check each file, or explain a workload; 1 if a step is neither agreed nor known."""
     files = [file for path in options.files for file in _files(path)]
+    if options.against is not None:
+        return _paths(options, files)
     if options.explain is not None:
         return _explain(options, files)
     if options.strict_model:
@@ -84,10 +96,39 @@ def _explain(options: argparse.Namespace, files: list[Path]) -> int:
     if not found:
         where = ", ".join(path.name for path in files)
         raise UsageError(f"no workload {options.explain} was recorded in {where}")
+    return _tell_found([(path.name, compared) for path, compared in found])
+
+
+def _tell_found(found: list[tuple[str, Compared]]) -> int:
+    """Explain what was found of one workload, each under a title; the exit status."""
     colour = has_colour(sys.stdout)
-    for path, compared in found:
-        print(f"{path.name}\n{explain(compared, colour=colour)}\n")
+    for title, compared in found:
+        print(f"{title}\n{explain(compared, colour=colour)}\n")
     return MISMATCH if any(compared.verdict.mismatches for _, compared in found) else AGREE
+
+
+def _paths(options: argparse.Namespace, files: list[Path]) -> int:
+    """Path against path. Raises `UsageError` if nothing was recorded on both."""
+    if options.json is not None:
+        raise UsageError("--json counts the model's steps; leave it out with --against")
+    jobs = (job for path in files for job in jobs_of(path, options.workloads, options.release))
+    pairs, alone = paired(jobs, AGAINST_PATH[options.against])
+    if options.explain is not None:
+        issues = () if options.strict_model else KNOWN_ISSUES
+        pairs = [p for p in pairs if options.explain in (p.name, p.name.partition("@")[0])]
+    elif options.strict_model:
+        raise UsageError("--strict-model is for --explain NAME")
+    if not pairs:
+        raise UsageError(f"no program was recorded on both paths; {alone} on one of them only")
+    if options.explain is not None:
+        return _tell_found([(pair.name, pair.settle(issues)) for pair in pairs])
+    digests = []
+    for verdict in settled(pairs, options.processes):
+        digests.append(digest(verdict, verdict.workload.name, 0.0))
+    for line in summarise(digests):
+        print(line)
+    print(f"{times(alone, 'recording')} without a counterpart on the other path")
+    return exit_status(digests)
 
 
 def _files(path: Path) -> list[Path]:

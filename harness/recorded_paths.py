@@ -1,0 +1,106 @@
+"""The two paths of a kernel as recordings have them, held against each other without a guest.
+
+What `--against path:...` does with guests: a program that was recorded on both paths makes a
+pair, and its differences are sorted as there (`harness.settle`).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+from collections.abc import Hashable, Iterable, Iterator
+
+import msgspec
+
+from harness.against import TWO_OUTCOMES, see
+from harness.image.form import FORM
+from harness.known import KNOWN_ISSUES, KnownIssue
+from harness.recheck import Job
+from harness.settle import Seen, settle
+from harness.sides import without_path, without_path_option
+from harness.verdict import Compared, Verdict
+from workloads.workload import Config
+
+__all__ = ["NO_IMAGE", "RecordedPair", "paired", "settled"]
+
+NO_IMAGE = "the model of a recording makes no image"
+_RELEASE = re.compile(r"\d+(\.\d+)*")
+_Key = tuple[str, Hashable, Config, str]
+_NAMES = {"bh": "buffer_head", "iomap": "iomap"}
+
+
+class RecordedPair(msgspec.Struct, frozen=True):
+    """A program that was recorded on both paths: the one that expects, and the other one."""
+
+    expected: Job
+    actual: Job
+
+    @property
+    def name(self) -> str:
+        """Of the workload, as the expecting side had it."""
+        return self.expected.name
+
+    def settle(self, issues: tuple[KnownIssue, ...] = KNOWN_ISSUES) -> Compared:
+        """What differs, sorted; the models may follow known `issues`.
+
+        Raises `UsageError` if a line is damaged.
+        """
+        one, other = (self._seen(job, issues) for job in (self.expected, self.actual))
+        workload = without_path(one.trace.workload)
+        if workload.cpus > 1:
+            names = (one.trace.subject, other.trace.subject)
+            verdict = Verdict(workload, names, refused=TWO_OUTCOMES)
+        else:
+            kernels = (one.trace.kernel, other.trace.kernel)
+            verdict = msgspec.structs.replace(
+                settle(one, other), workload=workload, kernels=kernels
+            )
+        return Compared(verdict, one.trace, other.trace)
+
+    @staticmethod
+    def _seen(job: Job, issues: tuple[KnownIssue, ...]) -> Seen:
+        """What was recorded, without its image, held against the model."""
+        case = job.case()
+        trace, final = case.trace, case.trace.final
+        if final is not None:
+            unpredicted = {**final.unpredicted, FORM: NO_IMAGE}
+            final = msgspec.structs.replace(final, form=None, unpredicted=unpredicted)
+        name = _NAMES[trace.workload.config.path]
+        trace = msgspec.structs.replace(trace, subject=name, final=final)
+        return see(case.reference(), trace, issues)
+
+
+def paired(jobs: Iterable[Job], expecting: str) -> tuple[list[RecordedPair], int]:
+    """The programs that were recorded on both paths; `expecting` (of `PATHS`) says which expects.
+
+    Both recordings are of one release, less what a distribution adds to its name. Also how many
+    recordings have no counterpart. Raises `UsageError` if a line is damaged.
+    """
+    expected: dict[_Key, Job] = {}
+    others: dict[_Key, Job] = {}
+    twice = 0
+    for job in jobs:
+        head = job.head()
+        numbers = _RELEASE.match(head.release or "")
+        config = without_path_option(head.config)
+        key = (head.program, head.ops, config, numbers[0] if numbers else "")
+        side = expected if head.config.path == expecting else others
+        twice += key in side
+        side.setdefault(key, job)
+    pairs = [RecordedPair(job, others[key]) for key, job in expected.items() if key in others]
+    return pairs, twice + len(expected) + len(others) - 2 * len(pairs)
+
+
+def settled(pairs: list[RecordedPair], processes: int | None = None) -> Iterator[Verdict]:
+    """The verdict on each pair, in order; `processes` work (default: one a CPU)."""
+    workers = min(processes or os.cpu_count() or 1, len(pairs))
+    if workers < 2:
+        yield from map(_verdict, pairs)
+        return
+    with multiprocessing.get_context("forkserver").Pool(workers) as pool:
+        yield from pool.imap(_verdict, pairs, chunksize=4)
+
+
+def _verdict(pair: RecordedPair) -> Verdict:
+    return pair.settle().verdict
