@@ -164,7 +164,7 @@ def _ready(
     CPU time QEMU and the other children took. Programs from `warm` on come before."""
     with tempfile.TemporaryDirectory(prefix="ext4diff-bench-") as folder:
         store = Store.open(Path(folder) / FILE)
-        bench = Bench(_NIGHT, _PLAN, make(), "bench")
+        bench = Bench(_NIGHT, _PLAN, make(), "bench", Path(folder))
         with closing(store), closing(bench):
             store.begin(Night(_NIGHT))
             keeper = Keeper(_NIGHT, store, Shelf(Path(folder), _BUDGET))

@@ -53,10 +53,15 @@ class ShardDone(msgspec.Struct, frozen=True):
 
 
 class Bench:
-    """A pair of sides at work for the night `night`; `close` ends them."""
+    """A pair of sides at work for the night `night`; `close` ends them.
 
-    def __init__(self, night: str, plan: Plan, pair: Pair, worker: str) -> None:
+    What is made on the way to an artifact lies in `scratch`: somebody else removes it if
+    `worker`, whose process this is, is killed.
+    """
+
+    def __init__(self, night: str, plan: Plan, pair: Pair, worker: str, scratch: Path) -> None:
         self._night, self._plan, self._worker = night, plan, worker
+        self._scratch = scratch
         self._pair = pair
         self._lab = Lab(pair)
         self._kept: Counter[str] = Counter()
@@ -135,7 +140,7 @@ class Bench:
             return Done(row, finding)
         self._kept[signature.id] += 1
         finding = msgspec.structs.replace(finding, picture=picture_svg(compared) or "")
-        with tempfile.TemporaryDirectory(prefix="ext4diff-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="ext4diff-", dir=self._scratch) as scratch:
             name = folder_name(item.name)
             folder, note = try_keep(compared, self._pair, Path(scratch) / name)
             if folder is None:

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -76,13 +77,14 @@ class Workshop(WorkerPlugin):
             watch = threading.Thread(target=_end_with, args=(self._setup.parent,), daemon=True)
             watch.start()
 
-    def bench(self, worker: str) -> Bench:
-        """The bench, made if need be. Raises `UsageError`."""
+    def bench(self, worker: Any) -> Bench:
+        """The bench of dask's `worker`, made if need be. Raises `UsageError`."""
         with self._lock:
             if self._bench is None:
                 setup = self._setup
                 pair = make_pair(setup.against, setup.choice, strict=setup.strict)
-                self._bench = Bench(setup.night, setup.plan, pair, worker)
+                scratch = Path(worker.local_directory)  # which dask removes, also after a kill
+                self._bench = Bench(setup.night, setup.plan, pair, str(worker.name), scratch)
             return self._bench
 
     def teardown(self, worker: Any) -> None:  # noqa: ARG002 - dask gives it
@@ -108,7 +110,7 @@ def _workshop(night: str) -> Workshop:
 
 def prepare(night: str) -> Ready:
     """Fetch, build and probe what the sides need. Raises `Ext4diffError`."""
-    bench = _workshop(night).bench(str(get_worker().name))
+    bench = _workshop(night).bench(get_worker())
     header = bench.prepare()
     return Ready(tuple(header), bench.identity())
 
@@ -120,7 +122,7 @@ def run_shard(night: str, shard: Shard) -> ShardDone:
     def tell(done: Done) -> None:
         worker.log_event(topic(night), msgspec.msgpack.encode(done))
 
-    return workshop.bench(str(worker.name)).run(shard, tell, workshop.stopped.is_set)
+    return workshop.bench(worker).run(shard, tell, workshop.stopped.is_set)
 
 
 def stop(night: str, dask_worker: Any) -> None:
