@@ -4,7 +4,7 @@ A workload names its fault by where it reads: `pread a 100000 1` is followed by 
 0 of FAULTS, `pread a 100001 1` by number 1; without such an operation nothing happens. What the
 guest answers to a workload is in the folder that EXT4DIFF_FAKE_MACHINE names: `rows.json`, the
 lines, and `blocks.json`, the blocks of the disk that the workload changes. Each guest notes the
-workloads that it is given in `runs`, as `PID FAULT`.
+workloads that it is given in `runs`, as `PID FAULT`, and in `silent` its PID when it falls silent.
 
 Run as QEMU is, with its arguments; imports nothing of ext4diff, so that it starts at once.
 """
@@ -65,6 +65,8 @@ def send(data: bytes) -> None:
 
 def silent() -> None:
     """Say nothing any more, though QEMU runs."""
+    with (FOLDER / "silent").open("a") as file:
+        file.write(f"{os.getpid()} ")
     time.sleep(FOREVER)
 
 
