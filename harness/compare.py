@@ -144,7 +144,7 @@ class _Comparison(Findings):
         want, seen = (_plain(events, any(claims)) for events in (expected, actual))
         if want == seen:
             return
-        hidden = self.reasons[0].get("pieces")
+        hidden = self.reasons[0].get("pieces") or self.reasons[1].get("pieces")
         if hidden is not None and _joined(expected) == _joined(actual):
             self.not_compared["pieces", hidden] += 1
         else:

@@ -10,7 +10,10 @@ import msgspec
 
 from harness.trace import Content, Step, Trace
 
-__all__ = ["with_unknowns"]
+__all__ = ["Contents", "with_unknowns"]
+
+_BY_CHANCE = ("result", "pieces")
+"""Results that nobody can know, and where what is set aside for files cuts an allocation."""
 
 Contents = dict[str, Content] | None
 
@@ -20,7 +23,7 @@ def with_unknowns(trace: Trace, model: Trace | None) -> Trace:
     if model is None:
         return trace
     steps = tuple(
-        msgspec.structs.replace(step, unpredicted=_result_of(expects))
+        msgspec.structs.replace(step, unpredicted=_left_open(expects))
         for step, expects in zip(trace.steps, model.steps, strict=False)
     )
     final = trace.final
@@ -34,8 +37,9 @@ def with_unknowns(trace: Trace, model: Trace | None) -> Trace:
     return msgspec.structs.replace(trace, steps=steps, final=final)
 
 
-def _result_of(step: Step) -> dict[str, str]:
-    return {field: why for field, why in step.unpredicted.items() if field == "result"}
+def _left_open(step: Step) -> dict[str, str]:
+    """Of what the model does not foretell, that which no kernel decides for the other one."""
+    return {field: why for field, why in step.unpredicted.items() if field in _BY_CHANCE}
 
 
 def _undefined(seen: Contents, expected: Contents) -> Contents:
