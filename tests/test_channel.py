@@ -107,3 +107,18 @@ def test_sending_to_a_dead_agent_is_an_error(pair: Pair) -> None:
     with pytest.raises(ChannelError):
         for _ in range(3):
             channel.send({"id": 1})
+
+
+def test_answers_without_end_are_refused_and_each_request_has_its_own_bound(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vm.channel._MOST", 100)
+    channel, theirs = pair
+    line = b'{"id":1,"step":0}\n'
+    for _request in range(3):
+        channel.send({"id": 1})
+        theirs.sendall(5 * line)
+        assert channel.receive()
+    theirs.sendall(line)
+    with pytest.raises(ChannelError, match="more than 100 bytes"):
+        channel.receive()

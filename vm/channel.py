@@ -24,6 +24,8 @@ Row = dict[str, Any]
 
 _LONGEST = 64 << 20
 """Bytes of the longest line that is still taken for an answer."""
+_MOST = 1 << 30
+"""Bytes of all answers to one request: a guest out of control does not fill the host's memory."""
 
 
 class Channel:
@@ -34,6 +36,7 @@ class Channel:
         sock.setblocking(False)
         self._pending = bytearray()
         self._rows: deque[Row] = deque()
+        self._answered = 0
 
     def fileno(self) -> int:
         """The descriptor to poll for reading."""
@@ -42,6 +45,7 @@ class Channel:
     def send(self, row: Row, timeout: float = 10.0) -> None:
         """Send one line; `ChannelError` if the guest takes it not within `timeout` seconds."""
         data = json.dumps(row, separators=(",", ":")).encode() + b"\n"
+        self._answered = 0
         self._socket.settimeout(timeout)
         try:
             self._socket.sendall(data)
@@ -53,7 +57,7 @@ class Channel:
     def receive(self) -> bool:
         """Read what has arrived; False at the end of the connection.
 
-        Raises `ChannelError` for a line that is no JSON object.
+        Raises `ChannelError` for a line that is no JSON object, and for answers without end.
         """
         while True:
             try:
@@ -67,6 +71,9 @@ class Channel:
             self._take(part)
 
     def _take(self, part: bytes) -> None:
+        self._answered += len(part)
+        if self._answered > _MOST:
+            raise ChannelError(f"the agent's answers to one request have more than {_MOST} bytes")
         start = len(self._pending)
         self._pending += part
         if self._pending.find(b"\n", start) < 0:
