@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from pathlib import Path
 
@@ -16,6 +17,13 @@ pytest_plugins = ["pytester"]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # What a shell starts with `&` inherits that, and tests send Ctrl-C to what they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """What has been collected stays: look through it no more for what is to be freed, which runs
+    of pytest inside of tests do several times each."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType
@@ -58,6 +58,19 @@ class Ran(NamedTuple):
     traces: tuple[Trace, ...]
 
 
+class Case(NamedTuple):
+    """A workload with all that the model is told."""
+
+    behaviour: Behaviour
+    start: Geometry
+    workload: Workload
+    placement: Placement | None
+
+    def trace(self) -> Trace:
+        """Run the model on it."""
+        return Model(self.behaviour, lambda _: self.start).run(self.workload, self.placement)
+
+
 def exists(name: str) -> bool:
     """Whether `module.function` is in model/."""
     module, *parts = name.split(".")
@@ -100,13 +113,12 @@ def known(example: Example) -> bool:
 
 def run(example: Example, **switches: Any) -> Ran:
     """The model on all configurations of the program, on the first one of a recorded one."""
-    if ";" in example.text:
-        return _run_program(parse_line(example.text, "example"), example, switches)
-    if "/" in example.text:
-        found = _recorded(example.text, example.iomap)
-        assert found, f"no recorded program {example.text}"
-        return _run_recorded(*found, switches)
-    return _run_program(PROGRAMS[example.text], example, switches)
+    found = [_observed(case) for case in _cases(example, switches)]
+    return Ran(
+        frozenset().union(*(ran.functions for ran in found)),
+        frozenset().union(*(ran.reports for ran in found)),
+        tuple(trace for ran in found for trace in ran.traces),
+    )
 
 
 run_usual = cache(run)
@@ -116,17 +128,21 @@ run_usual = cache(run)
 def notices(example: Example, functions: Iterable[str], monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether the model predicts something else, or falls over, with one of `functions`
     doing nothing."""
-    usual = run_usual(example).traces
+    pairs = list(zip(_cases(example, {}), run_usual(example).traces, strict=True))
     for name in functions:
         with monkeypatch.context() as patch:
             _disable(name, patch)
-            try:
-                same = run(example).traces == usual
-            except Exception:
+            if not all(_shows(case, usual) for case, usual in pairs):
                 return True
-        if not same:
-            return True
     return False
+
+
+def _shows(case: Case, usual: Trace) -> bool:
+    """Whether the model, as it is now, predicts what it usually does."""
+    try:
+        return case.trace() == usual
+    except Exception:
+        return False
 
 
 def geometry(image: Image) -> Geometry:
@@ -138,8 +154,7 @@ def geometry(image: Image) -> Geometry:
     return Geometry(blocks, blocks - taken, 0, image.block_size, image.cluster_size)
 
 
-def _observed(behaviour: Behaviour, start: Geometry, workload: Workload,
-              placement: Placement | None) -> Ran:  # fmt: skip
+def _observed(case: Case) -> Ran:
     """Run the model and note its functions and rules."""
     codes: set[CodeType] = set()
 
@@ -150,7 +165,7 @@ def _observed(behaviour: Behaviour, start: Geometry, workload: Workload,
     before = sys.getprofile()
     sys.setprofile(note)
     try:
-        trace = Model(behaviour, lambda _: start).run(workload, placement)
+        trace = case.trace()
     finally:
         sys.setprofile(before)
     functions = {
@@ -162,19 +177,26 @@ def _observed(behaviour: Behaviour, start: Geometry, workload: Workload,
     return Ran(frozenset(functions), frozenset(reports), (trace,))
 
 
-def _run_program(program: Program, example: Example, switches: dict[str, Any]) -> Ran:
-    iomap, found = example.iomap, []
+def _cases(example: Example, switches: dict[str, Any]) -> Iterator[Case]:
+    """The program on each of its configurations, a recorded one on the first."""
+    if ";" in example.text:
+        yield from _of_program(parse_line(example.text, "example"), example, switches)
+    elif "/" in example.text:
+        found = _recorded(example.text, example.iomap)
+        assert found, f"no recorded program {example.text}"
+        yield _of_recording(*found, switches)
+    else:
+        yield from _of_program(PROGRAMS[example.text], example, switches)
+
+
+def _of_program(program: Program, example: Example, switches: dict[str, Any]) -> Iterator[Case]:
+    iomap = example.iomap
     for workload in workloads(program):
         config = workload.config.with_options("buffered_iomap") if iomap else workload.config
         chosen = Workload(workload.program, config, workload.ops, workload.shows)
         behaviour = Behaviour(**{"iomap": iomap, **switches})
         placement = contiguous(chosen) if example.placed else None
-        found.append(_observed(behaviour, geometry(config.image), chosen, placement))
-    return Ran(
-        frozenset().union(*(ran.functions for ran in found)),
-        frozenset().union(*(ran.reports for ran in found)),
-        tuple(trace for ran in found for trace in ran.traces),
-    )
+        yield Case(behaviour, geometry(config.image), chosen, placement)
 
 
 @cache
@@ -194,7 +216,7 @@ def _recorded(text: str, iomap: bool) -> tuple[str, str] | None:
     return None
 
 
-def _run_recorded(recording: str, name: str, switches: dict[str, Any]) -> Ran:
+def _of_recording(recording: str, name: str, switches: dict[str, Any]) -> Case:
     kernel = recorded_by(recording)
     line, listed = _recording(recording)[name]
     seen = trace_of(line, listed, recording, kernel.release)
@@ -202,4 +224,4 @@ def _run_recorded(recording: str, name: str, switches: dict[str, Any]) -> Ran:
         "iomap": kernel.iomap, "cyclic_sync": kernel.flusher_first, "flusher_preempted": False,
     }  # fmt: skip
     behaviour = Behaviour(**{**standard, **switches})
-    return _observed(behaviour, geometry_of(seen), seen.workload, placement_of(seen))
+    return Case(behaviour, geometry_of(seen), seen.workload, placement_of(seen))
