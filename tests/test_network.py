@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyroute2.netlink.exceptions import NetlinkError
 
 from vm import network
 from vm.netlog import NetLog
@@ -83,3 +84,12 @@ def _udp_frame(mac: str, data: bytes) -> bytes:
     total = sum(int.from_bytes(head[at : at + 2], "big") for at in range(0, 20, 2))
     head[10:12] = (~(total + (total >> 16)) & 0xFFFF).to_bytes(2, "big")
     return ethernet + bytes(head) + udp
+
+
+def test_devices_that_are_refused_are_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise NetlinkError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("pyroute2.IPRoute", refuse)
+    with pytest.raises(NetworkUnavailableError, match="only the serial log: Operation not permi"):
+        network._make_tap()
