@@ -140,6 +140,21 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         reason="the block that the data moves to is dirtied outside of the journal",
     ),
     KnownIssue(
+        name="inline-data-lost-without-space",
+        quirk="inline_data_lost_without_space",
+        since=(7, 2),
+        fixed=None,
+        path="bh",
+        triggers=(Op,),
+        feature="inline_data",
+        condition="a file with inline data outgrows its inode in a write without delayed allocation,"
+        " as little space or nodelalloc have it, and no block can be had",
+        observable="all that was in the inode reads as zeros once the page cache is dropped; the"
+        " write fails with ENOSPC, or succeeds where a commit frees a block meanwhile",
+        reason="ext4_convert_inline_data_to_extent() destroys the inline data before it has a block"
+        " for it; the page that holds the data stays clean",
+    ),
+    KnownIssue(
         name="reserved-blocks-run-out",
         quirk="reserved_blocks_run_out",
         since=(7, 2),

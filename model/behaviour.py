@@ -56,6 +56,12 @@ QUIRKS: dict[str, Quirk] = {
             "ext4_fsync_journal has nothing to commit",
         ),
         Quirk(
+            "inline_data_lost_without_space",
+            "After a write that outgrows the inode and finds no space, what was inline is gone once "
+            "the page cache is dropped.",
+            "ext4_convert_inline_data_to_extent: the data leaves the inode before a block is had",
+        ),
+        Quirk(
             "reserved_blocks_run_out",
             "On a full file system delayed blocks are lost at writeback, and fsync says nothing.",
             "ext4_new_meta_blocks: tree blocks of delayed blocks are not claimed, so that they use "

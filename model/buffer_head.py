@@ -114,7 +114,7 @@ def block_write_begin(inode: Inode, folio: Folio, pos: int, end: int, delayed: b
         for low, high in ranges(partial & ~(folio.uptodate | new)):
             at = folio.start + low * inode.sb.block_size
             inode.wait_for_read(at, at + (high - low) * inode.sb.block_size)
-    folio.uptodate |= partial
+    folio.uptodate |= partial & ~new
     return new
 
 

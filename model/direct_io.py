@@ -117,3 +117,4 @@ def _drop_clean(inode: Inode, start: int, end: int) -> None:
     for folio in inode.cache.overlapping(start, end):
         if not folio.dirty:
             inode.cache.drop(folio)
+    inode.drop_unsaved()

@@ -251,6 +251,7 @@ def collapse_range(inode: Inode, off: int, length: int) -> None:
     inode.sb.flush_range(inode, start, off + 1)
     inode.sb.flush_range(inode, off + length, None)
     inode.cache.truncate(start)
+    inode.drop_unsaved()
     inode.prealloc.discard()
     inode.remove_status(low, EOF_BLOCK)
     inode.remove_mapped(low, high)
@@ -278,6 +279,7 @@ def insert_range(inode: Inode, off: int, length: int) -> None:
     start = round_down(off, PAGE)
     inode.sb.flush_range(inode, start, None)
     inode.cache.truncate(start)
+    inode.drop_unsaved()
     inode.size += length
     inode.disksize += length
     inode.prealloc.discard()

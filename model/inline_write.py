@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from harness.errors import NotModelledError
-from model.balloc import nonda_switch
+from model.balloc import nonda_switch, should_retry_alloc
 from model.buffer_head import block_write_begin
 from model.errors import OpError
 from model.inline_data import MIN_INLINE_SIZE, capacity
@@ -62,6 +62,17 @@ def _first_folio(inode: Inode) -> Folio:
     return folio
 
 
+def _is_lost(inode: Inode, error: OpError) -> bool:
+    """The data has left the inode and no block was found for it: only the page cache has it now,
+    where it is clean. Returns whether the write goes on: another try finds nothing inline."""
+    if inode.sb.quirk("inline_data_lost_without_space"):
+        inode.unsaved.append((0, 1))
+    if error.name != "ENOSPC" or not should_retry_alloc(inode.sb, 1):
+        return False
+    inode.sb.rule("inline data without a block: ext4_convert_inline_data_to_extent")
+    return True
+
+
 def _convert(inode: Inode, delayed: bool) -> None:
     """Make room for a write that does not fit (ext4_da_convert_inline_data_to_extent,
     ext4_convert_inline_data_to_extent). Raises `OpError`."""
@@ -76,8 +87,10 @@ def _convert(inode: Inode, delayed: bool) -> None:
             inode.inline, inode.inline_size, inode.may_inline = False, 0, False
         try:
             block_write_begin(inode, folio, 0, size, delayed)
-        except OpError:
+        except OpError as error:
             truncate_failed_write(inode)
+            if not delayed and _is_lost(inode, error):
+                return
             raise
         dirty = folio.all if delayed else inode.cache.bits(folio, 0, size)
         inode.cache.mark_dirty(folio, dirty)

@@ -65,8 +65,8 @@ def _convert_extent(inode: Inode, at: int, stop: int, room: int | None) -> Block
     try:
         first, count = tree.end_io(at, stop - at, eof)
     except TreeBlockRefused:
+        inode.sb.rule("no tree block at the end of I/O: ext4_split_extent")
         if inode.sb.quirk("conversion_finds_no_tree_block"):
-            inode.sb.rule("conversion failed: ext4_convert_unwritten_extents")
             return None
         tree.refuses = None
         first, count = tree.end_io(at, stop - at, eof)

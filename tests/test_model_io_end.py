@@ -105,6 +105,21 @@ def test_only_io_of_the_same_writeback_and_extent_is_in_danger(
     assert bool(step) is shared
 
 
+@pytest.mark.parametrize(
+    "line", ["finsert a 0 4k; pread a 4k 12k", "fcollapse a 64k 4k; pread a 0 12k"]
+)
+@pytest.mark.parametrize(("quirk", "known"), [("", True), (ZEROES, False)])
+def test_a_range_that_is_shifted_leaves_the_page_cache(line: str, quirk: str, known: bool) -> None:
+    """What is collapsed is behind it: only the page cache from there on goes."""
+    step = followed(SIXTEEN, f"{TWO}; {line}", quirks=quirk).steps[-1]
+    assert ("result" in step.unpredicted) is not (known or "fcollapse" in line)
+
+
+def test_a_direct_write_finds_the_zeros_on_disk() -> None:
+    step = followed(SIXTEEN, f"{TWO}; dwrite a 512 512; pread a 0 512", quirks=ZEROES).steps[-1]
+    assert "result" in step.unpredicted
+
+
 def test_a_fourth_extent_needs_no_tree_block() -> None:
     """The right end is split off, then the left end can't be: it is zeroed alone."""
     three = "truncate a 700k; falloc a 0 64k"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from fakes import make_workload
-from modelled import placed, results, run, states
+from modelled import file, placed, results, run, states
 
 KIB = 1024
 BOTH = pytest.mark.parametrize("path", ["", ",buffered_iomap"])
@@ -91,3 +91,12 @@ def test_a_page_past_eof_stays_dirty_after_fsync_and_is_clean_after_sync(
     trace = run(f"pwrite_fault a 0 12k fault=8k; {flush}; pwrite a 16k 4k; fsync a")
     delayed = [start for start, _, state in states(trace.steps[-1]) if state == "delayed"]
     assert delayed == left
+
+
+def test_a_short_copy_to_a_part_of_a_new_block_is_rejected_and_its_block_mapped_anew() -> None:
+    """What lies past EOF goes in between: the block merges into the last of four extents, which
+    fit into the inode again. As on Debian's 7.3.4."""
+    apart = "; ".join(f"pwrite a {at}k 4k" for at in (0, 8, 16, 24))
+    line = f"{apart}; falloc_keep a 64k 4k; pwrite_fault a 28687 8193 fault=8k"
+    trace = placed(make_workload(line, "bigalloc16k@nodelalloc"))
+    assert [file(step).blocks for step in trace.steps[-2:]] == [128, 96]
