@@ -147,8 +147,8 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         path="bh",
         triggers=(Op,),
         feature="inline_data",
-        condition="a file with inline data outgrows its inode in a write without delayed allocation,"
-        " as little space or nodelalloc have it, and no block can be had",
+        condition="a file with inline data outgrows its inode in a write without delayed"
+        " allocation, as little space or nodelalloc have it, and no block can be had",
         observable="all that was in the inode reads as zeros once the page cache is dropped; the"
         " write fails with ENOSPC, or succeeds where a commit frees a block meanwhile",
         reason="ext4_convert_inline_data_to_extent() destroys the inline data before it has a block"

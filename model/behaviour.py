@@ -57,8 +57,8 @@ QUIRKS: dict[str, Quirk] = {
         ),
         Quirk(
             "inline_data_lost_without_space",
-            "After a write that outgrows the inode and finds no space, what was inline is gone once "
-            "the page cache is dropped.",
+            "After a write that outgrows the inode and finds no space, what was inline is gone "
+            "once the page cache is dropped.",
             "ext4_convert_inline_data_to_extent: the data leaves the inode before a block is had",
         ),
         Quirk(
