@@ -54,6 +54,7 @@ class Inode:
         self.writers = 0
         self.writeback_start = 0
         self.ordered: tuple[int, int] | None = None
+        self.order_writes = False
         self.writeback_error: str | None = None
         self.unsaved: list[tuple[int, int]] = []
         self.alloc_on_close = False
@@ -129,11 +130,16 @@ class Inode:
             if any(run.state == WRITTEN for run in found):
                 self.sb.flusher_busy = None
 
-    def order(self, start: int, end: int) -> None:
+    def order(self, start: int, end: int, *, submitted: bool = False) -> None:
         """The next commit writes bytes `[start, end)` first, and what lies between them and
-        those it was told before (ext4_jbd2_inode_add_write)."""
+        those it was told before (ext4_jbd2_inode_add_write). What is `submitted` already it waits
+        for only (ext4_jbd2_inode_add_wait), unless the file was ever in a commit that wrote:
+        that mark stays while the inode is in memory (JI_WRITE_DATA)."""
+        if self.iomap or not self.sb.data_ordered:
+            return
         low, high = self.ordered or (start, end)
         self.ordered = min(low, start), max(high, end)
+        self.order_writes |= not submitted
 
     # --- the map -------------------------------------------------------------------------
 

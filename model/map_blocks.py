@@ -64,7 +64,9 @@ def map_blocks(
     if found.state == WRITTEN or (found.state == UNWRITTEN and unwritten):
         return found.cut(lblk, end)
     if found.state == UNWRITTEN:
-        return _convert_to_initialized(inode, lblk, end)
+        run = _convert_to_initialized(inode, lblk, end)
+        _order(inode, run, submitted=use_reserved)
+        return run
     state = UNWRITTEN if unwritten else WRITTEN
     limit = UNWRITTEN_MAX_LEN if unwritten else INIT_MAX_LEN
     if not inode.extents:
@@ -81,8 +83,17 @@ def map_blocks(
     if clusters:
         inode.sb.free.add(-_clusters(inode, run.start, run.end))
     inode.insert_mapped(run, claim=delayed)
+    if not unwritten:
+        _order(inode, run, submitted=use_reserved)
     inode.sb.rule("allocate: ext4_map_blocks")
     return run
+
+
+def _order(inode: Inode, run: Run, *, submitted: bool) -> None:
+    """Blocks that are written from now on: the next commit has their data on disk first; that of
+    writeback is `submitted` (EXT4_GET_BLOCKS_IO_SUBMIT)."""
+    size = inode.sb.block_size
+    inode.order(run.start * size, run.end * size, submitted=submitted)
 
 
 def _new_blocks(
@@ -146,6 +157,8 @@ def map_singly(inode: Inode, lblk: int, end: int, unwritten: bool) -> int:
     if stop > behind:
         sb.free.add_ones(stop - behind, -1)
         inode.insert_mapped(rest.cut(behind, stop), claim=False)
+        if not unwritten:
+            _order(inode, rest.cut(behind, stop), submitted=False)
     return stop
 
 

@@ -225,7 +225,7 @@ def clear_inode(inode: Inode) -> None:
     inode.writeback_start, inode.writeback_error = 0, None
     inode.remove_status(0, EOF_BLOCK)
     inode.prealloc.discard()
-    inode.alloc_on_close = False
+    inode.alloc_on_close = inode.order_writes = False
     inode.delalloc, inode.iomap = inode.sb.delalloc, inode.sb.iomap
     inode.may_inline, inode.inline_copy = inode.inline, None
     if inode.size != inode.disksize:

@@ -94,43 +94,12 @@ class Durable:
 
     def commit(self) -> None:
         """The running transaction commits (jbd2_journal_commit_transaction)."""
-        for name, inode in self.mount.files.items():
-            self._write_ordered(inode, self._files.get(name))
+        for inode in self.mount.files.values():
+            _write_ordered(inode)
         self._files = {name: self._save(name, file) for name, file in self.mount.files.items()}
         self._free = self.mount.sb.free.sum()
         self._touched.clear()
         self._flushed.clear()
-
-    def _write_ordered(self, inode: Inode, before: _Saved | None) -> None:
-        """A commit in ordered mode first writes the pages that the transaction holds of a file
-        (jbd2_submit_inode_data, ext4_normal_submit_inode_data_buffers).
-
-        It holds what EOF zeroing and, without delayed allocation, new written blocks have put
-        there, as one range. Blocks that writeback allocates it waits for only
-        (ext4_jbd2_inode_add_wait): they make the range longer.
-        """
-        zeroed, inode.ordered = inode.ordered, None
-        writes = zeroed is not None or not inode.delalloc
-        if not inode.sb.data_ordered or inode.iomap or not writes or not inode.cache.dirty:
-            return
-        spans = [zeroed] if zeroed is not None else []
-        if not inode.sb.dioread_nolock:
-            known = before is not None and before.inode is inode
-            old, size = _written(before.runs) if before and known else {}, inode.sb.block_size
-            places = {place for place in old.values() if place is not None}
-            new = [  # and not moved there by a shift
-                block
-                for block, place in _written(inode.es).items()
-                if block not in old and place not in places
-            ]
-            spans += [(min(new) * size, (max(new) + 1) * size)] if new else []
-        if not spans:
-            return
-        low = round_down(min(start for start, _ in spans), PAGE)
-        high = round_up(max(end for _, end in spans), PAGE)
-        for folio in inode.cache.dirty_folios(low, high):
-            inode.cache.clean(folio, _written_bits(inode, folio))
-            inode.sb.rule("write ordered data: jbd2_submit_inode_data")
 
     def sync(self, inode: Inode, datasync: bool) -> None:
         """fsync(2) commits if the inode has changed, fdatasync(2) if more than times have
@@ -229,6 +198,18 @@ class Durable:
             else:
                 fresh.content.write(pos, saved.content.read(pos, size))
         fresh.content.zero(fresh.size)
+
+
+def _write_ordered(inode: Inode) -> None:
+    """A commit in ordered mode first writes the pages that the transaction holds of a file
+    (jbd2_submit_inode_data, ext4_normal_submit_inode_data_buffers)."""
+    ordered, inode.ordered = inode.ordered, None
+    if ordered is None or not inode.order_writes:
+        return
+    low, high = round_down(ordered[0], PAGE), round_up(ordered[1], PAGE)
+    for folio in inode.cache.dirty_folios(low, high):
+        inode.cache.clean(folio, _written_bits(inode, folio))
+        inode.sb.rule("write ordered data: jbd2_submit_inode_data")
 
 
 def _map_of(inode: Inode) -> tuple[int, tuple[Run, ...], int]:

@@ -141,3 +141,40 @@ def test_a_commit_orders_new_blocks_and_none_that_only_moved(line: str, known: b
     )
     mount = Model(Behaviour(iomap=False), geometry).finish(workload, placement)
     assert mount.files["a"].content.knows(40 << 10, 44 << 10) == known
+
+
+STORED_AND_CRASHED = "mwrite a {at} 4k; shutdown 1; remount"
+
+
+def last(line: str, config: str, at: int = 0) -> tuple[bytes, tuple[tuple[int, int], ...]]:
+    """4096 bytes of `a` at the end of `line`, and what of the file is undefined."""
+    mount = Model(Behaviour(iomap=False), geometry).finish(make_workload(line, config))
+    content = mount.files["a"].content
+    return content.read(at, 4096), tuple(content.undefined(mount.files["a"].size))
+
+
+@pytest.mark.parametrize(
+    ("before", "written"),
+    [
+        ("pwrite a 0 4k", True),
+        ("dwrite a 0 4k", True),  # past EOF: written at once
+        ("truncate a 4k; dwrite a 0 4k", False),  # unwritten, converted after the I/O
+        ("pwrite a 0 4k; fsync a; drop_caches", False),
+    ],
+)
+def test_a_commit_writes_only_what_was_mapped_as_written(before: str, written: bool) -> None:
+    line = f"{before}; {STORED_AND_CRASHED.format(at=0)}"
+    content, undefined = last(line, "4k@nodelalloc")
+    assert undefined == (() if written else ((0, 4096),))
+    assert (content == pattern(line.count(";") - 1, 0, 4096)) is written
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_a_file_that_a_commit_once_wrote_is_written_by_each(once: bool) -> None:
+    begin = "pwrite a 0 4000; fsync a; truncate a 4k" if once else "pwrite a 0 4k"
+    line = (
+        f"{begin}; fsync a; append a 4k; sync_range a 4k 4k; {STORED_AND_CRASHED.format(at=4096)}"
+    )
+    content, undefined = last(line, "4k@delalloc,dioread_lock", 4096)
+    assert undefined == (() if once else ((4096, 4096),))
+    assert (content == pattern(line.count(";") - 1, 4096, 4096)) is once
