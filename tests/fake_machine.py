@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fake_qemu import GREETING, HELLO, descriptor, log, requests
+from fake_qemu import GREETING, HELLO, answer, descriptor, log, requests
 
 Row = dict[str, Any]
 FIRST = 100_000
@@ -54,7 +54,7 @@ qmp_is_silent = threading.Event()
 
 def tell(number: int, row: Row) -> None:
     """Send the host an answer to its request `number`."""
-    send(json.dumps({"id": number, **row}).encode() + b"\n")
+    send(answer({"id": number, **row}))
 
 
 def send(data: bytes) -> None:

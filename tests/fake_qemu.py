@@ -21,6 +21,13 @@ GREETING = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}, "p
                     "capabilities": []}}  # fmt: skip
 
 
+def answer(row: dict[str, Any]) -> bytes:
+    """`row` as the agent sends it; its `raw` is in hex."""
+    raw = bytes.fromhex(row.get("raw", ""))
+    line = json.dumps({**row, "raw": len(raw)} if raw else row)
+    return line.encode() + b"\n" + raw
+
+
 def descriptor(name: str) -> int:
     """The descriptor that the command line gives for the socket `name`."""
     match = re.search(rf"socket,id={name},fd=(\d+)", " ".join(sys.argv))

@@ -59,6 +59,29 @@ def test_a_long_line_arrives_whole(pair: Pair) -> None:
     assert len(row["step"]) == 1000
 
 
+def test_bytes_follow_their_line(pair: Pair) -> None:
+    """However they are cut, and whatever they are."""
+    channel, theirs = pair
+    data = b'{"id":1,"raw":4}\n\n{\n}{"id":1,"step":0}\n{"id":1,"raw":0}\n{"id":1,"raw":1}\n\n'
+    for at in range(len(data)):
+        theirs.sendall(data[at : at + 1])
+        assert channel.receive()
+        assert bool(channel.pending) == (at not in (20, 38, 55, 73)), at
+    assert channel.next(1) == {"id": 1, "raw": b"\n{\n}"}
+    assert channel.next(1) == {"id": 1, "step": 0}
+    assert channel.next(1) == {"id": 1, "raw": b""}
+    assert channel.next(1) == {"id": 1, "raw": b"\n"}
+    assert channel.next(1) is None
+
+
+@pytest.mark.parametrize("number", [b"-1", b'"4"', b"null", b"99999999999"])
+def test_bytes_that_nobody_could_send_are_garbage(pair: Pair, number: bytes) -> None:
+    channel, theirs = pair
+    theirs.sendall(b'{"id":1,"raw":' + number + b"}\n")
+    with pytest.raises(ChannelError, match="no number of bytes"):
+        channel.receive()
+
+
 @pytest.mark.parametrize("garbage", [b"\x00\xff\xfe\n", b"[1]\n", b"panic!\n", b"\n", b'{"id":\n'])
 def test_garbage_is_told_as_such(pair: Pair, garbage: bytes) -> None:
     channel, theirs = pair

@@ -7,7 +7,6 @@ none. `test_faults_vm.py` does the same to real guests.
 
 from __future__ import annotations
 
-import base64
 import functools
 import json
 import os
@@ -172,8 +171,7 @@ def _rows(trace: Trace, places: Any) -> Iterator[dict[str, Any]]:
     )
     contents = {"a": {"size": len(data), "whole": True}}
     for reading in ("dropped", "content"):
-        told = base64.b64encode(data).decode()
-        yield {"data": reading, "runs": [("a", 0, len(data))], "bytes": told}
+        yield {"data": reading, "runs": [("a", 0, len(data))], "raw": data.hex()}
     final = {
         "observation": msgspec.to_builtins(placed(trace.final.observation, places)),
         "dropped": contents, "content": contents, "trouble": [],

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_qemu import answer
 from fakes import make_workload
 
 from harness.trace import EventKind, State
@@ -49,7 +50,7 @@ OBSERVATION = {"files": {"a": FILE}, "delalloc": 1, "bfree": 999, "bavail": 999}
 EMPTY = {"files": {}, "delalloc": 0, "bfree": 1000, "bavail": 1000}
 EVENT = {"kind": "reserve", "file": "a", "count": 1, "reserved": 1, "claim": None}
 CONTENT = {"a": {"size": 4096, "whole": True}}
-READ = {"runs": [["a", 0, 1]], "bytes": "eA=="}
+READ = {"runs": [["a", 0, 1]], "raw": "78"}
 PANIC = (
     "[    9.1] BUG: kernel NULL pointer dereference, address: 0000000000000008\r\n"
     "[    9.2] RIP: 0010:ext4_da_write_end+0x12/0x340\r\n"
@@ -86,7 +87,7 @@ class FakeQemu:
                     self._script(self, request)
 
     def tell(self, row: dict[str, Any]) -> None:
-        self.raw(json.dumps(row).encode() + b"\n")
+        self.raw(answer(row))
 
     def raw(self, data: bytes) -> None:
         self.agent_here.sendall(data)

@@ -1,7 +1,8 @@
 """The channel to the agent: JSON lines over a virtio-serial port.
 
 A request is one line with an `id`; each answer is one or more lines that repeat it. The
-last answer has `final`, `done` or `error`. The protocol's other half is
+last answer has `final`, `done` or `error`. Behind an answer with `raw` come so many bytes
+that are no text; they take the number's place. The protocol's other half is
 `vm/agent/main.py`.
 """
 
@@ -37,6 +38,9 @@ class Channel:
         self._pending = bytearray()
         self._rows: deque[Row] = deque()
         self._answered = 0
+        self._half: Row | None = None
+        self._line = b""
+        """Of the answer whose bytes have not all come."""
 
     def fileno(self) -> int:
         """The descriptor to poll for reading."""
@@ -74,21 +78,34 @@ class Channel:
         self._answered += len(part)
         if self._answered > _MOST:
             raise ChannelError(f"the agent's answers to one request have more than {_MOST} bytes")
-        start = len(self._pending)
+        searched = len(self._pending)
         self._pending += part
-        if self._pending.find(b"\n", start) < 0:
-            if len(self._pending) > _LONGEST:
-                raise ChannelError(f"the agent's line has more than {_LONGEST} bytes")
-            return
-        *lines, rest = bytes(self._pending).split(b"\n")
-        self._pending = bytearray(rest)
-        for line in lines:
-            self._rows.append(_decoded(line))
+        done = 0
+        while True:
+            if self._half is not None:
+                end = done + int(self._half["raw"])
+                if end > len(self._pending):
+                    break
+                self._rows.append({**self._half, "raw": bytes(self._pending[done:end])})
+                self._half, self._line, done = None, b"", end
+            end = self._pending.find(b"\n", max(done, searched))
+            if end < 0:
+                if len(self._pending) - done > _LONGEST:
+                    raise ChannelError(f"the agent's line has more than {_LONGEST} bytes")
+                break
+            line = bytes(self._pending[done:end])
+            row = _decoded(line)
+            done = end + 1
+            if "raw" in row:
+                self._half, self._line = row, line
+            else:
+                self._rows.append(row)
+        del self._pending[:done]
 
     @property
     def pending(self) -> bytes:
-        """The beginning of a line whose end has not come."""
-        return bytes(self._pending)
+        """The beginning of an answer whose end has not come."""
+        return self._line + self._pending
 
     @property
     def has_rows(self) -> bool:
@@ -122,4 +139,7 @@ def _decoded(line: bytes) -> Row:
         raise ChannelError(f"the agent sent no JSON: {line[:80]!r}") from error
     if not isinstance(row, dict):
         raise ChannelError(f"the agent sent no JSON object: {line[:80]!r}")
+    raw = row.get("raw", 0)
+    if not isinstance(raw, int) or not 0 <= raw <= _LONGEST:
+        raise ChannelError(f"the agent sent no number of bytes: {line[:80]!r}")
     return row

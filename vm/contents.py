@@ -5,7 +5,6 @@ The other half is `vm/agent/reading.py`: the guest sends what is not zero, in or
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import zlib
 from collections import defaultdict
@@ -30,10 +29,10 @@ class Contents:
         self._runs: defaultdict[str, list[_Run]] = defaultdict(list)
         self._made: dict[str, Content] = {}
 
-    def add(self, runs: list[tuple[str, int, int]], encoded: str) -> None:
-        """Take more of it: files' names, offsets and lengths, and the bytes one after another
-        in base64. Raises `ValueError` or `TypeError` if it is no such."""
-        data = binascii.a2b_base64(encoded, strict_mode=True)
+    def add(self, runs: list[tuple[str, int, int]], data: bytes) -> None:
+        """Take more of it: files' names, offsets and lengths, and the bytes one after another.
+
+        Raises `ValueError` or `TypeError` if it is no such."""
         if sum(length for _, _, length in runs) != len(data):
             raise ValueError(f"{len(data)} bytes for {runs}")
         done = 0

@@ -85,7 +85,7 @@ class Transcript:
             elif "phase" in row and len(self._steps) == len(self.workload.ops):
                 self._phase = str(row["phase"])
             elif "data" in row and self._phase is not None:
-                self._read[row["data"]].add(row["runs"], row["bytes"])
+                self._read[row["data"]].add(row["runs"], row["raw"])
             elif "final" in row and self._phase is not None:
                 self.final = _final(row, complaints(self._log), self._read)
             else:

@@ -1,11 +1,13 @@
 """The agent's main loop: a request is one JSON line, each answer one or more.
 
 Every answer repeats the request's `id`. The last answer to a request has `final`, `done`
-or `error`; an error that the agent did not expect carries its traceback.
+or `error`; an error that the agent did not expect carries its traceback. Behind a line with
+`raw` come so many bytes that are no text.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -51,6 +53,8 @@ def main() -> None:
         agent = Agent(port, Instruments(Tracer(), KernelLog(), Settler("vda")))
     except FileNotFoundError as error:  # it can still be asked what else it lacks
         agent = Agent(port, None, str(error.filename))
+    gc.disable()
+    gc.freeze()  # what has been imported stays
     agent.hello(time.monotonic() - began)
     agent.serve(requests() if recorded else agent.requests())
     if recorded:
@@ -74,14 +78,15 @@ class Agent:
         return self._watching
 
     def tell(self, row: Row) -> None:
-        """Send one line to the host. Its `bytes` are base64, which has nothing to escape."""
-        encoded = row.pop("bytes", None)
-        line = _encode(row).encode()
-        if encoded is not None:
-            line = line[:-1] + b',"bytes":"' + encoded + b'"}'
-        data = memoryview(line + b"\n")
-        while data:
-            data = data[os.write(self._port, data) :]
+        """Send one line to the host, and behind it the buffers that are its `raw`."""
+        raw = row.pop("raw", ())
+        if raw:
+            row["raw"] = sum(map(len, raw))
+        line = _encode(row).encode() + b"\n"
+        for part in (line, *raw):
+            data = memoryview(part)
+            while data:
+                data = data[os.write(self._port, data) :]
 
     def hello(self, seconds: float) -> None:
         """Say that the agent is ready, and what the kernel is; `seconds` went to set-up."""
@@ -129,6 +134,7 @@ class Agent:
 
                 tell({"error": f"{type(error).__name__}: {error}",
                       "traceback": traceback.format_exc()})  # fmt: skip
+            gc.collect()  # not in the middle of a workload, and while the host is at work
 
     def _listen(self, seconds: float) -> Row:
         """Start the listener for quota warnings, if there is none yet; what went wrong."""

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
-from binascii import b2a_base64
 
 from .data import data_ranges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     Row = dict[str, Any]
@@ -29,74 +28,65 @@ WHOLE_FILE_LIMIT = 256 << 20
 """Bytes up to which a file is read as a whole; of larger ones only the data ranges are."""
 
 _ZEROES = bytes(CHUNK)
+_BUFFER = memoryview(bytearray(CHUNK))
+"""The only one: fresh memory would cost the guest a page fault for every 4096 bytes."""
 
 
 def read_contents(
-    root: str, names: list[str], tell: Callable[[list[Run], bytes], None]
+    root: str, names: list[str], tell: Callable[[list[Run], Sequence[memoryview]], None]
 ) -> dict[str, Row]:
-    """Read the files `names` below `root`; `tell` lists of runs, and their bytes in base64.
+    """Read the files `names` below `root`; `tell` lists of runs, and their bytes.
 
-    A run is a file's name, an offset and a length in bytes; see `read_file`. Returns each
-    file's `size` in bytes and whether it was read as a `whole`.
+    A run is a file's name, an offset and a length in bytes; see `read_file`. The bytes are gone
+    when `tell` has returned. Returns each file's `size` in bytes and whether it was read as a
+    `whole`.
     """
     result: dict[str, Row] = {}
-    runs: list[Run] = []
-    held = bytearray()
     for name in names:
         fd = os.open(f"{root}/{name}", os.O_RDONLY | os.O_NOATIME | os.O_CLOEXEC)
         try:
             size = os.fstat(fd).st_size
             result[name] = {"size": size, "whole": size <= WHOLE_FILE_LIMIT}
-            for at, data in read_file(fd, size):
-                if len(held) + len(data) > CHUNK:
-                    tell(runs, b2a_base64(held, newline=False))
-                    runs, held = [], bytearray()
-                runs.append((name, at, len(data)))
-                held += data
+            for found in read_file(fd, size):
+                runs = [(name, at, len(data)) for at, data in found]
+                tell(runs, [data for _, data in found])
         finally:
             os.close(fd)
-    if runs:
-        tell(runs, b2a_base64(held, newline=False))
     return result
 
 
 def read_file(
     fd: int, size: int, limit: int = WHOLE_FILE_LIMIT
-) -> Iterator[tuple[int, bytes | bytearray]]:
+) -> Iterator[list[tuple[int, memoryview]]]:
     """Offsets and bytes of what is not zero in the file `fd` of `size` bytes, in order: pieces
-    of 4096 bytes, adjacent ones as one, of `CHUNK` bytes at most; the last may end at EOF.
+    of 4096 bytes, adjacent ones as one; the last may end at EOF. They come in lists, of
+    `CHUNK` bytes at most, and are good until the next list is asked for.
 
     All of the file is read, or, if it is longer than `limit` bytes, its data ranges (SEEK_DATA).
     """
-    buffer = bytearray(CHUNK)
     if size <= limit:
-        yield from _runs(fd, 0, size, buffer)
+        yield from _runs(fd, 0, size)
         return
     for start, end in data_ranges(fd):
-        yield from _runs(fd, start & -PIECE, min(-(-end // PIECE) * PIECE, size), buffer)
+        yield from _runs(fd, start & -PIECE, min(-(-end // PIECE) * PIECE, size))
 
 
-def _runs(
-    fd: int, start: int, end: int, buffer: bytearray
-) -> Iterator[tuple[int, bytes | bytearray]]:
-    view = memoryview(buffer)
+def _runs(fd: int, start: int, end: int) -> Iterator[list[tuple[int, memoryview]]]:
     while start < end:
         length = min(CHUNK, end - start)
-        if os.preadv(fd, [view[:length]], start) != length:
+        read = _BUFFER[:length]
+        if os.preadv(fd, [read], start) != length:
             raise OSError(errno.EIO, "short read")
-        read = buffer if length == CHUNK else buffer[:length]
-        if read != _ZEROES[:length]:
-            for first, last in _not_zero(read):
-                yield start + first, read[first:last]
+        if not _ZEROES.startswith(read):  # compares without a copy
+            yield [(start + first, read[first:last]) for first, last in _not_zero(read)]
         start += length
 
 
-def _not_zero(data: bytearray) -> Iterator[tuple[int, int]]:
+def _not_zero(data: memoryview) -> Iterator[tuple[int, int]]:
     """Where adjacent pieces begin and end of which none is all zero."""
     first = -1
     for at in range(0, len(data), PIECE):
-        piece = data[at : at + PIECE]
-        if piece == _ZEROES[: len(piece)]:
+        if _ZEROES.startswith(data[at : at + PIECE]):
             if first >= 0:
                 yield first, at
             first = -1

@@ -21,7 +21,7 @@ from .tracing import TRACING, Tracer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from .quota import QuotaWarnings
@@ -191,8 +191,8 @@ def _final(mounted: Mounted, tell: Callable[[Row], None], shut_down: bool) -> Ro
 def _contents(field: str, root: str, tell: Callable[[Row], None], final: Row) -> Row | None:
     """Read all files, and tell what is not zero in them as `field` of what is told at the end."""
 
-    def told(runs: list[tuple[str, int, int]], encoded: bytes) -> None:
-        tell({"data": field, "runs": runs, "bytes": encoded})
+    def told(runs: list[tuple[str, int, int]], data: Sequence[memoryview]) -> None:
+        tell({"data": field, "runs": runs, "raw": data})
 
     try:
         return read_contents(root, file_names(root), told)
