@@ -117,4 +117,4 @@ def _options(volume: Volume) -> tuple[str, ...]:
 _WORDS = {"extent": "extents"}
 """What mke2fs and workloads call features that dumpe2fs calls otherwise."""
 _ADDED = ("bigalloc", "casefold", "encrypt", "inline_data", "quota", "verity")
-_USUAL = ("resize_inode", "extents", "64bit", "has_journal", "metadata_csum")
+_USUAL = ("resize_inode", "extents", "64bit", "has_journal", "metadata_csum", "huge_file")

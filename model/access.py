@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from model.after_shutdown import MAX_OFFSET, check_reach, comes_first, refused
+from model.after_shutdown import check_reach, comes_first, refused
 from model.errors import OpError
 from model.inode import Inode
 from model.mount import Mount
+from model.units import MAX_LFS_FILESIZE
 from workloads import ops
 
 __all__ = ["APPEND_ONLY", "IMMUTABLE", "check_access", "check_immutable"]
@@ -170,9 +171,9 @@ def _gets_to_ext4(op: ops.FileOp) -> bool:
         return True
     if isinstance(op, ops.Pwritev):
         length = sum(segment for segment, _ in op.segs)
-        return length > 0 and 0 <= op.off <= MAX_OFFSET - length
+        return length > 0 and 0 <= op.off <= MAX_LFS_FILESIZE - length
     assert isinstance(op, ops.RangeOp | ops.RlimitWrite | ops.UserWrite)
-    return 0 <= op.off <= MAX_OFFSET - op.len
+    return 0 <= op.off <= MAX_LFS_FILESIZE - op.len
 
 
 def _store_refusal(inode: Inode, op: ops.FileOp) -> str:

@@ -11,16 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 from model.errors import OpError
-from model.fallocate import max_bytes
-from model.indirect_tree import max_file_bytes
 from model.inode import Inode
 from model.mount import Mount
+from model.units import MAX_LFS_FILESIZE
 from workloads import ops
 
 __all__ = ["MAX_SEGMENTS", "check_reach", "comes_first", "not_predicted", "refused"]
 
-MAX_OFFSET = (1 << 63) - 1
-"""The largest offset in a file, in bytes."""
 MAX_SEGMENTS = 1024
 """IOV_MAX."""
 
@@ -87,7 +84,7 @@ def _always(_mount: Mount, _inode: Inode, _op: ops.FileOp) -> bool:
 
 def _is_range(op: ops.RangeOp | ops.RlimitWrite) -> bool:
     """Whether the VFS takes the range (rw_verify_area, ksys_sync_file_range)."""
-    return op.off >= 0 and op.len >= 0 and op.off + op.len <= MAX_OFFSET
+    return op.off >= 0 and op.len >= 0 and op.off + op.len <= MAX_LFS_FILESIZE
 
 
 def _in_range(_mount: Mount, _inode: Inode, op: ops.RangeOp | ops.RlimitWrite) -> bool:
@@ -97,7 +94,7 @@ def _in_range(_mount: Mount, _inode: Inode, op: ops.RangeOp | ops.RlimitWrite) -
 def _writes_segments(_mount: Mount, _inode: Inode, op: ops.Pwritev) -> bool:
     """Nothing is written of an empty vector (vfs_writev), nor of one that is too long."""
     total = sum(length for length, _ in op.segs)
-    return op.off >= 0 and 0 < total <= MAX_OFFSET - op.off and len(op.segs) <= MAX_SEGMENTS
+    return op.off >= 0 and 0 < total <= MAX_LFS_FILESIZE - op.off and len(op.segs) <= MAX_SEGMENTS
 
 
 def _writes_directly(_mount: Mount, _inode: Inode, op: ops.DioWrite) -> bool:
@@ -119,7 +116,7 @@ def _stores_in(_mount: Mount, inode: Inode, op: ops.MmapIn) -> bool:
 
 def _copies(mount: Mount, inode: Inode, op: ops.CopyRange) -> bool:
     """What is past EOF is not copied, nor what overlaps (generic_copy_file_checks)."""
-    if op.off < 0 or op.dst < 0 or op.len < 0 or op.dst >= max_bytes(inode):
+    if op.off < 0 or op.dst < 0 or op.len < 0 or op.dst >= inode.sb.maxbytes:
         return False
     count = max(min(op.len, inode.size - op.off), 0)
     overlaps = mount.files[op.to] is inode and op.off < op.dst + count and op.dst < op.off + count
@@ -152,7 +149,7 @@ def _punches(_mount: Mount, inode: Inode, op: ops.Punch) -> bool:
     if inode.inline:
         return True
     size = inode.sb.block_size
-    last = max_bytes(inode) if inode.extents else max_file_bytes(size) - size
+    last = inode.sb.maxbytes if inode.extents else inode.sb.bitmap_maxbytes - size
     return op.off < min(inode.size, last)
 
 
@@ -161,7 +158,7 @@ def _collapses(_mount: Mount, inode: Inode, op: ops.Collapse) -> bool:
 
 
 def _inserts(_mount: Mount, inode: Inode, op: ops.Insert) -> bool:
-    return _shifts(inode, op, op.off) and inode.size + op.len <= max_bytes(inode)
+    return _shifts(inode, op, op.off) and inode.size + op.len <= inode.sb.maxbytes
 
 
 def _shifts(inode: Inode, op: ops.RangeOp, until: int) -> bool:
@@ -177,7 +174,7 @@ def _shifts(inode: Inode, op: ops.RangeOp, until: int) -> bool:
 def _is_fallocate(inode: Inode, op: ops.RangeOp) -> bool:
     """Whether the VFS takes the range (vfs_fallocate). Inline data would be converted next
     (ext4_convert_inline_data), which takes a transaction."""
-    return op.off >= 0 and op.len > 0 and op.off + op.len <= max_bytes(inode)
+    return op.off >= 0 and op.len > 0 and op.off + op.len <= inode.sb.maxbytes
 
 
 # --- dirty pages ------------------------------------------------------------------------

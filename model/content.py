@@ -132,8 +132,9 @@ class Content:
     def sha256(self, size: int) -> str:
         """Digest of the first `size` bytes; asked twice, it is computed once."""
         if self._digest is None or self._digest[0] != size:
-            digest = hashlib.sha256()
-            for buffer in self._buffers(0, size):
+            start = min(self._starts[0], size) if self._starts else size
+            digest = _after_zeros(start)
+            for buffer in self._buffers(start, size):
                 digest.update(buffer)
             self._digest = size, digest.hexdigest()
         return self._digest[1]
@@ -156,6 +157,22 @@ class Content:
                 page = data[off : off + PAGE]
                 if page != _ZEROS[: len(page)]:
                     yield (start + off) // PAGE, zlib.crc32(page)
+
+
+_AFTER_ZEROS = [hashlib.sha256()]
+"""Digests of so many times `_ZEROS`: what every file that begins with a hole is digested of."""
+
+
+def _after_zeros(count: int) -> hashlib._Hash:
+    """A digest that has taken `count` zero bytes."""
+    whole, rest = divmod(count, len(_ZEROS))
+    while len(_AFTER_ZEROS) <= whole:
+        more = _AFTER_ZEROS[-1].copy()
+        more.update(_ZEROS)
+        _AFTER_ZEROS.append(more)
+    digest = _AFTER_ZEROS[whole].copy()
+    digest.update(_ZEROS[:rest])
+    return digest
 
 
 def _zeros(count: int) -> Iterator[bytes]:

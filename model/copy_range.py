@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from model.errors import OpError
-from model.fallocate import max_bytes
 from model.inode import Inode
 from model.splice import splice_pieces
 
@@ -18,7 +17,7 @@ def copy_file_range(source: Inode, off: int, target: Inode, dst: int, count: int
     count = max(min(count, source.size - off), 0)
     if not count:
         return 0
-    longest = max_bytes(target)
+    longest = target.sb.maxbytes
     if dst >= longest:
         raise OpError("EFBIG")
     count = min(count, longest - dst)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from operator import attrgetter
 
 import msgspec
 
@@ -17,6 +18,8 @@ from harness.trace import Extent
 from model.units import DELAYED, EOF_BLOCK, HOLE
 
 __all__ = ["ExtentStatus", "Run"]
+
+_start = attrgetter("start")
 
 
 class Run(msgspec.Struct, frozen=True, gc=False):
@@ -125,17 +128,21 @@ class ExtentStatus:
         if low and runs[low - 1].end >= start:
             low -= 1
         high = bisect_right(starts, end, low)
+        if low == high:  # nothing is there, and nothing beside it
+            if run.state != HOLE:
+                runs.insert(low, run)
+                starts.insert(low, start)
+            return
         fresh = [] if run.state == HOLE else [run]
-        if low < high:
-            first, last = runs[low], runs[high - 1]
-            if first.start < start:
-                left = first if first.end <= start else first.cut(first.start, start)
-                fresh = _joined(left, run) if fresh else [left]
-            if last.end > end:
-                right = last if last.start >= end else last.cut(end, last.end)
-                fresh[-1:] = _joined(fresh[-1], right) if fresh else [right]
+        first, last = runs[low], runs[high - 1]
+        if first.start < start:
+            left = first if first.end <= start else first.cut(first.start, start)
+            fresh = _joined(left, run) if fresh else [left]
+        if last.end > end:
+            right = last if last.start >= end else last.cut(end, last.end)
+            fresh[-1:] = _joined(fresh[-1], right) if fresh else [right]
         runs[low:high] = fresh
-        starts[low:high] = [piece.start for piece in fresh]
+        starts[low:high] = map(_start, fresh)
 
     def remove(self, start: int, end: int) -> None:
         """Make `[start, end)` a hole (ext4_es_remove_extent)."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from harness.errors import NotModelledError
 from model.balloc import is_plentiful, with_retries
 from model.errors import OpError
-from model.indirect_tree import max_file_bytes
 from model.inline_data import convert_inline_data
 from model.inode import Inode
 from model.map_blocks import map_blocks
@@ -23,28 +22,34 @@ from model.units import (
     round_up,
 )
 
-__all__ = ["allocate", "collapse_range", "insert_range", "punch_hole", "zero_range"]
+__all__ = ["allocate", "collapse_range", "insert_range", "punch_hole", "write_zeroes", "zero_range"]
 
 
 def check_range(inode: Inode, off: int, length: int) -> None:
-    """Errors that all modes share, in the kernel's order (vfs_fallocate); then no data stays
-    inline (ext4_fallocate)."""
+    """Errors that all modes share, in the kernel's order (vfs_fallocate)."""
     if off < 0 or length <= 0:
         raise OpError("EINVAL")
-    if off + length > max_bytes(inode):
+    if off + length > inode.sb.maxbytes:
         raise OpError("EFBIG")
+
+
+def begin(inode: Inode, off: int, length: int) -> None:
+    """`check_range`, then no data stays inline (ext4_fallocate)."""
+    check_range(inode, off, length)
     convert_inline_data(inode)
 
 
-def max_bytes(inode: Inode) -> int:
-    """s_maxbytes: the longest file in bytes (ext4_max_size)."""
-    return min(EOF_BLOCK * inode.sb.block_size, (1 << 63) - 1)
+def write_zeroes(inode: Inode, off: int, length: int) -> None:
+    """WRITE_ZEROES: devices without an unmapping write-zeroes command refuse (ext4_fallocate).
+    Always raises `OpError`."""
+    check_range(inode, off, length)
+    raise OpError("ENOTSUP")
 
 
 def allocate(inode: Inode, off: int, length: int, keep_size: bool) -> None:
     """Mode 0 and KEEP_SIZE: holes and delayed blocks become unwritten
     (ext4_do_fallocate, ext4_alloc_file_blocks)."""
-    check_range(inode, off, length)
+    begin(inode, off, length)
     if not inode.extents:
         raise OpError("ENOTSUP")
     end = off + length
@@ -87,7 +92,7 @@ def _grow(inode: Inode, size: int) -> None:
 
 def zero_range(inode: Inode, off: int, length: int, keep_size: bool) -> None:
     """ZERO_RANGE: whole blocks become unwritten, edges are zeroed (ext4_zero_range)."""
-    check_range(inode, off, length)
+    begin(inode, off, length)
     if not inode.extents:
         raise OpError("ENOTSUP")
     end, size = off + length, inode.sb.block_size
@@ -215,9 +220,9 @@ def update_disksize_before_punch(inode: Inode, off: int, length: int) -> None:
 
 def punch_hole(inode: Inode, off: int, length: int) -> None:
     """PUNCH_HOLE: whole blocks go, edges are zeroed (ext4_punch_hole)."""
-    check_range(inode, off, length)
+    begin(inode, off, length)
     size = inode.sb.block_size
-    last = max_bytes(inode) if inode.extents else max_file_bytes(size) - size
+    last = inode.sb.maxbytes if inode.extents else inode.sb.bitmap_maxbytes - size
     if off >= inode.size or off >= last:
         inode.sb.rule("punch past EOF: ext4_punch_hole")
         return
@@ -240,7 +245,7 @@ def punch_hole(inode: Inode, off: int, length: int) -> None:
 
 def collapse_range(inode: Inode, off: int, length: int) -> None:
     """COLLAPSE_RANGE: remove clusters and shift what follows left (ext4_collapse_range)."""
-    check_range(inode, off, length)
+    begin(inode, off, length)
     _check_shift(inode, off, length)
     if off + length >= inode.size:
         raise OpError("EINVAL")
@@ -267,9 +272,9 @@ def collapse_range(inode: Inode, off: int, length: int) -> None:
 
 def insert_range(inode: Inode, off: int, length: int) -> None:
     """INSERT_RANGE: shift what follows right (ext4_insert_range)."""
-    check_range(inode, off, length)
+    begin(inode, off, length)
     _check_shift(inode, off, length)
-    if inode.size + length > max_bytes(inode):
+    if inode.size + length > inode.sb.maxbytes:
         raise OpError("EFBIG")
     if off >= inode.size:
         raise OpError("EINVAL")

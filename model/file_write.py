@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from model.buffer_head import generic_perform_write
 from model.errors import OpError
-from model.fallocate import max_bytes
-from model.indirect_tree import max_file_bytes
 from model.inline_write import inline_write
 from model.inode import Inode
 from model.iomap_write import iomap_buffered_write
 from model.source import Source
 from model.truncate import block_zero_eof
+from model.units import MAX_LFS_FILESIZE
 
 __all__ = ["buffered_write", "generic_write_checks", "max_size", "rw_verify_area"]
-
-MAX_LFS_FILESIZE = (1 << 63) - 1
 
 
 def max_size(inode: Inode) -> int:
     """Bytes to which this file can grow (s_maxbytes; s_bitmap_maxbytes)."""
     if not inode.extents or inode.inline:
-        return max_file_bytes(inode.sb.block_size)
-    return max_bytes(inode)
+        return inode.sb.bitmap_maxbytes
+    return inode.sb.maxbytes
 
 
 def rw_verify_area(pos: int, length: int) -> None:

@@ -19,12 +19,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
+from model.units import MAX_LFS_FILESIZE
+
 __all__ = ["DIRECT", "IndirectTree", "IndirectTreeError", "max_file_bytes"]
 
 DIRECT = 12
 """Data blocks that the inode points to itself (EXT4_NDIR_BLOCKS)."""
 _LAST = 0xFFFFFFFE
-_LFS_LIMIT = (1 << 63) - 1
 
 
 class IndirectTreeError(ValueError):
@@ -49,7 +50,7 @@ def max_file_bytes(block_size: int, huge_file: bool = True) -> int:
             rest -= per**2
             meta += 1 + per + 1 + -(-rest // per) + -(-rest // per**2)
         blocks = limit - meta
-    return min(blocks * block_size, _LFS_LIMIT)
+    return min(blocks * block_size, MAX_LFS_FILESIZE)
 
 
 @dataclass(slots=True, eq=False)

@@ -187,12 +187,12 @@ class Inode:
 
     def remove_status(self, start: int, end: int) -> None:
         """Forget delayed blocks, release what they reserved (ext4_es_remove_extent)."""
-        before = self.es.clusters(start, end)
-        if not before[0] and not any(r.state == DELAYED for r in self.es.overlapping(start, end)):
+        delayed = [run for run in self.es.overlapping(start, end) if run.state == DELAYED]
+        if not delayed:
             return
-        for run in self.es.overlapping(start, end):
-            if run.state == DELAYED:
-                self.es.set(run.become(HOLE))
+        before = self.es.clusters(start, end)
+        for run in delayed:
+            self.es.set(run.become(HOLE))
         freed = -self._recount(start, end, before)[0]
         if freed > 0:
             self.da_release_space(freed)

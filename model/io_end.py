@@ -28,7 +28,7 @@ def convert_written(inode: Inode, low: int, high: int, others: Iterable[Blocks] 
     to which it came: short of `high` where a tree block can't be had and nothing may be zeroed;
     that is a bug as well, without which the block is there all the same.
     """
-    unknown = inode.sb.space_unknown is not None
+    unknown = inode.sb.space_unknown is not None and not inode.sb.without_trees
     if (unknown and _splits_nothing(inode, low, high)) or (room := conversion_room(inode)) is None:
         inode.convert(low, high, WRITTEN)
         return high

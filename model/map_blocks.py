@@ -168,15 +168,16 @@ def _clusters(inode: Inode, start: int, end: int) -> int:
 
 
 def _implied_cluster(inode: Inode, lblk: int, count: int) -> tuple[int, bool]:
-    """How many blocks one step maps, and whether it takes new clusters.
+    """How many of `count` blocks, none of them mapped, one step maps, and whether it takes new
+    clusters.
 
     Blocks in a cluster that has a mapped block already come with it; otherwise the step
     ends before the next such cluster (get_implied_cluster_alloc, ext4_ext_check_overlap).
     """
     ratio, es = inode.sb.ratio, inode.es
-    following = es.next_mapped(lblk)  # EOF_BLOCK, itself in the last cluster, if there is none
     if ratio == 1:
-        return min(count, following - lblk), True
+        return count, True
+    following = es.next_mapped(lblk)  # EOF_BLOCK, itself in the last cluster, if there is none
     base = round_down(lblk, ratio)
     if es.last_mapped_before(lblk) >= base or following < min(base + ratio, EOF_BLOCK):
         inode.sb.rule("implied cluster: get_implied_cluster_alloc")
@@ -304,9 +305,9 @@ def new_clusters(inode: Inode, lblk: int, end: int) -> int:
     """Clusters to reserve for the hole `[lblk, end)` (ext4_clu_alloc_state): those at its
     edges may have a delayed or mapped block already."""
     ratio, es = inode.sb.ratio, inode.es
-    count = _clusters(inode, lblk, end)
     if ratio == 1:
-        return count
+        return end - lblk
+    count = _clusters(inode, lblk, end)
     first, last = lblk // ratio, (end - 1) // ratio
     for cluster in {first, last}:
         if es.overlapping(cluster * ratio, (cluster + 1) * ratio):

@@ -31,6 +31,7 @@ from model.second_table import HANDLERS as SECOND_TABLE
 from model.shutdown import CHANGING_ANOTHER, NO_CHANGE, Durable
 from model.source import Source
 from model.truncate import setattr_size
+from model.units import MAX_LFS_FILESIZE
 from workloads import ops
 from workloads.content import pattern_view
 from workloads.images import Geometry, Image
@@ -367,7 +368,7 @@ def _fsync(mount: Mount, op: ops.Fsync | ops.Fdatasync) -> Result:
 
 def _sync_range(mount: Mount, op: ops.SyncRange) -> Result:
     inode = mount.file(op.file)
-    if op.off < 0 or op.len < 0 or op.off + op.len > MAX_OFFSET:
+    if op.off < 0 or op.len < 0 or op.off + op.len > MAX_LFS_FILESIZE:
         raise OpError("EINVAL")
     mount.flush_range(inode, op.off, op.off + op.len if op.len else None)
     mount.check_writeback(inode)
@@ -446,8 +447,6 @@ COVERED_OPTIONS = frozenset(
         "auto_da_alloc", "noauto_da_alloc",
     }
 )  # fmt: skip
-MAX_OFFSET = (1 << 63) - 1
-"""The largest offset in a file, in bytes."""
 
 HANDLERS: dict[type[Any], Callable[[Mount, Any], Result]] = {
     ops.Write: _write,

@@ -10,7 +10,7 @@ from harness.trace import Result
 from model.access import APPEND_ONLY, IMMUTABLE, check_immutable
 from model.after_shutdown import MAX_SEGMENTS
 from model.errors import OpError
-from model.fallocate import max_bytes
+from model.fallocate import write_zeroes
 from model.file_write import buffered_write
 from model.limits import limited_write
 from model.mmap import tagged_store
@@ -121,13 +121,8 @@ def _splice(mount: Mount, op: ops.Splice) -> Result:
 
 
 def _write_zeroes(mount: Mount, op: ops.WriteZeroes) -> Result:
-    """Devices without an unmapping write-zeroes command refuse (ext4_fallocate)."""
-    inode = mount.file(op.file)
-    if op.off < 0 or op.len <= 0:
-        raise OpError("EINVAL")
-    if op.off + op.len > max_bytes(inode):
-        raise OpError("EFBIG")
-    raise OpError("ENOTSUP")
+    write_zeroes(mount.file(op.file), op.off, op.len)
+    return 0
 
 
 def _msync_write(mount: Mount, op: ops.MsyncWrite) -> Result:

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from model.access import IMMUTABLE
 from model.errors import OpError
-from model.fallocate import max_bytes
-from model.file_write import MAX_LFS_FILESIZE, buffered_write, max_size, rw_verify_area
+from model.file_write import buffered_write, max_size, rw_verify_area
 from model.inode import Inode
 from model.readahead import splice_pages
 from model.source import Source
-from model.units import PAGE
+from model.units import MAX_LFS_FILESIZE, PAGE
 
 __all__ = ["sendfile", "splice", "splice_pieces"]
 
@@ -24,7 +23,7 @@ def sendfile(source: Inode, off: int, target: Inode, dst: int, count: int) -> in
     if not 0 <= dst <= max_size(target) or count < 0:
         raise OpError("EINVAL")
     rw_verify_area(off, count)
-    longest = max_bytes(source)
+    longest = source.sb.maxbytes
     if off + count > longest:
         if off >= longest:
             raise OpError("EOVERFLOW")

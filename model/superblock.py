@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from harness.trace import Event, EventKind
 from model.behaviour import Behaviour
+from model.indirect_tree import max_file_bytes
 from model.placement import Placer
-from model.units import PAGE
+from model.units import EOF_BLOCK, MAX_LFS_FILESIZE, PAGE, SECTOR
 from workloads.images import Geometry
 from workloads.workload import Config
 
@@ -21,10 +22,19 @@ if TYPE_CHECKING:
     from model.inode import Inode
     from model.quota import Quota
 
-__all__ = ["PerCpuCounter", "Superblock"]
+__all__ = ["PerCpuCounter", "Superblock", "max_extent_file_bytes"]
 
 BATCH = 32
 """percpu_counter_batch with up to 16 CPUs."""
+
+
+def max_extent_file_bytes(block_size: int, huge_file: bool) -> int:
+    """Size limit of files with extents, in bytes, of blocks of `block_size` bytes; without the
+    feature `huge_file` i_blocks counts 2**32 - 1 sectors at most (ext4_max_size)."""
+    limit = MAX_LFS_FILESIZE
+    if not huge_file:
+        limit = ((1 << 32) - 1) // (block_size // SECTOR) * block_size
+    return min(EOF_BLOCK * block_size, limit)
 
 
 class PerCpuCounter:
@@ -72,6 +82,11 @@ class Superblock:
         self.journal = "^has_journal" not in features
         self.extents = "^extents" not in features
         self.inline = "inline_data" in features
+        huge_file = "^huge_file" not in features
+        self.maxbytes = max_extent_file_bytes(self.block_size, huge_file)
+        """Bytes of the longest file (s_maxbytes)."""
+        self.bitmap_maxbytes = max_file_bytes(self.block_size, huge_file)
+        """Bytes of the longest file without extents (s_bitmap_maxbytes)."""
         self.set_options(config.options)
         clusters = geometry.blocks // self.ratio
         self.resv = min(clusters // 50, 4096) if self.extents else 0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 __all__ = [
-    "DELAYED", "EOF_BLOCK", "HOLE", "INIT_MAX_LEN", "MAX_BLOCKS", "PAGE", "SECTOR", "UNWRITTEN",
+    "DELAYED", "EOF_BLOCK", "HOLE", "INIT_MAX_LEN", "MAX_BLOCKS",
+    "MAX_LFS_FILESIZE", "PAGE", "SECTOR", "UNWRITTEN",
     "UNWRITTEN_MAX_LEN", "WRITTEN", "ceil_div", "mask", "ranges", "round_down", "round_up",
 ]  # fmt: skip
 
 PAGE = 4096
 """Bytes of a page."""
+MAX_LFS_FILESIZE = (1 << 63) - 1
+"""The largest offset in a file, in bytes."""
 SECTOR = 512
 """Bytes of st_blocks' unit."""
 
