@@ -231,9 +231,9 @@ def _place(inode: Inode, lblk: int, length: int, state: int) -> Run:
     if guess is not None and sb.is_waiting(guess):
         guess = None
     found = sb.placer.lookup(inode.name, lblk, guess)
-    if sb.placer.unseen and inode.extents:
+    if inode.extents and (sb.placer.unseen or sb.placer.seen < length):
         sb.rule("place not seen: ext4_mb_new_blocks")
-        if found is not None and found[0] == guess and _is_taken(sb, guess):
+        if found is not None and found[0] == guess and sb.placer.unseen and _is_taken(sb, guess):
             found = sb.placer.lookup(inode.name, lblk, None)
     if found is None:
         if length > 1 and sb.free.sum() < sb.most_free // 2:

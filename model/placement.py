@@ -18,6 +18,9 @@ _MOST_APART = 5
 """So many pieces that nobody saw lie apart, more than the root of an extent tree takes; those
 that follow do not."""
 
+_ENDLESS = 1 << 31
+"""More blocks than anybody asks for at once."""
+
 Shift = tuple[int, int, int]
 """The first block of a file that moves, how many from there on go, and how far the rest moves."""
 
@@ -36,6 +39,9 @@ class Placer:
         self._pieces, self._last = 0, -1
         self.unseen = False
         """Of what was looked up last nobody saw where it was."""
+        self.seen = _ENDLESS
+        """So many blocks of what was looked up last lay where they are said to; behind them the
+        file has none at the end of the step."""
         self._nowhere = 1 << 62
 
     def begin(self, step: int) -> None:
@@ -70,10 +76,10 @@ class Placer:
         None without a placement. A block that is not there although the step's placement
         is known was freed in the same step: it is taken to have been at `near`, behind
         the block before it, or where nothing is adjacent to it (always with `APART`). Blocks
-        that are not there between two that are contiguous with them, or at the end, count as
-        contiguous too.
+        that are not there between two that are contiguous with them, or (without `APART`) at the
+        end, count as contiguous too.
         """
-        self.unseen = False
+        self.unseen, self.seen = False, _ENDLESS
         if not self._known:
             return None
         name = self._alias.get(name, name)
@@ -82,9 +88,9 @@ class Placer:
             return found
         self.unseen = True
         if near is not None and not self._lies_apart(lblk):
-            return near, 1 << 31
+            return near, _ENDLESS
         self._nowhere += 1 << 32
-        return self._nowhere, 1 << 31
+        return self._nowhere, _ENDLESS
 
     def _lies_apart(self, lblk: int) -> bool:
         """Whether block `lblk`, which nobody saw, is supposed not to follow the one before it: the
@@ -134,5 +140,8 @@ class Placer:
             length += gap + following.length
             end = following.start + following.length
         else:
-            length = self._block_size << 31
+            if not self._shifts.get(name):
+                self.seen = length // self._block_size
+            if APART not in self._step:
+                length = self._block_size * _ENDLESS
         return physical // self._block_size, length // self._block_size

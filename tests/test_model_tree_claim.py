@@ -177,3 +177,21 @@ def test_zero_range_in_an_extent_that_cannot_be_split_zeroes_on_disk(
 def run_md5(count: int) -> str:
     """Of so many zero bytes."""
     return hashlib.md5(bytes(count)).hexdigest()
+
+
+@pytest.mark.parametrize(("supposed", "result"), [({}, 0), ({APART: ()}, "ENOSPC")])
+def test_what_is_behind_the_last_block_seen_is_contiguous_or_apart(
+    supposed: dict[str, tuple[Extent, ...]], result: object
+) -> None:
+    """Two blocks can be had, and are asked for at once; the first is the fourth extent. The other
+    merges with it, or needs a tree block."""
+    writes = "; ".join(f"pwrite a {32 * at}k 4k" for at in range(3))
+    seen = tuple(Extent(32 * KIB * at, 4 * KIB, State.WRITTEN, (1 << 30) + (at << 24))
+                 for at in range(4))  # fmt: skip
+    fill = FREE - 16384 // 50 - 5
+    workload = make_workload(
+        f"falloc fill 0 {4 * fill}k; {writes}; falloc a 96k 8k", "4k@nodelalloc"
+    )
+    trace = placed(workload, {"a": seen, "fill": FAR["fill"], **supposed})
+    assert results(trace)[-1] == result
+    assert UNSEEN in trace.steps[-1].because
