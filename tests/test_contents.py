@@ -95,6 +95,19 @@ def test_of_a_huge_file_only_the_data_is_read(tmp_path: Path) -> None:
     assert found == [(40 << 20, b"y" * 5000 + bytes(2 * PIECE - 5000))]
 
 
+def test_data_ranges_that_share_a_piece_are_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As blocks of 1 KiB may have it."""
+    (tmp_path / "a").write_bytes(b"w" * 3 * PIECE)
+    ranges = [(0, 1024), (2048, PIECE + 1024), (PIECE + 2048, 2 * PIECE)]
+    monkeypatch.setattr(reading, "data_ranges", lambda _fd: ranges)
+    with (tmp_path / "a").open("rb") as file:
+        parts = read_file(file.fileno(), 3 * PIECE, limit=1)
+        found = [(at, bytes(data)) for part in parts for at, data in part]
+    assert found == [(0, b"w" * PIECE), (PIECE, b"w" * PIECE)]
+
+
 def test_a_huge_file_has_no_sha256(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "WHOLE_FILE_LIMIT", PIECE)
     (tmp_path / "a").write_bytes(b"z" * (PIECE + 1))

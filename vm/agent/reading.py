@@ -67,8 +67,11 @@ def read_file(
     if size <= limit:
         yield from _runs(fd, 0, size)
         return
+    done = 0  # with small blocks the next range may begin in the piece that the last one ended in
     for start, end in data_ranges(fd):
-        yield from _runs(fd, start & -PIECE, min(-(-end // PIECE) * PIECE, size))
+        stop = min(-(-end // PIECE) * PIECE, size)
+        yield from _runs(fd, max(start & -PIECE, done), stop)
+        done = stop
 
 
 def _runs(fd: int, start: int, end: int) -> Iterator[list[tuple[int, memoryview]]]:
