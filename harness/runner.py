@@ -20,7 +20,7 @@ from harness.compare import compare, complaints
 from harness.errors import MachineryError, NotModelledError, UsageError
 from harness.known import KNOWN_ISSUES, KnownIssue, applicable
 from harness.orders import decided, in_some_order
-from harness.suppositions import in_some_place
+from harness.suppositions import in_some_way
 from harness.trace import Complaint, Placement, Subject, Trace, placement_of
 from harness.verdict import Compared, Mismatch, Place, Verdict
 from vm.errors import KernelPanicError, MountRefusedError
@@ -138,7 +138,7 @@ class Runner:
                     expected = msgspec.structs.replace(expected, workload=workload)
                 return Compared(compare(expected, actual), expected, actual)
 
-            return in_some_place(placement_of(actual), placed)
+            return in_some_way(placement_of(actual), placed)
 
         return in_some_order(workload, actual, attempt)
 

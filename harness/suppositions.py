@@ -1,86 +1,110 @@
-"""Blocks that nobody saw: accept each place that the kernel may have chosen for them.
+"""What nobody saw, or what is a matter of time: accept each way in which the kernel may have gone.
 
 Where an operation fails, blocks that it had allocated are free again before anybody looks. They
 lay behind the block before them, or elsewhere: that is the allocator's freedom. It shows all the
 same, since extents that are adjacent merge and others do not: a tree that had to grow for them
-keeps its block, and where space ends it can't grow. The reference takes them as adjacent. If what
-was seen does not fit, steps with such blocks are taken anew with these apart, the latest first.
+keeps its block, and where space ends it can't grow. The reference takes them as adjacent.
+
+Where low space has files written back, and a commit has to free space in the middle of a folio,
+the rest of the folio is written too if the I/O to the part before it has ended by then. The
+reference takes it that it has.
+
+If what was seen does not fit, steps of which the reference notes one or the other are taken anew
+with the other way, the latest first.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
 
-from harness.trace import APART, Placement, Trace
+from harness.trace import APART, LATE, Placement
 from harness.verdict import Compared
 
-__all__ = ["MOST_TRIED", "SUPPOSED", "UNSEEN", "apart", "in_some_place"]
+__all__ = ["LEFT", "MOST_TRIED", "PARTLY", "SUPPOSED", "UNSEEN", "in_some_way", "supposing"]
 
 UNSEEN = "place not seen: ext4_mb_new_blocks"
 """The rule that the model notes in a step that allocates blocks which are gone at its end."""
+PARTLY = "part of a folio submitted: mpage_submit_partial_folio"
+"""The rule that it notes where the rest of a folio depends on I/O that may have ended."""
 
 MOST_TRIED = 32
 """Runs of the reference for one workload (and one order of a parallel section)."""
 SUPPOSED = "nobody saw where blocks lay that were freed at once; they are supposed to lie apart"
+LEFT = "a part of a folio is supposed not to have been written when writeback came by the rest"
 
 Attempt = Callable[[Placement], Compared]
 """Has the reference run with a placement, and compares."""
+Chosen = frozenset[tuple[int, str]]
+"""Steps, each with what is supposed of it: `APART` or `LATE`."""
+
+_NOTED = {UNSEEN: APART, PARTLY: LATE}
+_COUNTED = {APART: ("place", SUPPOSED), LATE: ("writeback", LEFT)}
 
 
-def in_some_place(placement: Placement, attempt: Attempt) -> Compared:
-    """The comparison with those places of blocks that nobody saw that explain most: it parts
-    last. Steps whose blocks had to be supposed apart are counted in its verdict.
+def in_some_way(placement: Placement, attempt: Attempt) -> Compared:
+    """The comparison with those suppositions that explain most: it parts last. Steps of which
+    something had to be supposed are counted in its verdict.
 
-    A step is supposed only if it allocated such blocks, by what the reference notes, and
-    comes at or before the difference. Raises what `attempt` raises without any supposition.
+    Only what the reference notes of a step is supposed of it, if the step comes at or before the
+    difference. Raises what `attempt` raises without any supposition.
     """
     best = attempt(placement)
-    chosen: frozenset[int] = frozenset()
+    chosen: Chosen = frozenset()
     tried, waiting = {chosen}, [(chosen, best)]
     while waiting and best.verdict.mismatches and len(tried) < MOST_TRIED:
         steps, compared = waiting.pop(_latest(waiting))
-        for step in _doubtful(compared):
-            more = steps | {step}
+        for doubt in _doubtful(compared):
+            more = steps | {doubt}
             if more in tried or len(tried) == MOST_TRIED:
                 continue
             tried.add(more)
-            other = attempt(apart(placement, more))
+            other = attempt(supposing(placement, more))
             waiting.append((more, other))
             if other.verdict.parting > best.verdict.parting:
                 chosen, best = more, other
             if not best.verdict.mismatches:
                 break
-    return _counted(best, len(chosen))
+    return _counted(best, chosen)
 
 
-def _latest(waiting: list[tuple[frozenset[int], Compared]]) -> int:
+def _latest(waiting: list[tuple[Chosen, Compared]]) -> int:
     """The first of those that part last."""
     return max(range(len(waiting)), key=lambda at: (waiting[at][1].verdict.parting, -at))
 
 
-def apart(placement: Placement, steps: frozenset[int]) -> Placement:
-    """`placement`, with the blocks that nobody saw in `steps` apart."""
+def supposing(placement: Placement, chosen: Chosen) -> Placement:
+    """`placement`, with what is `chosen` of its steps."""
+    words: dict[int, list[str]] = {}
+    for step, word in chosen:
+        words.setdefault(step, []).append(word)
     return tuple(
-        {**places, APART: ()} if index in steps and places is not None else places
+        {**places, **dict.fromkeys(words[index], ())}
+        if index in words and places is not None
+        else places
         for index, places in enumerate(placement)
     )
 
 
-def _doubtful(compared: Compared) -> list[int]:
-    """Steps that may explain the first difference, the latest first."""
+def _doubtful(compared: Compared) -> list[tuple[int, str]]:
+    """What of steps may explain the first difference, the latest step first."""
     assert compared.expected is not None
-    return [step for step in _unseen(compared.expected) if step <= compared.verdict.parting]
+    steps = compared.expected.steps
+    return [
+        (step, word)
+        for step in reversed(range(len(steps)))
+        if step <= compared.verdict.parting
+        for rule, word in _NOTED.items()
+        if rule in steps[step].because
+    ]
 
 
-def _unseen(trace: Trace) -> list[int]:
-    return [at for at in reversed(range(len(trace.steps))) if UNSEEN in trace.steps[at].because]
-
-
-def _counted(compared: Compared, steps: int) -> Compared:
-    if not steps:
+def _counted(compared: Compared, chosen: Chosen) -> Compared:
+    if not chosen:
         return compared
-    not_compared = {**compared.verdict.not_compared, ("place", SUPPOSED): steps}
+    counts = Counter(_COUNTED[word] for _, word in chosen)
+    not_compared = {**compared.verdict.not_compared, **counts}
     verdict = msgspec.structs.replace(compared.verdict, not_compared=not_compared)
     return msgspec.structs.replace(compared, verdict=verdict)

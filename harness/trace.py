@@ -20,7 +20,7 @@ from harness.image.form import Canonical
 from workloads.workload import Workload
 
 __all__ = [
-    "APART", "VERSION", "Complaint", "ComplaintKind", "Content", "Event", "EventKind",
+    "APART", "LATE", "VERSION", "Complaint", "ComplaintKind", "Content", "Event", "EventKind",
     "Extent", "FileObservation", "Final", "KernelFacts", "Observation", "Observe", "Placement",
     "Ran", "Result", "State", "Step", "Subject", "Trace", "decode", "encode", "placement_of",
     "unobserved_step",
@@ -278,6 +278,10 @@ APART = "/"
 """In a step's placement, in the place of a file's name: blocks that nobody saw, since they were
 freed in the same step, are supposed to lie apart from all others, not behind the block before
 them (`harness.suppositions`)."""
+
+LATE = "//"
+"""The same for I/O: a part of a folio that writeback has submitted is supposed not to have ended
+when writeback comes by the rest (`harness.suppositions`)."""
 
 
 class Subject(Protocol):

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from operator import attrgetter
 
-from harness.trace import APART, Extent, Placement
+from harness.trace import APART, LATE, Extent, Placement
 
 __all__ = ["Placer", "Shift"]
 
@@ -53,6 +53,11 @@ class Placer:
         self._pieces, self._last = 0, -1
         self._alias.clear()
         self._shifts.clear()
+
+    @property
+    def late(self) -> bool:
+        """Whether I/O to a part of a folio is supposed to end late in this step (`LATE`)."""
+        return LATE in self._step
 
     def renamed(self, name: str, to: str) -> None:
         """The file `name` is called `to` at the end of this step."""

@@ -28,11 +28,15 @@ __all__ = ["cyclic_writepages", "writepages"]
 
 MAX_WRITEPAGES_EXTENT_LEN = 2048
 """Blocks that are gathered into one extent at most."""
-PARTLY_SUBMITTED = (
-    "low space has files written back, and a commit has to free space in the middle of a folio: "
-    "whether what was submitted of it is on disk by then, so that the rest follows, is a matter "
-    "of time"
-)
+
+
+class _Mapped(msgspec.Struct, gc=False):
+    """What became of the extents of one pass: I/Os by the unwritten blocks that they have written,
+    blocks that could not be had, and those that were `skipped`, with the folio that holds them."""
+
+    ios: list[list[tuple[int, int]]] = []
+    lost: list[tuple[int, int]] = []
+    skipped: list[tuple[int, int]] = []
 
 
 class _Buffers(msgspec.Struct, frozen=True, gc=False):
@@ -80,7 +84,7 @@ def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
         for folio in folios:
             for low, high in ranges(folio.dirty):
                 inode.saved(folio.first + low, folio.first + high)
-    ended, lost = _map_all(inode, needy)
+    mapped = _map_all(inode, needy)
     for folio in folios:
         if folio.revived:
             written_in_place(inode, folio)
@@ -91,13 +95,26 @@ def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
     reached = folios[-1].end if folios else dirty[0].start
     if len(folios) < len(dirty) and _clean_past_eof(inode, dirty[len(folios)], needy):
         reached = dirty[len(folios)].end
-    for low, high in lost:
+    for low, high in mapped.lost:
         _lose(inode, low, high)
         needy = [buffers for buffers in needy if not low <= buffers.start < high]
+    for low, high in mapped.skipped:
+        _stay_dirty(inode, low, high)
+        needy = [buffers for buffers in needy if buffers.folio_end != high]
     if needy:
         _update_disksize(inode, needy[-1].folio_end * inode.sb.block_size)
-    _submitted(inode, ended)
+    _submitted(inode, mapped.ios)
     return reached
+
+
+def _stay_dirty(inode: Inode, low: int, high: int) -> None:
+    """Blocks `[low, high)`, which end a folio, still wait for writeback: it found the folio under
+    I/O, and did not wait for that (mpage_prepare_extent_to_map)."""
+    size, cache = inode.sb.block_size, inode.cache
+    for folio in cache.overlapping(low * size, high * size):
+        bits = cache.bits(folio, low * size, min(high * size, inode.size))
+        cache.mark_dirty(folio, bits & folio.mapped)
+        folio.delay |= bits & folio.mapped
 
 
 def _submitted(inode: Inode, ended: list[list[tuple[int, int]]]) -> None:
@@ -196,25 +213,21 @@ def _lose(inode: Inode, low: int, high: int) -> None:
     inode.sb.rule("blocks lost: mpage_release_unused_pages")
 
 
-def _map_all(
-    inode: Inode, needy: list[_Buffers]
-) -> tuple[list[list[tuple[int, int]]], list[tuple[int, int]]]:
-    """Gather extents and map them; returns the unwritten blocks to convert, by I/O, and the blocks
-    that could not be had.
+def _map_all(inode: Inode, needy: list[_Buffers]) -> _Mapped:
+    """Gather extents and map them.
 
     When a mapping ends inside a folio, the next extent is gathered from the rest of that
     folio alone (mpage_process_folio), but anew if a commit had to free blocks for it
     (mpage_submit_partial_folio).
     """
     starts = [buffers.start for buffers in needy]
-    ended: list[list[tuple[int, int]]] = []
-    lost: list[tuple[int, int]] = []
+    done = _Mapped()
     at, within = 0, None
     while True:
         extent = _gather(needy, starts, at, within)
         if extent is None:
             if within is None:
-                return ended, lost
+                return done
             at, within = within, None
             continue
         low, high = extent
@@ -224,22 +237,37 @@ def _map_all(
             )
         except OpError:
             if commit_may_free_some(inode.sb):
-                if inode.sb.io_waits and within is not None:
-                    raise NotModelledError(PARTLY_SUBMITTED) from None
-                _update_disksize(inode, low * inode.sb.block_size)
-                _submitted(inode, ended)
-                ended = []
-                commit_for_writeback(inode.sb)
-                at, within = low, None
+                at, within = _commit(inode, low, within, done), None
                 continue
-            lost.append(extent)
+            done.lost.append(extent)
             at, within = high, None
             continue
         if run.state == UNWRITTEN:
-            _add_to_io(ended, run, within is None)
+            _add_to_io(done.ios, run, within is None)
         at = run.end
         holder = needy[bisect_right(starts, at - 1) - 1]
         within = holder.folio_end if at < holder.folio_end else None
+
+
+def _commit(inode: Inode, low: int, within: int | None, done: _Mapped) -> int:
+    """Commit to find space for block `low`; returns the block to go on at.
+
+    What has been submitted is written and converted meanwhile; with low space nobody waits for
+    that, so if it was part of the folio that ends before block `within`, the rest of it is skipped
+    should it take longer than the commit.
+    """
+    sb = inode.sb
+    _update_disksize(inode, low * sb.block_size)
+    _submitted(inode, done.ios)
+    done.ios = []
+    commit_for_writeback(sb)
+    if not sb.io_waits or within is None:
+        return low
+    sb.rule("part of a folio submitted: mpage_submit_partial_folio")
+    if not sb.placer.late:
+        return low
+    done.skipped.append((low, within))
+    return within
 
 
 def _add_to_io(ended: list[list[tuple[int, int]]], run: Run, new: bool) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from fakes import make_workload
-from modelled import FREE, file, geometry
+from modelled import FREE, file, geometry, states
 
 from harness.errors import NotModelledError
-from harness.trace import EventKind, Extent, State, Step
+from harness.trace import LATE, EventKind, Extent, State, Step
 from model import Behaviour, Model
 
 LAST = "pwrite a 4190208 4k; fsync a; remount; "
@@ -77,3 +77,21 @@ def test_what_depends_on_the_time_of_a_read_is_refused() -> None:
     assert allocated(last_step("", line)) == 800
     with pytest.raises(NotModelledError, match="a matter of time"):
         last_step(LAST, line)
+
+
+@pytest.mark.parametrize(
+    ("places", "delayed"), [({}, []), ({LATE: ()}, [(81 * 4096, 431 * 4096, "delayed")])]
+)
+def test_the_rest_of_a_folio_waits_where_the_part_before_it_is_under_io_still(
+    places: dict[str, tuple[Extent, ...]], delayed: list[tuple[int, int, str]]
+) -> None:
+    """2 MiB, one folio, of which 81 blocks can be had before a commit. Both as on Debian's
+    7.3.4, the second once in ten times."""
+    fill = f"falloc f 0 {(FREE - 81) * 4}k; fpunch f 0 2736k; pwrite a 0 2052k"
+    workload = make_workload(f"size: 16m; {fill}", "small4k@delalloc")
+    ends = ((0, 81 * 4096), (81 * 4096, 1 << 30))
+    seen = tuple(Extent(*end, State.WRITTEN, 1 << 31 + at) for at, end in enumerate(ends))
+    far = {"a": seen, "f": (Extent(0, 1 << 30, State.WRITTEN, 1 << 40),), **places}
+    trace = Model(Behaviour(iomap=False), geometry).run(workload, (far,) * (len(workload.ops) + 1))
+    found = [extent for extent in states(trace.steps[-1]) if extent[2] == "delayed"]
+    assert found == delayed

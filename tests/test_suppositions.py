@@ -9,7 +9,7 @@ from modelled import geometry
 
 from harness.errors import NotModelledError
 from harness.runner import Runner
-from harness.suppositions import MOST_TRIED, SUPPOSED, UNSEEN, apart, in_some_place
+from harness.suppositions import MOST_TRIED, SUPPOSED, UNSEEN, in_some_way, supposing
 from harness.trace import APART, Extent, Placement, State, Trace, placement_of
 from harness.verdict import Compared, Mismatch, Outcome, Verdict
 from model import Behaviour, Model
@@ -63,7 +63,7 @@ class Kernel:
 def seen(*steps: int) -> Trace:
     """What a kernel shows that put the unseen blocks of these steps apart."""
     model = Model(Behaviour(iomap=False), geometry)
-    trace = model.run(WORKLOAD, apart(PLACEMENT, frozenset(steps)))
+    trace = model.run(WORKLOAD, supposing(PLACEMENT, frozenset((step, APART) for step in steps)))
     blocks = [step.observation.files["a"].blocks for step in trace.steps]
     assert blocks[-1] == (48 if steps else 40)
     return msgspec.structs.replace(trace, final=None)
@@ -118,7 +118,7 @@ def test_only_steps_with_such_blocks_up_to_the_difference_are_supposed() -> None
         found = (Mismatch(5, "", None, "bfree", 1, 2),)
         return Compared(Verdict(workload, ("a", "b"), mismatches=found), expected, trace)
 
-    compared = in_some_place(placement_of(trace), attempt)
+    compared = in_some_way(placement_of(trace), attempt)
     assert compared.verdict.mismatches
     assert counted(compared.verdict) == 0
     assert sorted(map(tuple, tried)) == sorted(
@@ -139,7 +139,7 @@ def test_no_more_than_so_many_places_are_tried() -> None:
         found = (Mismatch("final", "", None, "bfree", 1, 2),)
         return Compared(Verdict(workload, ("a", "b"), mismatches=found), expected, trace)
 
-    in_some_place(placement_of(trace), attempt)
+    in_some_way(placement_of(trace), attempt)
     assert runs == MOST_TRIED
 
 
@@ -148,4 +148,4 @@ def test_what_is_refused_whatever_is_supposed_stays_refused() -> None:
         raise NotModelledError("no")
 
     with pytest.raises(NotModelledError):
-        in_some_place((), attempt)
+        in_some_way((), attempt)
