@@ -62,6 +62,8 @@ class ExtentTree:
         self._root: Branch | Leaf = Leaf([], ROOT_ENTRIES)
         self._depth = 0
         self._blocks = 0
+        self.freed = 0
+        """Tree blocks that went since the owner of the tree last set this to 0."""
         self.refuses: Callable[[int], bool] | None = None
         """Whether that many tree blocks more can't be had; None: they always can."""
 
@@ -398,7 +400,7 @@ class ExtentTree:
         if self._depth == 1 and len(self._root.slots) == 1 and len(path.leaf.slots) <= ROOT_ENTRIES:
             path.leaf.capacity = ROOT_ENTRIES
             self._root, self._depth = path.leaf, 0
-            self._blocks -= 1
+            self._free_block()
             path.turns.clear()
 
     def _split_convert(self, path: Path, lblk: int, stop: int, to_unwritten: bool) -> None:
@@ -431,6 +433,10 @@ class ExtentTree:
 
     # Removing
 
+    def _free_block(self) -> None:
+        self._blocks -= 1
+        self.freed += 1
+
     def _remove(self, node: Branch | Leaf, first: int, last: int) -> None:
         """Remove below `node`; the caller drops it if it is empty then."""
         if isinstance(node, Leaf):
@@ -443,5 +449,5 @@ class ExtentTree:
             if index.child.slots:
                 index.first = index.child.slots[0].first
             else:
-                self._blocks -= 1
+                self._free_block()
         node.slots[low:high] = [index for index in node.slots[low:high] if index.child.slots]

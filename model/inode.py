@@ -201,6 +201,9 @@ class Inode:
         """Free mapped blocks; a cluster that keeps a delayed block is reserved again
         (ext4_ext_remove_space, ext4_rereserve_cluster)."""
         runs = self.es.overlapping(start, end)
+        if runs and end < EOF_BLOCK and self.extents and self.tree_unknown is None:
+            self.tree.split_at(end)
+            self.tree_changed()
         before = self.es.clusters(start, end)
         for run in runs:
             self.es.set(run.become(HOLE))
@@ -298,13 +301,25 @@ class Inode:
             blocks = self.tree.blocks()
         else:
             return
-        if blocks != self.tree_blocks:
-            if blocks < self.tree_blocks and self.sb.quota.tracked:
-                self.sb.quota.warnings.freed(self, self.tree_blocks - blocks)
+        passing = min(self.tree.freed, self.tree.freed + blocks - self.tree_blocks)
+        self.tree.freed = 0
+        for _ in range(passing):  # they are gone already
+            self.sb.free.add(-1)
+            self.tree_blocks += 1
+            self._free_tree_blocks(1, unsure=self.sb.in_worker)
+        if blocks < self.tree_blocks:
+            self._free_tree_blocks(self.tree_blocks - blocks)
+        elif blocks > self.tree_blocks:
             self.sb.free.add(self.tree_blocks - blocks)
-            if blocks < self.tree_blocks:
-                self.sb.wait_for_commit(self.tree_blocks - blocks, metadata=True)
             self.tree_blocks = blocks
+
+    def _free_tree_blocks(self, count: int, *, unsure: bool = False) -> None:
+        """Free tree blocks one by one; `unsure` whether they ever were."""
+        self.tree_blocks -= count
+        if self.sb.quota.tracked:
+            self.sb.quota.warnings.freed_pieces(self, [1] * count, unsure=unsure)
+        self.sb.free.add(count)
+        self.sb.wait_for_commit(count, metadata=True)
 
     # --- reservations ---------------------------------------------------------------------
 

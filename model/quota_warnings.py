@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from model.units import SECTOR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from model.inode import Inode
     from model.quota import Quota
@@ -24,6 +24,10 @@ HARD_BELOW = "below the block hard limit again"
 SOFT_BELOW = "below the block soft limit again"
 INODE_SOFT_BELOW = "below the inode soft limit again"
 FORGOTTEN = "the kernel may have forgotten that it has warned"
+PASSING = (
+    "a conversion after I/O takes a tree block that another one gives back: which extents there "
+    "are by then is a matter of time"
+)
 
 
 class QuotaWarnings:
@@ -59,12 +63,15 @@ class QuotaWarnings:
             cluster = quota.sb.block_size * quota.sb.ratio
             self._below(uid, quota.usage(uid) + held * cluster, clusters * cluster)
 
-    def freed_pieces(self, inode: Inode, pieces: Iterable[int]) -> None:
-        """The same for several pieces of clusters in turn that st_blocks shows no more."""
-        held = sum(pieces)
+    def freed_pieces(self, inode: Inode, pieces: Sequence[int], *, unsure: bool = False) -> None:
+        """The same for several pieces of clusters in turn that st_blocks shows no more. If they
+        are `unsure` ever to have been there, what they would have the kernel tell is not known."""
+        held, before = sum(pieces), len(self.said)
         for clusters in pieces:
             self.freed(inode, clusters, held)
             held -= clusters
+        if unsure and len(self.said) > before:
+            self.unknown = self.unknown or PASSING
 
     def inode_freed(self, inode: Inode) -> None:
         """A file goes, or gets another owner (dquot_free_inode, info_idq_free)."""

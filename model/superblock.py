@@ -112,7 +112,7 @@ class Superblock:
         self.flusher_busy: bool | None = False
         """The flusher thread counts as busy: it has done what the task asked for, and has not
         run since (WB_writeback_running). None: nobody knows."""
-        self.io_waits = False
+        self.io_waits = self.in_worker = False
         self._ending: list[Callable[[], None]] = []
         self.root = True
         self.read_only = self.shut_down = False
@@ -189,16 +189,17 @@ class Superblock:
     def after_io(self, end: Callable[[], None]) -> None:
         """`end` the I/O that was just submitted: at once, or with `io_waits` when a worker gets
         to run (ext4_end_io_rsv_work)."""
-        if self.io_waits:
-            self._ending.append(end)
-        else:
-            end()
+        self._ending.append(end)
+        if not self.io_waits:
+            self.end_io()
 
     def end_io(self) -> None:
         """The task sleeps or comes to its end, and workers run."""
         ending, self._ending = self._ending, []
+        self.in_worker = True
         for end in ending:
             end()
+        self.in_worker = False
 
     # --- what a step leaves behind ---------------------------------------------------------
 

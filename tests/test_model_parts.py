@@ -468,7 +468,7 @@ def test_freed_tree_blocks_wait_for_a_commit() -> None:
     inode.tree_changed()
     assert (inode.tree_blocks, inode.sb.free_pending, inode.sb.free.sum()) == (0, 3, free + 3)
     inode.tree_blocks, inode.sb.free_pending = 3, 0
-    inode.tree = SimpleNamespace(blocks=lambda: 1)  # type: ignore[assignment]
+    inode.tree = SimpleNamespace(blocks=lambda: 1, freed=2)  # type: ignore[assignment]
     inode.tree_changed()
     assert (inode.tree_blocks, inode.sb.free_pending, inode.sb.free.sum()) == (1, 2, free + 5)
 

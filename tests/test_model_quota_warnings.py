@@ -121,3 +121,36 @@ def test_nothing_is_set_aside_by_a_request_that_quota_cut() -> None:
     trace = placed(workload, iomap=True)
     assert trace.final is not None
     assert list(trace.final.warnings or ()) == [REACHED]
+
+
+FOUR = (  # extents, in seven blocks
+    "pwrite a 0 12k; falloc a 12k 8k; pwrite a 32k 4k; pwrite a 48k 4k; fsync a; chown a uid=1000;"
+)
+
+
+@pytest.mark.parametrize(
+    ("hard", "line", "expected"),
+    [
+        (32, "fzero a 8k 4k", [BELOW]),  # the extent is split off, then merges with the next one
+        (36, "fzero a 8k 4k", []),
+        (32, "fpunch a 4k 4k", [BELOW]),  # the tree block comes before the block goes
+        (36, "fpunch a 4k 4k", []),
+    ],
+)
+def test_a_tree_block_counts_while_it_is_there(hard: int, line: str, expected: list[str]) -> None:
+    """All seen on Debian's 7.3.4."""
+    workload = make_workload(f"{FOUR} quota_set uid=1000 hard={hard}; {line}", CONFIG)
+    final = placed(workload).final
+    assert final is not None
+    assert list(final.warnings or ()) == expected
+
+
+def test_a_tree_block_that_one_conversion_takes_and_gives_back_may_not_have_been() -> None:
+    """Of the extents some may be mapped only when others are converted already."""
+    line = f"{FOUR} quota_set uid=1000 hard=32; pwrite a 12k 4k; fsync a"
+    final = placed(make_workload(line, CONFIG)).final
+    assert final is not None and final.warnings is None
+    assert final.unpredicted["warnings"] == quota_warnings.PASSING
+    limits = line.replace("32", "36")
+    final = placed(make_workload(limits, CONFIG)).final
+    assert final is not None and final.warnings == ()
