@@ -20,10 +20,10 @@ from harness.image.form import Canonical
 from workloads.workload import Workload
 
 __all__ = [
-    "APART", "LATE", "VERSION", "Complaint", "ComplaintKind", "Content", "Event", "EventKind",
-    "Extent", "FileObservation", "Final", "KernelFacts", "Observation", "Observe", "Placement",
-    "Ran", "Result", "State", "Step", "Subject", "Trace", "decode", "encode", "placement_of",
-    "unobserved_step",
+    "APART", "LATE", "ONLY_THE_END", "VERSION", "Complaint", "ComplaintKind", "Content", "Event",
+    "EventKind", "Extent", "FileObservation", "Final", "KernelFacts", "Observation", "Observe",
+    "Placement", "Ran", "Result", "State", "Step", "Subject", "Trace", "decode", "encode",
+    "placement_of", "unobserved_step",
 ]  # fmt: skip
 
 VERSION = 2
@@ -135,9 +135,13 @@ class Step(msgspec.Struct, frozen=True):
         return "observation" not in self.unpredicted
 
 
+ONLY_THE_END = "only the end was observed"
+"""Why a subject with `Observe.END` leaves something None."""
+
+
 def unobserved_step(result: Result, threads: tuple[tuple[Ran, ...], ...] = ()) -> Step:
     """A step of which nothing but the result is known, because nobody looked."""
-    reasons = dict.fromkeys(("observation", "events"), "only the end was observed")
+    reasons = dict.fromkeys(("observation", "events"), ONLY_THE_END)
     return Step(result, None, Observation(), unpredicted=reasons, threads=threads)
 
 

@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from fake_qemu import answer
 from fakes import make_workload
 
-from harness.trace import EventKind, State
+from harness.compare import compare
+from harness.trace import EventKind, Observe, State
 from vm import mkfs
 from vm.accel import Accelerator
 from vm.boot import Deadlines
@@ -196,6 +198,24 @@ def test_a_workload_becomes_a_trace(start: Callable[..., Guest]) -> None:
     assert trace.final.disk_blocks == {"a": 8}
     assert trace.final.fsck == ""
     assert not guest.dead
+
+
+def test_what_the_end_alone_leaves_out_has_its_reason(start: Callable[..., Guest]) -> None:
+    """One reading of the files, and no debugfs: our own reader tells the same number."""
+    ended = final()
+    ended["final"]["dropped"] = None
+    early = [{"step": number, "result": 0} for number in range(2)]
+    rows = ({"start": EMPTY}, *early, step(2), {"phase": "umount"}, {"data": "content", **READ})
+    guest = start(answers(*rows, ended))
+    trace = guest.run(make_workload(), observe=Observe.END)
+    assert trace.final is not None and trace.final.content is not None
+    assert trace.final.content["a"].blocks == {0: zlib.crc32(b"x")}
+    assert trace.final.dropped is trace.final.disk_blocks is None
+    assert trace.final.fsck == ""
+    found = compare(msgspec.structs.replace(trace, subject="model"), trace)
+    counts = found.not_compared
+    reason = "only the end was observed"
+    assert counts["dropped", reason] == counts["disk_blocks on disk", reason] == 1
 
 
 def test_one_guest_runs_many_workloads(start: Callable[..., Guest]) -> None:

@@ -33,6 +33,7 @@ from harness.verdict import Outcome
 from reports.steps import step_table
 from reports.summary import digest, summarise
 from reports.terminal import explain, headline
+from vm.agent import session
 from vm.agent.files import Files
 from vm.agent.session import Steps
 from vm.errors import KernelPanicError, QemuError
@@ -267,6 +268,32 @@ def test_the_agent_looks_after_the_last_operation_only_and_settles_after_each(
     assert {"observation", "events"} <= rows[2].keys()
     # what the tracer holds of the steps before is no part of the last one's
     assert watch.asked == ["drain", "settle", "settle", "drain", "settle", "drain", "observe"]
+
+
+@pytest.mark.parametrize("twice", [True, False])
+def test_files_are_read_after_the_last_mount_and_if_each_step_counts_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, twice: bool
+) -> None:
+    class Disk(Mounted):
+        def umount(self) -> None:
+            told.append({"did": "umount"})
+
+        def mount(self) -> None:
+            told.append({"did": "mount"})
+
+        def observe(self, shut_down: bool = False) -> dict[str, object]:
+            return {"files": {}}
+
+    told: list[dict[str, object]] = []
+    (tmp_path / "a").write_bytes(b"x")
+    monkeypatch.setattr(session, "drop_caches", lambda: told.append({"did": "drop_caches"}))
+    disk = Disk(tmp_path, Watch())
+    final = session._final(disk, told.append, False, twice)  # type: ignore[arg-type]
+    assert final["content"] == {"a": {"size": 1, "whole": True}}
+    assert final["dropped"] == (final["content"] if twice else None)
+    did = [row.get("did") or row.get("data") for row in told if "phase" not in row]
+    before = ["drop_caches", "dropped"] if twice else []
+    assert did == [*before, "umount", "mount", "content", "umount"]
 
 
 def test_a_row_without_observation_is_an_unobserved_step() -> None:

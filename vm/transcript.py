@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from harness.trace import (
+    ONLY_THE_END,
     Complaint,
     ComplaintKind,
     Event,
@@ -27,7 +28,11 @@ from vm.log.lines import Line, read_lines
 from vm.log.parser import complaints, complaints_in
 from workloads.workload import Workload
 
-__all__ = ["Transcript"]
+__all__ = ["UNSEEN_AT_END", "Transcript"]
+
+UNSEEN_AT_END = ("dropped", "disk_blocks on disk")
+"""What of the end is left out, as comparisons call it, if only that is observed: the reading
+before the last mount, and debugfs, beside which our own reader tells the same number."""
 
 
 class Transcript:
@@ -45,7 +50,7 @@ class Transcript:
         observe: Observe = Observe.STEPS,
     ) -> None:
         self.workload = workload
-        self._observe = observe
+        self.observe = observe
         self._subject = subject
         self._kernel = kernel
         self._identity = identity or {}
@@ -81,13 +86,13 @@ class Transcript:
             if "start" in row and self._start is None:
                 self._start = _converted(row["start"], Observation)
             elif "step" in row and row["step"] == len(self._steps) and self._start is not None:
-                self._steps.append(_step(row, self._observe))
+                self._steps.append(_step(row, self.observe))
             elif "phase" in row and len(self._steps) == len(self.workload.ops):
                 self._phase = str(row["phase"])
             elif "data" in row and self._phase is not None:
                 self._read[row["data"]].add(row["runs"], row["raw"])
             elif "final" in row and self._phase is not None:
-                self.final = _final(row, complaints(self._log), self._read)
+                self.final = _final(row, complaints(self._log), self._read, self.observe)
             else:
                 raise ChannelError(f"an answer out of order in {self.place}: {sorted(row)}")
         except (ValueError, KeyError, TypeError) as error:
@@ -133,8 +138,11 @@ def _step(row: Row, observe: Observe) -> Step:
     return Step(result, events, observation, threads=threads)
 
 
-def _final(row: Row, said: tuple[Complaint, ...], read: dict[str, Contents]) -> Final:
+def _final(
+    row: Row, said: tuple[Complaint, ...], read: dict[str, Contents], observe: Observe
+) -> Final:
     final = row["final"]
+    unseen = UNSEEN_AT_END if observe is Observe.END else ()
     dropped, content = final["dropped"], final["content"]
     return Final(
         observation=_converted(final["observation"], Observation),
@@ -142,4 +150,5 @@ def _final(row: Row, said: tuple[Complaint, ...], read: dict[str, Contents]) -> 
         content=None if content is None else read["content"].content(content, read["dropped"]),
         warnings=_converted(row.get("warnings"), tuple[str, ...] | None),
         log=(*said, *(Complaint(ComplaintKind.AGENT, text) for text in final["trouble"])),
+        unpredicted=dict.fromkeys(unseen, ONLY_THE_END),
     )

@@ -50,7 +50,8 @@ def run_workload(
     quota: QuotaWarnings | None = None,
 ) -> None:
     """Run `request` (`device`, `mount`, `ops`, groups of `modules`) and `tell` what happens.
-    With `observe` `end` nobody looks at the file system before the last operation is done.
+    With `observe` `end` nobody looks at the file system before the last operation is done, and
+    files are read once, after the last mount.
 
     `quota` collects quota warnings. Raises `MountError` if a mount or umount of our own
     fails.
@@ -60,7 +61,7 @@ def run_workload(
     while not steps.over:
         tell(steps.next(look=each or steps.last))
     warnings = quota.drain() if quota is not None else None
-    final = _final(mounted, tell, steps.context.shut_down)
+    final = _final(mounted, tell, steps.context.shut_down, each)
     tell({"final": final, "warnings": warnings, "log": instruments.log.read()})
 
 
@@ -167,15 +168,16 @@ class Steps:
         self._before = after
 
 
-def _final(mounted: Mounted, tell: Callable[[Row], None], shut_down: bool) -> Row:
-    final: Row = {"trouble": []}
+def _final(mounted: Mounted, tell: Callable[[Row], None], shut_down: bool, twice: bool) -> Row:
+    """The end; files are read after the last mount, and, if `twice`, after drop_caches."""
+    final: Row = {"trouble": [], "dropped": None}
     tell({"phase": "sync"})
     os.sync()
-    drop_caches()
-    tell({"phase": "read after drop_caches"})
-    final["dropped"] = None
-    if not shut_down:  # else nothing can be read before the next mount
-        final["dropped"] = _contents("dropped", mounted.root, tell, final)
+    if twice:
+        drop_caches()
+        tell({"phase": "read after drop_caches"})
+        if not shut_down:  # else nothing can be read before the next mount
+            final["dropped"] = _contents("dropped", mounted.root, tell, final)
     tell({"phase": "umount"})
     mounted.umount()
     tell({"phase": "mount"})
