@@ -5,7 +5,9 @@ from __future__ import annotations
 __all__ = ["pattern", "pattern_view"]
 
 _PERIOD = 131072  # i*13 + i//512 repeats modulo 256 after lcm(256, 512*256) bytes
-_ONCE = bytes((i * 13 + i // 512) & 255 for i in range(_PERIOD))
+_ROW = bytes(i * 13 & 255 for i in range(512))
+_COUNTED = bytes(range(256)) * 2
+_ONCE = b"".join(_ROW.translate(_COUNTED[more : more + 256]) for more in range(256))
 _TWICE = _ONCE * 2
 
 
