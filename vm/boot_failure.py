@@ -41,6 +41,9 @@ _REMEDIES = (
      "the guest's memory is too small for it"),
 )  # fmt: skip
 """What the console says, and what helps."""
+_TOO_SLOW = re.compile(r"AE_AML_LOOP_TIMEOUT")
+"""ACPI's interpreter gives a loop 30 s: on a busy host a kernel with many checks takes longer, and
+then finds none of its devices."""
 
 
 def remedy(console: str) -> str:
@@ -50,6 +53,8 @@ def remedy(console: str) -> str:
             "it said nothing on its first serial line: CONFIG_SERIAL_8250_CONSOLE=y and, for a"
             " vmlinux, CONFIG_PVH=y; it must be a kernel for x86-64"
         )
+    if _TOO_SLOW.search(console):
+        return "it came up so slowly that it lost its devices: try again when this machine is less busy"
     for pattern, words in _REMEDIES:
         if re.search(pattern, console):
             return f"{words}; or {_REST}"
