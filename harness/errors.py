@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "AGREE", "INTERRUPTED", "MACHINERY", "MISMATCH", "USAGE",
-    "Ext4diffError", "MachineryError", "NotModelledError", "UsageError",
+    "EndlessError", "Ext4diffError", "MachineryError", "NotModelledError", "UsageError",
 ]  # fmt: skip
 
 AGREE = 0
@@ -44,3 +44,7 @@ class NotModelledError(Ext4diffError):
     """The model does not cover something that the workload uses; the message names it."""
 
     exit_status = MACHINERY
+
+
+class EndlessError(NotModelledError):
+    """The kernel never comes back from an operation, for a known bug; nothing is seen after it."""

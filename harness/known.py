@@ -23,10 +23,11 @@ Release = tuple[int, int]
 
 
 class KnownIssue(msgspec.Struct, frozen=True):
-    """A kernel bug that the model can follow, or that only the kernel's log shows.
+    """A kernel bug that the model can follow, or that only the kernel's log shows, or that hangs.
 
     `quirk` is its name in `model/behaviour.py`; `complaint` a regular expression that
-    matches the title of a complaint in the kernel's log; it has one of both. With a quirk,
+    matches the title of a complaint in the kernel's log, `hang` one for where the kernel is blocked
+    in an operation that the model finds no end to; it has one of the three. With a quirk,
     `image_complaint` matches each line that e2fsck and our own check of the image may then
     complain of. The bug is in
     kernels from release `since` on, up to but without `fixed` (None: in all later ones that
@@ -49,6 +50,7 @@ class KnownIssue(msgspec.Struct, frozen=True):
     option: str | None = None
     complaint: str | None = None
     image_complaint: str | None = None
+    hang: str | None = None
 
     def affects(self, release: str, workload: Workload) -> bool:
         """Whether a kernel of this release may show it on this workload."""
@@ -68,6 +70,9 @@ _NOT_CONVERTED = (
     r"failed to convert unwritten extents|EXT4-fs warning in ext4_convert_unwritten_extents"
 )
 """What the kernel says of a conversion that fails."""
+
+_IN_WRITEBACK = r"is blocked in (?:ext4_\w*write\w*|ext4_iomap_\w+|jbd2_\w+)|s are over"
+"""Where writeback that never ends is when somebody looks."""
 
 KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
@@ -163,8 +168,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         triggers=(Op,),
         condition="a file system is full but for what is kept for conversions, and delayed"
         " blocks of many files need more extent tree blocks than that when they are written",
-        observable="data that write(2) accepted is gone after writeback, and fsync(2) returns 0;"
-        " if space for a block is left but none for its tree block, writeback never ends",
+        observable="data that write(2) accepted is gone after writeback, and fsync(2) returns 0",
         reason="ext4_new_meta_blocks() takes tree blocks for delayed blocks without claiming"
         " them, so from what others have reserved; ext4_do_writepages() forgets the error",
     ),
@@ -204,6 +208,32 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         condition="as for reserved-blocks-run-out",
         observable="the kernel's log: This should not happen!! Data will be lost",
         reason="it does happen",
+    ),
+    KnownIssue(
+        name="writeback-without-end",
+        quirk=None,
+        hang=_IN_WRITEBACK,
+        since=(7, 2),
+        fixed=None,
+        path="bh",
+        triggers=(Op,),
+        condition="as for reserved-blocks-run-out; space for a delayed block is left, but none for"
+        " its tree block",
+        observable="writeback never ends, nor does whoever waits for it",
+        reason="ext4_ext_map_blocks() gives the block back, so that space is free and the error"
+        " looks transient to mpage_map_and_submit_extent(): commit, try again, for ever",
+    ),
+    KnownIssue(
+        name="writeback-without-end-iomap",
+        quirk=None,
+        hang=_IN_WRITEBACK,
+        since=(7, 2),
+        fixed=None,
+        path="iomap",
+        triggers=(Op,),
+        condition="as for writeback-without-end",
+        observable="as there",
+        reason="ext4_ext_map_blocks() as there; ext4_iomap_map_writeback_range() tries again",
     ),
     KnownIssue(
         name="conversion-zeroes-other-writes",

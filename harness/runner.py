@@ -18,12 +18,13 @@ import msgspec
 
 from harness.compare import compare, complaints
 from harness.errors import MachineryError, NotModelledError, UsageError
+from harness.hangs import UNSEEN, foretold
 from harness.known import KNOWN_ISSUES, KnownIssue, applicable
 from harness.orders import decided, in_some_order
 from harness.suppositions import in_some_way
-from harness.trace import Complaint, Placement, Subject, Trace, placement_of
+from harness.trace import Complaint, ComplaintKind, Placement, Subject, Trace, placement_of
 from harness.verdict import Compared, Mismatch, Place, Verdict
-from vm.errors import KernelPanicError, MountRefusedError
+from vm.errors import KernelHangError, KernelPanicError, MountRefusedError
 from workloads.syntax import format_op
 from workloads.workload import Workload
 
@@ -158,14 +159,55 @@ class Runner:
             compared = Compared(self._failed(short, error, actual.kernel))
         verdict = msgspec.structs.replace(compared.verdict, workload=workload, refused=None)
         place: Place = done if done < len(workload.ops) else "final"
-        return Compared(self._panicked(verdict, panic, place), compared.expected, actual)
+        verdict = self._foretold(verdict, workload, before, panic) or self._panicked(
+            verdict, panic, place
+        )
+        return Compared(verdict, compared.expected, actual)
+
+    def _foretold(
+        self, verdict: Verdict, workload: Workload, seen: Trace, panic: KernelPanicError
+    ) -> Verdict | None:
+        """`verdict` on the steps that the kernel came back from, if the model says that it never
+        does from the next one; else None."""
+        listed = applicable(seen.kernel, workload, self.issues)
+        if not isinstance(panic, KernelHangError):
+            return None
+        issue = foretold(self.reference, workload, seen, str(panic), listed)
+        if issue is None:
+            return None
+        left = len(workload.ops) - len(seen.steps)
+        said = [complaint for complaint in panic.complaints if not _comes_along(complaint, listed)]
+        found = _complained(workload, said, len(seen.steps))
+        return msgspec.structs.replace(
+            verdict,
+            mismatches=(*verdict.mismatches, *found),
+            known=(*verdict.known, issue.name),
+            not_compared={**verdict.not_compared, ("steps", UNSEEN): left},
+        )
 
     def _panicked(self, verdict: Verdict, panic: KernelPanicError, place: Place) -> Verdict:
-        op = format_op(verdict.workload.ops[place], place) if isinstance(place, int) else ""
-        found = [Mismatch(place, op, None, "kernel", "goes on", str(panic))]
-        for complaint in panic.complaints:
-            found.append(Mismatch(place, op, None, "log", "no complaint", complaint))
+        ended = Mismatch(place, _op(verdict.workload, place), None, "kernel", "goes on", str(panic))
+        found = (ended, *_complained(verdict.workload, panic.complaints, place))
         return msgspec.structs.replace(verdict, mismatches=(*verdict.mismatches, *found))
+
+
+def _op(workload: Workload, place: Place) -> str:
+    return format_op(workload.ops[place], place) if isinstance(place, int) else ""
+
+
+def _complained(
+    workload: Workload, said: Iterable[Complaint], place: Place
+) -> tuple[Mismatch, ...]:
+    op = _op(workload, place)
+    return tuple(Mismatch(place, op, None, "log", "no complaint", complaint) for complaint in said)
+
+
+def _comes_along(complaint: Complaint, listed: Iterable[KnownIssue]) -> bool:
+    """Whether a known issue says it, or it says that somebody waits for what has no end."""
+    patterns = [issue.complaint for issue in listed if issue.complaint is not None]
+    return complaint.kind is ComplaintKind.HUNG or any(
+        re.search(pattern, complaint.title) for pattern in patterns
+    )
 
 
 def _best(

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from harness.errors import NotModelledError
+from harness.errors import EndlessError, NotModelledError
 from model.balloc import has_free_clusters, need_plenty
 from model.errors import OpError
 from model.extent_nodes import ROOT_ENTRIES
@@ -79,7 +79,7 @@ def take_reserved(inode: Inode, run: Run, taken: int) -> Run:
     are taken from what is kept for conversions, and then from what others have reserved
     (ext4_new_meta_blocks). That the last ones find nothing is a bug that the model follows as
     a quirk only; without it they find space all the same. Raises `OpError` where blocks are
-    lost or have to wait, and `NotModelledError` where the kernel tries again for ever.
+    lost or have to wait, and `EndlessError` where the kernel tries again for ever.
     """
     sb = inode.sb
     free = sb.free.sum()
@@ -98,7 +98,7 @@ def take_reserved(inode: Inode, run: Run, taken: int) -> Run:
             raise OpError("ENOSPC")
         return run.cut(run.start, (run.start // sb.ratio + free) * sb.ratio)
     if free > 0:
-        raise NotModelledError(
+        raise EndlessError(
             "a delayed block finds space, its tree block none: the kernel gives the block back, "
             "so that space is free, and tries the same again for ever"
         )

@@ -33,7 +33,11 @@ def step_table(compared: Compared, *, colour: bool = False, only: int | None = N
             rows += _rows(_mark(compared, index), index, operation, step, before)
         if step.observed:
             before = step.observation
-    if only is None:
+    done, ops = len(actual.steps), compared.verdict.workload.ops
+    if only is None and done < len(ops):
+        rows.append((_unended(compared, done), str(done + 1), format_op(ops[done], done),
+                     "never returned", *[""] * 5))  # fmt: skip
+    elif only is None:
         end = "sync, drop_caches, umount, mount, e2fsck"
         rows.append((_mark(compared, "final"), "end", end, *[""] * 6))
     head, *lines = columns(rows, indent=" ")
@@ -51,6 +55,12 @@ def _mark(compared: Compared, place: Place) -> str:
     if any(found.difference.place == place for found in compared.verdict.intended):
         return "i"
     return "k" if isinstance(place, int) and expected.steps[place].quirks else "="
+
+
+def _unended(compared: Compared, place: int) -> str:
+    """The mark of an operation that the kernel did not come back from."""
+    differs = any(mismatch.place == place for mismatch in compared.verdict.mismatches)
+    return "x" if differs else "k"
 
 
 def _rows(

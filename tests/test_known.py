@@ -29,14 +29,14 @@ def test_every_quirk_is_one_of_the_models_and_every_one_of_them_is_listed():
 
 
 def test_names_and_quirks_are_unique_and_everything_is_said():
-    signs = {(issue.quirk or issue.complaint, issue.path) for issue in KNOWN_ISSUES}
+    signs = {(issue.quirk or issue.complaint or issue.hang, issue.path) for issue in KNOWN_ISSUES}
     assert len(NAMES) == len(signs) == len(KNOWN_ISSUES)
     for issue in KNOWN_ISSUES:
         assert issue.condition
         assert issue.observable
         assert issue.reason
         assert issue.triggers
-        assert (issue.quirk is None) != (issue.complaint is None)
+        assert [issue.quirk, issue.complaint, issue.hang].count(None) == 2
 
 
 @pytest.mark.parametrize("release", ["7.2.0", "7.3.4-cloud-amd64", "8.0"])
