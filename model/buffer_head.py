@@ -7,6 +7,9 @@ low-space decision is taken anew for each chunk.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from model.balloc import nonda_switch, should_retry_alloc
 from model.errors import OpError
 from model.inode import Inode
@@ -56,9 +59,10 @@ def generic_perform_write(inode: Inode, pos: int, source: Source) -> int:
 def _one_chunk(inode: Inode, pos: int, want: int, source: Source, done: int) -> tuple[int, int]:
     """Begin, copy, end; returns bytes copied and bytes accepted."""
     delayed = inode.delalloc and not nonda_switch(inode.sb)
-    folio, new = write_begin(inode, pos, want, delayed)
+    readable = max(source.readable - done, 0)
+    folio, new = write_begin(inode, pos, want, delayed, readable)
     length = min(want, folio.end - pos)
-    copied = min(length, max(source.readable - done, 0))
+    copied = min(length, readable)
     accepted = 0 if copied < length and not folio.full else copied
     _commit(inode, folio, pos, length, accepted=accepted, new=new)
     if accepted:
@@ -70,8 +74,11 @@ def _one_chunk(inode: Inode, pos: int, want: int, source: Source, done: int) -> 
     return copied, accepted
 
 
-def write_begin(inode: Inode, pos: int, want: int, delayed: bool) -> tuple[Folio, int]:
-    """Get the folio and map its blocks (ext4_da_write_begin, ext4_write_begin).
+def write_begin(
+    inode: Inode, pos: int, want: int, delayed: bool, readable: int
+) -> tuple[Folio, int]:
+    """Get the folio and map its blocks (ext4_da_write_begin, ext4_write_begin); of the source
+    `readable` bytes can be copied.
 
     Returns the folio and the bits of its new buffers. Another try asks for no more bytes than
     the folio of this one had, so its folio may be smaller; without delayed allocation it is
@@ -81,8 +88,10 @@ def write_begin(inode: Inode, pos: int, want: int, delayed: bool) -> tuple[Folio
     folio = cache.write_folio(pos, want)
     while True:
         want = min(want, folio.end - pos)
+        rejected = readable < want and not folio.full
         try:
-            return folio, block_write_begin(inode, folio, pos, pos + want, delayed)
+            with _taken_back(inode, rejected and not delayed and pos + want > inode.size):
+                return folio, block_write_begin(inode, folio, pos, pos + want, delayed)
         except OpError as error:
             if pos + want > inode.size:
                 cache.pinned = None if delayed else folio
@@ -94,6 +103,18 @@ def write_begin(inode: Inode, pos: int, want: int, delayed: bool) -> tuple[Folio
             inode.sb.rule("retry: ext4_should_retry_alloc")
             if delayed or cache.get(folio.index) is not folio:
                 folio = cache.write_folio(pos, want)
+
+
+@contextmanager
+def _taken_back(inode: Inode, trimmed: bool) -> Iterator[None]:
+    """What is allocated inside of this is `trimmed` past EOF before anybody sees where it is; the
+    next try can't get the same blocks if freed ones wait for a commit."""
+    if trimmed and inode.sb.data_frees_wait:
+        inode.sb.placer.gone_from = inode.eof_block
+    try:
+        yield
+    finally:
+        inode.sb.placer.gone_from = None
 
 
 def block_write_begin(inode: Inode, folio: Folio, pos: int, end: int, delayed: bool) -> int:

@@ -39,6 +39,9 @@ class Placer:
         self._pieces, self._last = 0, -1
         self.unseen = False
         """Of what was looked up last nobody saw where it was."""
+        self.gone_from: int | None = None
+        """Blocks from here on are freed again before the step ends, and wait for a commit: where
+        a file has them then is not where they were."""
         self.seen = _ENDLESS
         """So many blocks of what was looked up last lay where they are said to; behind them the
         file has none at the end of the step."""
@@ -88,9 +91,10 @@ class Placer:
         if not self._known:
             return None
         name = self._alias.get(name, name)
-        found = self._shifted(name, lblk, self._shifts.get(name, []))
-        if found is not None:
-            return found
+        if self.gone_from is None or lblk < self.gone_from:
+            found = self._shifted(name, lblk, self._shifts.get(name, []))
+            if found is not None:
+                return found
         self.unseen = True
         if near is not None and not self._lies_apart(lblk):
             return near, _ENDLESS

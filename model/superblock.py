@@ -161,15 +161,21 @@ class Superblock:
         self.free_pending = 0
         self.waiting.clear()
 
+    @property
+    def data_frees_wait(self) -> bool:
+        """Blocks of file data that are freed can't be used before the next commit
+        (ext4_mb_free_metadata): always with data=ordered or journal."""
+        return self.journal and "data=writeback" not in self.options
+
     def wait_for_commit(self, clusters: int, *, metadata: bool = False) -> None:
-        """Freed clusters can't be used before the next commit (ext4_mb_free_metadata); those of
-        file data can at once with data=writeback, all of them without a journal."""
-        if self.journal and (metadata or "data=writeback" not in self.options):
+        """Freed clusters can't be used before the next commit; those of file data can at once
+        with data=writeback, all of them without a journal."""
+        if self.data_frees_wait or (metadata and self.journal):
             self.free_pending += clusters
 
     def data_waits(self, runs: Iterable[Run]) -> None:
         """The blocks of `runs`, which are gone, can't be used before the next commit either."""
-        if self.journal and "data=writeback" not in self.options:
+        if self.data_frees_wait:
             self.waiting += [
                 (run.pblk, run.pblk + run.end - run.start) for run in runs if run.pblk is not None
             ]

@@ -154,3 +154,18 @@ def test_a_tree_block_that_one_conversion_takes_and_gives_back_may_not_have_been
     limits = line.replace("32", "36")
     final = placed(make_workload(limits, CONFIG)).final
     assert final is not None and final.warnings == ()
+
+
+def test_a_rejected_copy_lay_elsewhere_than_what_was_written_then() -> None:
+    """Blocks as 7.3.4 put those of the second try: the tree needs a block for them. The 32 of the
+    first try were freed before anybody saw them, and can't be had again before a commit."""
+    places, pieces = (2075, 2603, 2619, 2627, 2631), (16, 8, 4, 2, 1)
+    extents, at = [], 0
+    for place, blocks in zip(places, pieces, strict=True):
+        extents.append(Extent(at << 12, blocks << 12, State.WRITTEN, place << 12))
+        at += blocks
+    line = "chown a uid=1000; quota_set uid=1000 hard=32; pwrite_fault a 0 128k fault=124k"
+    workload = make_workload(line, "quota4k@nodelalloc,usrquota")
+    trace = placed(workload, {"a": tuple(extents)})
+    assert file(trace.steps[-1]).blocks == 8 * (31 + 1)
+    assert trace.final is not None and trace.final.warnings == (NOTHING,)
