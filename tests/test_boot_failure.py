@@ -40,7 +40,7 @@ def test_the_last_words_follow_the_reason_and_the_remedy() -> None:
         ("/dev/vda", "CONFIG_VIRTIO_BLK"),
         ("/sys/kernel/tracing/instances/ext4diff", "CONFIG_ENABLE_DEFAULT_TRACERS"),
         (
-            "ACPI Error: Aborting method \\_SB.PCI0._PRT due to previous error (AE_AML_LOOP_TIMEOUT)",
+            "ACPI Error: Aborting method _PRT due to previous error (AE_AML_LOOP_TIMEOUT)",
             "less busy",
         ),
         ("something that nobody foresaw", "ext4diff kernel build"),

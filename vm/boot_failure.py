@@ -54,7 +54,7 @@ def remedy(console: str) -> str:
             " vmlinux, CONFIG_PVH=y; it must be a kernel for x86-64"
         )
     if _TOO_SLOW.search(console):
-        return "it came up so slowly that it lost its devices: try again when this machine is less busy"
+        return "it was so slow that it lost its devices: try again when the host is less busy"
     for pattern, words in _REMEDIES:
         if re.search(pattern, console):
             return f"{words}; or {_REST}"
