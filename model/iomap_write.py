@@ -14,7 +14,7 @@ from model.errors import OpError
 from model.extent_status import Run
 from model.inode import Inode
 from model.map_blocks import da_reserve_blocks, map_blocks
-from model.page_cache import Folio
+from model.page_cache import Folio, write_order
 from model.source import Source
 from model.units import (
     DELAYED,
@@ -111,7 +111,7 @@ def _write_iter(
     """Copy up to `length` bytes of a mapping (iomap_write_iter); returns bytes written and
     what stopped the copy."""
     chunk, written = inode.cache.max_folio, 0
-    want = length
+    want, cut = length, length < len(source) - done
     while written < length:
         at, readable = pos + written, source.readable - done - written
         want = min(want, chunk - at % chunk, length - written)
@@ -119,6 +119,8 @@ def _write_iter(
             inode.sb.rule("fault: iomap_write_iter")
             return written, OpError("EFAULT")
         folio = inode.cache.write_folio(at, want)
+        if cut and not folio.uptodate:
+            _note_small_folio(inode, folio, at, len(source) - done - written)
         want = min(want, folio.end - at)
         stale = _prepare_folio(inode, folio, at, want)
         copied = min(want, readable)
@@ -139,6 +141,15 @@ def _write_iter(
         written += copied
         want = length - written
     return written, None
+
+
+def _note_small_folio(inode: Inode, folio: Folio, pos: int, rest: int) -> None:
+    """Say so if the new `folio` would have been larger, had the mapping held all `rest` bytes of
+    the call (iomap_get_folio is told what is left of the mapping)."""
+    largest = inode.cache.max_folio
+    order = write_order(folio.index, min(rest, largest - pos % largest), largest)
+    if folio.pages < 1 << order:
+        inode.sb.rule("folio within its mapping: iomap_get_folio")
 
 
 def _prepare_folio(inode: Inode, folio: Folio, pos: int, length: int) -> int:
