@@ -66,17 +66,18 @@ class Engine:
         Raises what a worker raises that can't be made ready.
         """
         night = self._setup.night
-        with _scheduler_there():
+        with self._scheduler_there():
             self._client.register_plugin(Workshop(self._setup))
             self._client.subscribe_topic(topic(night), self._told)
             self._count_workers()
             if not self.workers:
                 raise SchedulerError("the scheduler has no workers; start some: dask worker ...")
         try:
-            with _scheduler_there():
-                yield self._client.submit(prepare, night, pure=False).result()
+            with self._scheduler_there():
+                ready: Ready = self._client.submit(prepare, night, pure=False).result()
+            yield ready
         finally:
-            with contextlib.suppress(*LOST, ValueError):
+            with contextlib.suppress(SchedulerError, ValueError), self._scheduler_there():
                 self._stop_workers()
                 self._client.unsubscribe_topic(topic(night))
                 self._client.unregister_worker_plugin(topic(night))
@@ -109,7 +110,7 @@ class Engine:
 
     def _top_up(self) -> bool:
         """Give dask enough to do; whether there is anything to wait for."""
-        with _scheduler_there():
+        with self._scheduler_there():
             self._count_workers()
             while len(self._running) < _AHEAD * max(1, self.workers):
                 shard = self._again.pop() if self._again else next(self._shards, None)
@@ -139,7 +140,7 @@ class Engine:
         if shard is None:
             return
         if future.status == "finished":
-            with _scheduler_there():
+            with self._scheduler_there():
                 done: ShardDone = future.result()
             self._failed = 0
             if done.complete:
@@ -166,7 +167,7 @@ class Engine:
 
     def _leave(self) -> None:
         """Have the workers leave their shards, and keep what they still tell of."""
-        with contextlib.suppress(*LOST):
+        with contextlib.suppress(SchedulerError), self._scheduler_there():
             self._stop_workers()
         end = time.monotonic() + _WAIT
         while self._running and time.monotonic() < end:
@@ -176,16 +177,20 @@ class Engine:
     def _stop_workers(self) -> None:
         self._client.run(stop, self._setup.night)
 
+    @contextlib.contextmanager
+    def _scheduler_there(self) -> Iterator[None]:
+        """Raises `SchedulerError` for what dask raises when the scheduler does not answer."""
+        try:
+            yield
+        except LOST as error:
+            raise SchedulerError(f"{_GONE} ({error})") from error
+        except RuntimeError as error:
+            if self._client.status == "running":  # else dask has given the scheduler up
+                raise
+            raise SchedulerError(f"{_GONE} ({error})") from error
+
 
 _GONE = "the scheduler went away, or ended the work; what was done is kept"
-
-
-@contextlib.contextmanager
-def _scheduler_there() -> Iterator[None]:
-    try:
-        yield
-    except LOST as error:
-        raise SchedulerError(f"{_GONE} ({error})") from error
 
 
 def _left(plan: Plan, finished: set[str]) -> Iterator[Shard]:
