@@ -18,9 +18,11 @@ from model.page_cache import Folio
 from model.revived import is_stuck
 from model.source import Source
 from model.truncate import truncate_failed_write
-from model.units import DELAYED, HOLE, PAGE, WRITTEN, mask, ranges
+from model.units import DELAYED, HOLE, PAGE, WRITTEN, ceil_div, mask, ranges
 
 __all__ = ["block_write_begin", "generic_perform_write"]
+
+MOVES_SIZE = "efault_beyond_eof_moves_size"
 
 
 def generic_perform_write(inode: Inode, pos: int, source: Source) -> int:
@@ -88,9 +90,9 @@ def write_begin(
     folio = cache.write_folio(pos, want)
     while True:
         want = min(want, folio.end - pos)
-        rejected = readable < want and not folio.full
+        rejected = readable < want and not folio.full and not delayed
         try:
-            with _taken_back(inode, rejected and not delayed and pos + want > inode.size):
+            with _taken_back(inode, pos, rejected and pos + want > inode.size):
                 return folio, block_write_begin(inode, folio, pos, pos + want, delayed)
         except OpError as error:
             if pos + want > inode.size:
@@ -106,11 +108,14 @@ def write_begin(
 
 
 @contextmanager
-def _taken_back(inode: Inode, trimmed: bool) -> Iterator[None]:
-    """What is allocated inside of this is `trimmed` past EOF before anybody sees where it is; the
-    next try can't get the same blocks if freed ones wait for a commit."""
+def _taken_back(inode: Inode, pos: int, trimmed: bool) -> Iterator[None]:
+    """What is allocated for a write at byte `pos` inside of this is `trimmed` past EOF before
+    anybody sees where it is; the next try can't get the same blocks if freed ones wait for a
+    commit. With a known bug EOF moves up to `pos` before that."""
     if trimmed and inode.sb.data_frees_wait:
-        inode.sb.placer.gone_from = inode.eof_block
+        moves = MOVES_SIZE in inode.sb.behaviour.quirks
+        eof = max(inode.size, pos) if moves else inode.size
+        inode.sb.placer.gone_from = ceil_div(eof, inode.sb.block_size)
     try:
         yield
     finally:
@@ -200,7 +205,7 @@ def end_size(inode: Inode, pos: int, accepted: int, delayed: bool) -> None:
     size = pos + accepted
     if not accepted and size > max(inode.size, 0):
         inode.sb.rule("short copy past EOF: ext4_da_do_write_end")
-        if not inode.sb.quirk("efault_beyond_eof_moves_size"):
+        if not inode.sb.quirk(MOVES_SIZE):
             return
     if size > inode.size:
         inode.size = size

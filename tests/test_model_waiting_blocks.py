@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import pytest
 from fakes import make_workload
-from modelled import FREE, placed, results
+from modelled import FREE, geometry, placed, results
 
 from harness.trace import EventKind, Extent, State, Step, Trace
+from model import Behaviour, Model
 
 KIB = 1024
 BLOCK = 4 * KIB
@@ -121,3 +122,12 @@ def test_a_tree_block_that_waits_for_a_commit_has_its_blocks_given_back(
     step = placed(make_workload(line, "small4k@delalloc"), places).steps[-1]
     assert pieces(step) == [5]
     assert ("tree block refused: ext4_ext_new_meta_block" in step.because) == refused
+
+
+def test_what_a_failed_write_leaves_within_the_eof_that_it_moved_is_where_it_was_seen() -> None:
+    """With a known bug EOF moves up to the offset before all past it is trimmed."""
+    quirks = frozenset({"efault_beyond_eof_moves_size"})
+    workload = make_workload("pwrite_fault a 20000 8k fault=0", "4k@nodelalloc")
+    placement = ({"a": (Extent(16384, 4096, State.WRITTEN, 1 << 31),)},)
+    _, mount = Model(Behaviour(quirks=quirks), geometry).play(workload, placement)
+    assert [(e.lblk, e.pblk) for e in mount.files["a"].tree.extents()] == [(4, (1 << 31) >> 12)]
