@@ -9,6 +9,7 @@ from model.behaviour import Behaviour
 from model.errors import OpError
 from model.inline_data import checkpoint, destroy_inline_data, reread, rewritten
 from model.inode import Inode
+from model.ordered import write_ordered
 from model.placement import Placer
 from model.quota import Quota
 from model.readahead import Readahead
@@ -152,6 +153,7 @@ class Mount:
         """Commit the running transaction (jbd2_journal_force_commit)."""
         if self.sb.shut_down:
             return
+        write_ordered(self.files.values())
         self.sb.end_io()  # the task sleeps, and what is freed can be had at the end of it only
         self.sb.end_transaction()
         self.sb.flusher_busy = False
@@ -166,6 +168,7 @@ class Mount:
         if not self.sb.journal:  # ext4_fsync_nojournal
             inode.unsynced = False
         if inode.changed_in == self.sb.transaction:
+            write_ordered(self.files.values())
             self.sb.end_transaction()
         if self.durable is not None:
             self.durable.sync(inode, datasync)

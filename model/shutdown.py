@@ -18,22 +18,13 @@ from model.extent_status import Run
 from model.extent_tree import ExtentTree
 from model.indirect_tree import IndirectTree
 from model.inode import Inode
+from model.ordered import write_ordered
 from model.superblock import PerCpuCounter
-from model.units import (
-    DELAYED,
-    EOF_BLOCK,
-    PAGE,
-    WRITTEN,
-    mask,
-    ranges,
-    round_down,
-    round_up,
-)
+from model.units import DELAYED, EOF_BLOCK, WRITTEN
 from workloads import ops
 
 if TYPE_CHECKING:
     from model.mount import Mount
-    from model.page_cache import Folio
 
 __all__ = ["CHANGING_ANOTHER", "NO_CHANGE", "Durable", "shut_down"]
 
@@ -94,8 +85,7 @@ class Durable:
 
     def commit(self) -> None:
         """The running transaction commits (jbd2_journal_commit_transaction)."""
-        for inode in self.mount.files.values():
-            _write_ordered(inode)
+        write_ordered(self.mount.files.values())
         self._files = {name: self._save(name, file) for name, file in self.mount.files.items()}
         self._free = self.mount.sb.free.sum()
         self._touched.clear()
@@ -200,18 +190,6 @@ class Durable:
         fresh.content.zero(fresh.size)
 
 
-def _write_ordered(inode: Inode) -> None:
-    """A commit in ordered mode first writes the pages that the transaction holds of a file
-    (jbd2_submit_inode_data, ext4_normal_submit_inode_data_buffers)."""
-    ordered, inode.ordered = inode.ordered, None
-    if ordered is None or not inode.order_writes:
-        return
-    low, high = round_down(ordered[0], PAGE), round_up(ordered[1], PAGE)
-    for folio in inode.cache.dirty_folios(low, high):
-        inode.cache.clean(folio, _written_bits(inode, folio))
-        inode.sb.rule("write ordered data: jbd2_submit_inode_data")
-
-
 def _map_of(inode: Inode) -> tuple[int, tuple[Run, ...], int]:
     return inode.disksize, tuple(r for r in inode.es if r.state != DELAYED), inode.tree_blocks
 
@@ -233,16 +211,6 @@ def _written(runs: Iterable[Run]) -> dict[int, int | None]:
 def _stale(inode: Inode) -> set[int]:
     """Written blocks that are dirty still after a commit; data=journal has written all."""
     return set() if inode.sb.data_journal else _written(inode.es).keys() & _dirty(inode)
-
-
-def _written_bits(inode: Inode, folio: Folio) -> int:
-    """The dirty blocks of `folio` that can be written without allocation."""
-    first, bits = folio.first, 0
-    for low, high in ranges(folio.dirty & ~folio.delay):
-        for run in inode.es.pieces(first + low, first + high):
-            if run.state == WRITTEN:
-                bits |= mask(run.start - first, run.end - first)
-    return bits
 
 
 def _content_on_disk(inode: Inode) -> Content:

@@ -1,0 +1,31 @@
+"""Ordered data: what a commit has written is clean behind it, also where nothing crashes."""
+
+from __future__ import annotations
+
+import pytest
+from modelled import results, run
+
+PART_OF_A_PAGE = "falloc a 0 256k; pread a 100k 4k; pwrite a 100k 1k; pwrite b 0 1k; "
+SEEN = "drop_caches; seek a"
+
+
+@pytest.mark.parametrize(
+    ("config", "commit", "data"),
+    [
+        ("1k@nodelalloc", "", 4096),  # the page is dirty, so it stays, and so do its zeros
+        ("1k@nodelalloc", "fsync b; ", 1024),
+        ("1k@nodelalloc,data=writeback", "fsync b; ", 4096),
+        ("1k@delalloc", "fsync b; ", 4096),
+    ],
+)
+def test_a_commit_for_another_file_cleans_what_it_writes(
+    config: str, commit: str, data: int
+) -> None:
+    """The first two were seen on Debian's 7.3.4."""
+    trace = run(f"{PART_OF_A_PAGE}{commit}{SEEN}", config)
+    assert results(trace)[-1] == [[100 << 10, (100 << 10) + data]]
+
+
+def test_what_a_commit_wrote_once_it_does_not_write_again() -> None:
+    line = f"{PART_OF_A_PAGE}fsync b; pwrite a 100k 1k; pwrite b 1k 1k; fsync b; {SEEN}"
+    assert results(run(line, "1k@nodelalloc"))[-1] == [[100 << 10, 104 << 10]]
