@@ -15,7 +15,7 @@ from harness.expected_image import keep_image
 from harness.image.look import cut_back, with_expected_image, with_image
 from harness.sides import NO_IOMAP, Choice, Side, on_path
 from harness.start import open_start
-from harness.trace import Placement, Trace, decode
+from harness.trace import Complaint, ComplaintKind, Placement, Trace, decode
 from model import Behaviour, Model
 from model.mount import Mount
 from vm import cache, mkfs
@@ -34,6 +34,7 @@ from workloads.workload import Workload
 __all__ = ["GuestSide", "ModelSide", "TraceSide"]
 
 
+_EACH_TIME = (ComplaintKind.EXT4, ComplaintKind.EXT4_WARNING)
 _REASON = 110
 """Characters of the header that the reason for the accelerator may take."""
 
@@ -221,8 +222,8 @@ class GuestSide(Side):
         finally:
             self.working += time.monotonic() - began - (guest.judging - judging)
             self.imaging += guest.judging - judging
-        if trace.final is not None and trace.final.log:
-            guest.dead = True  # a kernel that has complained once may keep quiet the next time
+        if trace.final is not None and _once_only(trace.final.log):
+            guest.dead = True
         if trace.final is None:
             return trace
         shut_down = any(isinstance(op, Shutdown) for op in calls(workload.ops))
@@ -273,6 +274,15 @@ class GuestSide(Side):
         known["series"] = "; ".join(known.get("series", ()))
         said = {name: str(value) for name, value in (*facts.items(), *known.items()) if value != ""}
         return {**said, "kernel": self._kernel.source, "sha256": self._kernel.sha256}
+
+
+def _once_only(said: tuple[Complaint, ...] | None) -> bool:
+    """Whether a kernel that has `said` this may keep quiet the next time, as after a WARN_ONCE.
+
+    What ext4_msg and ext4_warning say comes again with each file system: their limits of rate
+    are those of a mount (s_msg_ratelimit_state, s_warning_ratelimit_state in fs/ext4/super.c).
+    """
+    return any(complaint.kind not in _EACH_TIME for complaint in said or ())
 
 
 def _build(kernel: KernelIdentity) -> str:

@@ -16,7 +16,7 @@ from harness.errors import MachineryError, UsageError
 from harness.machine import GuestSide, ModelSide, TraceSide
 from harness.pairs import make_pair
 from harness.sides import Choice, Side, on_path
-from harness.trace import Observe, encode
+from harness.trace import Complaint, ComplaintKind, Observe, encode
 from vm.accel import Accelerator
 from vm.errors import GuestHangError, ImageError, KernelPanicError
 from vm.guest import Identity
@@ -175,13 +175,25 @@ def test_the_image_that_a_workload_leaves_is_checked(host, side, workload):
 def test_a_kernel_that_complained_is_not_used_again(host, side, workload):
     """WARN_ONCE says it once a boot: the next workload would pass."""
     clean = make_trace(workload, "kernel", RELEASE)
-    final = msgspec.structs.replace(clean.final, log=("WARNING: at fs/ext4/inode.c",))
+    log = (Complaint(ComplaintKind.WARNING, "WARNING in ext4_map_blocks"),)
+    final = msgspec.structs.replace(clean.final, log=log)
     host.guests[0].answer = msgspec.structs.replace(clean, final=final)
     seen = side.run(workload).final
     assert (seen.log, seen.content) == (final.log, final.content)
     assert host.guests[0].closed == 0  # its image and log are still wanted
     side.run(workload)
     assert len(host.guests) == 2
+
+
+def test_a_kernel_that_says_what_it_will_say_again_is_used_again(host, side, workload):
+    """A guest from the snapshot takes seconds of CPU time until QEMU has translated its kernel."""
+    clean = make_trace(workload, "kernel", RELEASE)
+    log = (Complaint(ComplaintKind.EXT4, "EXT4-fs: Delayed block allocation failed"),)
+    final = msgspec.structs.replace(clean.final, log=log)
+    host.guests[0].answer = msgspec.structs.replace(clean, final=final)
+    for _ in range(2):
+        assert side.run(workload).final.log == log
+    assert len(host.guests) == 1
 
 
 def test_an_impossible_image_does_not_cost_the_guest(host, side, workload):
