@@ -22,6 +22,7 @@ from model import (
     inline_write,
     iomap_write,
     map_blocks,
+    ordered,
     parallel,
     prealloc,
     quota,
@@ -384,7 +385,7 @@ def test_of_a_folio_only_written_blocks_are_written_without_allocation() -> None
     inode.es.set(Run(18, 20, UNWRITTEN, 102))
     folio = inode.cache.add(4, 0)
     inode.cache.mark_dirty(folio, folio.all)
-    assert shutdown._written_bits(inode, folio) == 0b0011
+    assert ordered._written_bits(inode, folio) == 0b0011
 
 
 def test_nothing_waits_for_a_commit_after_a_recovery() -> None:
