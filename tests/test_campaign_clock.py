@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from typing import cast
+
+import pytest
+from distributed import batched
 from test_campaign import SECONDS, Place, assert_complete, assert_nothing_runs, place
+from tornado.ioloop import IOLoop
+
+from harness.campaign.steady import go_steady
 
 __all__ = ["place"]
 
@@ -50,3 +58,15 @@ def test_a_clock_that_jumps_both_ways_loses_nothing_and_ends_nothing(place: Plac
     assert 0 < night.seconds < SECONDS
     assert all(0 <= row.digest.seconds < SECONDS for row in place.rows())
     assert_nothing_runs(place)
+
+
+def test_messages_are_sent_and_timers_run_though_the_clock_was_set_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(IOLoop, "time", IOLoop.time)
+    monkeypatch.setattr(batched, "time", batched.time)
+    before = time.time()
+    go_steady()
+    monkeypatch.setattr(time, "time", lambda: before - 400 * DAY)
+    assert abs(IOLoop.time(cast("IOLoop", None)) - before) < SECONDS
+    assert abs(batched.time() - before) < SECONDS

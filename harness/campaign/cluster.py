@@ -14,6 +14,7 @@ from distributed.comm.core import CommClosedError
 from distributed.core import Status
 from tornado.ioloop import PeriodicCallback
 
+from harness.campaign.steady import go_steady
 from harness.errors import MachineryError
 
 __all__ = ["LOST", "SchedulerError", "connected"]
@@ -39,6 +40,7 @@ def connected(scheduler: str | None, workers: int) -> Iterator[distributed.Clien
     Those end with the context, and with this process. Raises `SchedulerError`.
     """
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    go_steady()
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="ext4diff-"))
         settings = {

@@ -17,6 +17,7 @@ from distributed import WorkerPlugin, get_worker
 
 from harness.campaign.bench import Bench, Done, ShardDone
 from harness.campaign.plan import Plan, Shard
+from harness.campaign.steady import go_steady
 from harness.pairs import make_pair
 from harness.sides import Choice
 
@@ -71,6 +72,7 @@ class Workshop(WorkerPlugin):
 
     def setup(self, worker: Any) -> None:
         """Leave Ctrl-C to the parent, and end with it, however it ends; no port for browsers."""
+        go_steady()
         if self._setup.parent:
             worker.http_server.stop()
             signal.signal(signal.SIGINT, signal.SIG_IGN)
