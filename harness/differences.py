@@ -20,6 +20,7 @@ from harness.shapes import (
     gives_back,
     gives_up,
     in_more_pieces,
+    in_other_order,
     left_dirty,
     less_data,
     less_done,
@@ -29,30 +30,37 @@ from harness.shapes import (
     moved,
     one_round_more,
     other_hard_limit_warnings,
+    reached_by_one,
     refused,
     reserves_in_vain,
+    reserves_less,
     small_blocks,
     smaller,
-    updates_less,
+    unknown_option,
     updates_more,
+    uses_another_part,
     without,
 )
 from harness.trace import State
 from workloads.ops import (
     Append,
+    Collapse,
     CopyRange,
     DioWrite,
     DsyncWrite,
+    Insert,
     MmapIn,
     MmapWrite,
     MsyncWrite,
     Op,
     Pwritev,
     Remount,
+    RemountOpts,
     RlimitWrite,
     Seek,
     Sendfile,
     Splice,
+    Sync,
     SyncRange,
     SyncWrite,
     UserWrite,
@@ -60,13 +68,17 @@ from workloads.ops import (
     WriteFault,
 )
 
-__all__ = ["INTENDED"]
+__all__ = ["CONTENT", "INTENDED"]
 
 WRITES: tuple[type[Op], ...] = (
     Append, CopyRange, DsyncWrite, Pwritev, RlimitWrite, Sendfile, Splice, SyncWrite,
     UserWrite, Write, WriteFault,
 )  # fmt: skip
 STORES: tuple[type[Op], ...] = (MmapIn, MmapWrite, MsyncWrite)
+FLUSHES: tuple[type[Op], ...] = (
+    Collapse, DioWrite, DsyncWrite, Insert, MsyncWrite, SyncRange, SyncWrite,
+)  # fmt: skip
+"""What writes back a part of a file, and so whole folios."""
 
 SPACE = frozenset({
     "extents", "blocks", "disk_blocks", "disk_blocks on disk", "reserved", "delalloc", "bfree",
@@ -92,6 +104,8 @@ ANEW = "zero clean delayed block: iomap_zero_iter"
 ZERO = "zero range: ext4_zero_range"
 ZEROOUT = "zeroout: ext4_ext_convert_to_initialized"
 CUT = "truncate down: ext4_truncate"
+CYCLIC = "cyclic writeback: ext4_do_writepages"
+SMALL_FOLIO = "folio within its mapping: iomap_get_folio"
 DROPS = (CUT, ZERO, "punch: ext4_punch_hole")
 SHUT = "shut down: ext4_force_shutdown"
 ORDERED = "write ordered data: jbd2_submit_inode_data"
@@ -113,6 +127,19 @@ TRIM = (
 
 def _rules(first: tuple[str, ...] = (), second: tuple[str, ...] = ()) -> Rules:
     return frozenset(first), frozenset(second)
+
+
+def _other_folios(rules: Rules) -> tuple[Sign, ...]:
+    """How it shows that folios are of other sizes since `rules` were applied: writeback of a
+    part of the file, and a store, reach whole folios."""
+    written_back = reached_by_one((W, D), (W, U), (D, W), (U, W))
+    stored = reached_by_one((D, None), (U, None), (W, None), also=(W, U))
+    return (
+        Sign("extents", written_back, FLUSHES, rules, earlier=True),
+        Sign("events", uses_another_part, FLUSHES, rules, earlier=True),
+        Sign("extents", stored, STORES, rules, earlier=True),
+        Sign("events", reserves_less, STORES, rules, earlier=True),
+    )
 
 
 INTENDED: tuple[Difference, ...] = (
@@ -166,6 +193,8 @@ INTENDED: tuple[Difference, ...] = (
         source="iomap series, ext4_iomap_get_blocks",
         signs=(
             Sign("extents", moved((None, U), (W, U)), WRITES, _rules((*TRIM, KEPT), (ALLOCATE,))),
+            # The second's mapping, and what it allocated, ends before the folio.
+            Sign("extents", moved((W, None), (W, U)), WRITES, _rules((KEPT,), (ALLOCATE,))),
         ),
         follows=SPACE | {"disksize"},
     ),
@@ -201,6 +230,21 @@ INTENDED: tuple[Difference, ...] = (
         signs=(Sign("events", gives_up, WRITES, _rules(NO_SPACE, NO_SPACE)),),
     ),
     Difference(
+        name="failed-write-keeps-reserved",
+        situation="a write below EOF for which space or quota do not suffice, not even for one"
+        " folio",
+        first="what was reserved or allocated before that showed stays, and becomes zeroes",
+        second="nothing is reserved",
+        why="one reservation for the whole mapping; only past EOF is a failed write removed",
+        source="iomap series, ext4_iomap_buffered_do_write_begin; ext4_da_write_begin",
+        signs=(
+            Sign("extents", moved((D, None)), WRITES, _rules(NO_SPACE, NO_SPACE)),
+            Sign("events", reserves_in_vain, WRITES, _rules(NO_SPACE, NO_SPACE)),
+        ),
+        follows=DATA,
+        everywhere=True,
+    ),
+    Difference(
         name="quota-hard-limit-warnings",
         situation="a write reaches the hard limit of a quota",
         first="what was reserved or allocated for the folio that failed is given back, and the"
@@ -218,7 +262,30 @@ INTENDED: tuple[Difference, ...] = (
         second="it is decided once for the call, before its first block",
         why="the choice of the iomap operations is made before the loop",
         source="iomap series, ext4_iomap_buffered_write",
-        signs=(Sign("extents", moved((U, D), (W, D)), WRITES, _rules(LOW)),),
+        signs=(
+            Sign("extents", moved((U, D), (W, D)), WRITES, _rules(LOW)),
+            # The rest of a short write: the first keeps it, the second has given it back.
+            Sign(
+                "extents",
+                moved((U, D), (W, D), (U, None), (D, None)),
+                WRITES,
+                _rules(LOW, (PUNCH,)),
+            ),
+        ),
+        follows=SPACE | {"disksize"},
+    ),
+    Difference(
+        name="low-space-seen-at-once",
+        situation="with delalloc, so much is delayed that space is nearly low",
+        first="blocks that were reserved one by one are in a CPU's part of the counter, where the"
+        " decision does not look: space is low later",
+        second="a range of 32 blocks and more counts at once",
+        why="percpu_counter_add() keeps less than a batch to the CPU",
+        source="ext4_claim_free_clusters; ext4_nonda_switch",
+        signs=(
+            Sign("extents", moved((D, W), (D, U)), WRITES, _rules(second=LOW)),
+            Sign("extents", moved((D, W), (D, U), (D, None)), WRITES, _rules((KEPT,), LOW)),
+        ),
         follows=SPACE | {"disksize"},
     ),
     Difference(
@@ -280,6 +347,15 @@ INTENDED: tuple[Difference, ...] = (
         why="the mapping for writeback is asked for by folio",
         source="iomap series, ext4_iomap_map_writeback_range",
         signs=(Sign("events", in_more_pieces, rules=_rules(second=(WRITEBACK,))),),
+    ),
+    Difference(
+        name="cyclic-writeback",
+        situation="sync(2), where the flusher thread writes before the caller does",
+        first="the thread begins where the last writeback of the whole file ended, and goes round",
+        second="it begins at the start of the file",
+        why="a writeback that came to the end of the file leaves the start to go on from",
+        source="writeback_iter; ext4_do_writepages",
+        signs=(Sign("events", in_other_order, (Sync,), _rules(first=(CYCLIC,))),),
     ),
     Difference(
         name="writeback-takes-the-extent",
@@ -352,10 +428,20 @@ INTENDED: tuple[Difference, ...] = (
         why="truncate_inode_partial_folio() can split a folio without buffers",
         source="iomap_release_folio; filemap_release_folio of a folio with dirty buffers",
         signs=(
-            Sign("extents", moved((W, D)), (SyncRange,), _rules(DROPS, DROPS), earlier=True),
-            Sign("events", updates_less, (SyncRange,), _rules(DROPS, DROPS), earlier=True),
+            *_other_folios(_rules(DROPS, DROPS)),
             Sign("result", more_data, (Seek,), _rules(DROPS, DROPS), earlier=True),
         ),
+        follows=SPACE,
+    ),
+    Difference(
+        name="folio-within-its-mapping",
+        situation="a call writes over blocks of several states into pages that are not cached;"
+        " then a part of the file is written back, or a store comes",
+        first="a folio is as large as the rest of the call allows; all of it is written back",
+        second="a folio is no larger than the rest of its mapping",
+        why="iomap_write_iter() goes from mapping to mapping, and asks for the folio in each",
+        source="iomap_get_folio; write_begin_get_folio",
+        signs=_other_folios(_rules(second=(SMALL_FOLIO,))),
         follows=SPACE,
     ),
     Difference(
@@ -450,6 +536,16 @@ INTENDED: tuple[Difference, ...] = (
         between="releases",
         since=(7, 3),
         path="iomap",
+    ),
+    Difference(
+        name="option-not-known",
+        situation="a remount names an option of the iomap path, and one kernel does not know it",
+        first="EINVAL, or done",
+        second="done, or EINVAL",
+        why="a kernel without the series has no such option",
+        source="iomap series, ext4_param_specs",
+        signs=(Sign("result", unknown_option, (RemountOpts,)),),
+        between="any",
     ),
     Difference(
         name="tree-by-placement",

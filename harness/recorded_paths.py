@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 
 import msgspec
@@ -22,9 +23,10 @@ from harness.sides import without_path, without_path_option
 from harness.verdict import Compared, Verdict
 from workloads.workload import Config
 
-__all__ = ["NO_IMAGE", "RecordedPair", "paired", "settled"]
+__all__ = ["NO_IMAGE", "TWICE", "RecordedPair", "paired", "settled"]
 
 NO_IMAGE = "the model of a recording makes no image"
+TWICE = "recorded twice, and from here on with two outcomes"
 _RELEASE = re.compile(r"\d+(\.\d+)*")
 _Key = tuple[str, Hashable, Config, str]
 _NAMES = {"bh": "buffer_head", "iomap": "iomap"}
@@ -54,9 +56,26 @@ class RecordedPair(msgspec.Struct, frozen=True):
         else:
             kernels = (one.trace.kernel, other.trace.kernel)
             verdict = msgspec.structs.replace(
-                settle(one, other), workload=workload, kernels=kernels
+                self._steady(settle(one, other)), workload=workload, kernels=kernels
             )
         return Compared(verdict, one.trace, other.trace)
+
+    def _steady(self, verdict: Verdict) -> Verdict:
+        """`verdict` without the mismatches from the step on in which two recordings of one side
+        differed: they are not compared, and counted."""
+        unsteady = [
+            job.unsteady for job in (self.expected, self.actual) if job.unsteady is not None
+        ]
+        if not unsteady or not verdict.mismatches:
+            return verdict
+        ends = {"start": -1, "final": len(verdict.workload.ops)}
+        kept, counts = [], Counter(verdict.not_compared)
+        for m in verdict.mismatches:
+            if (m.place if isinstance(m.place, int) else ends[m.place]) < min(unsteady):
+                kept.append(m)
+            else:
+                counts[m.field, TWICE] += 1
+        return msgspec.structs.replace(verdict, mismatches=tuple(kept), not_compared=dict(counts))
 
     @staticmethod
     def _seen(job: Job, issues: tuple[KnownIssue, ...]) -> Seen:

@@ -8,7 +8,8 @@ is asked. A difference is intended only if all of this holds:
 2. An entry of `harness.differences` describes it: kind of step, field, shape of the two
    values, rules that the model applied. Or it follows from one that showed before in that
    file, or in the same step: then the field must be among those that the entry names, and
-   the two sides must have differed in that file ever since.
+   the two sides must have differed in that file ever since. What a file holds is not looked
+   at after every step, so for contents it is enough that the entry has shown in that file.
 
 Everything else is a mismatch, and says which of the two it lacks.
 """
@@ -20,7 +21,7 @@ from collections.abc import Iterable
 import msgspec
 
 from harness.compare import COMPLAINTS, compare, complaints
-from harness.differences import INTENDED
+from harness.differences import CONTENT, INTENDED
 from harness.intended import Difference, applicable
 from harness.known import KNOWN_ISSUES
 from harness.shapes import Moment
@@ -28,7 +29,7 @@ from harness.trace import Event, FileObservation, Observation, Step, Trace
 from harness.unknowns import Contents, with_unknowns
 from harness.verdict import Intended, Mismatch, Place, Verdict
 from reports.words import value_text
-from workloads.ops import Op, Rename, Seek
+from workloads.ops import Op, Read, Rename, Seek
 
 __all__ = ["Seen", "settle"]
 
@@ -76,7 +77,8 @@ class _Sorter:
     """Goes through the differences in the order of the steps.
 
     `open` holds, by file, the entries that have shown there since the file was last equal
-    on both sides, `fresh` the names of those that are new in this step; `issues` the known
+    on both sides, `told` those that have ever shown there and lead to other contents, `fresh`
+    the names of those that are new in this step; `issues` the known
     issues that the sides' models have followed so far. `predicted` are the differences of the
     two models, `strict` those of the models without known issues.
     """
@@ -89,6 +91,7 @@ class _Sorter:
             entries,
         )
         self.open: dict[str | None, list[Difference]] = {}
+        self.told: dict[str | None, list[Difference]] = {}
         self.fresh: set[str] = set()
         self.issues: dict[str, None] = {}
         self.known: dict[str, None] = {}
@@ -128,8 +131,10 @@ class _Sorter:
             for quirk in step.quirks if step is not None else ():
                 self.issues[_issue(quirk, seen.path)] = None
         op = self._op(place)
-        if isinstance(op, Rename) and op.file in self.open:
-            self.open.setdefault(op.to, []).extend(self.open[op.file])
+        if isinstance(op, Rename):
+            for shown in (self.open, self.told):
+                if op.file in shown:
+                    shown.setdefault(op.to, []).extend(shown[op.file])
 
     def _step(self, differences: list[Mismatch]) -> None:
         signs = {}
@@ -140,7 +145,7 @@ class _Sorter:
             entry = self._sign(m, modelled=predicted)
             if entry is not None:
                 for file in [m.file] if m.file is not None else files:
-                    self.open.setdefault(file, []).append(entry)
+                    self._open(file, entry)
             if predicted or entry is not None:
                 signs[index] = entry
         self.fresh = {found.name for found in signs.values() if found is not None} - shown
@@ -151,6 +156,13 @@ class _Sorter:
                 self._excuse(m, signs[index])
         differing = {m.file for m in differences}
         self.open = {file: rows for file, rows in self.open.items() if file in differing}
+
+    def _open(self, file: str | None, entry: Difference) -> None:
+        """`entry` shows in `file`."""
+        self.open.setdefault(file, []).append(entry)
+        told = self.told.setdefault(file, [])
+        if entry.follows & CONTENT and entry not in told:
+            told.append(entry)
 
     def _excuse(self, m: Mismatch, entry: Difference | None) -> None:
         """`m`, which the model predicts: by a known issue, by its sign, by what it follows from,
@@ -170,16 +182,19 @@ class _Sorter:
 
         In the step in which it first shows, a field that it has a sign for has to be one.
         """
+        seen = m.field.split(",")[0]
+        field, file, op = IN_IMAGE.get(seen, seen), m.file, self._op(m.place)
+        if field == "result" and isinstance(op, Seek):
+            field, file = "extents", op.file  # of which SEEK_DATA and SEEK_HOLE tell
+        elif field == "result" and isinstance(op, Read):
+            field, file = "content", op.file
+        shown = self.told if field in CONTENT else self.open
         rows = [
             row
-            for file, shown in self.open.items()
-            for row in shown
-            if row.everywhere or m.file is None or file == m.file.lstrip("/")  # /: of the image
+            for other, entries in shown.items()
+            for row in entries
+            if row.everywhere or file is None or other == file.lstrip("/")  # /: of the image
         ]
-        seen = m.field.split(",")[0]
-        field = IN_IMAGE.get(seen, seen)
-        if field == "result" and isinstance(self._op(m.place), Seek):
-            field = "extents"  # of which SEEK_DATA and SEEK_HOLE tell
         return next((row for row in reversed(rows) if self._leads_to(row, field, seen)), None)
 
     def _leads_to(self, row: Difference, field: str, seen: str) -> bool:
@@ -252,6 +267,7 @@ class _Sorter:
         order = (1, 0) if self.swapped else (0, 1)
         steps = [_step_at(self.sides[side].trace, m.place) for side in order]
         seen = [_observation(self.sides[side].trace, m.place) for side in order]
+        before = [_before(self.sides[side].trace, m.place) for side in order]
         models = [self._models(m.place)[side] for side in order]
         values = (m.expected, m.actual)
         return Moment(
@@ -262,6 +278,7 @@ class _Sorter:
             field=m.field,
             values=(values[order[0]], values[order[1]]),
             files=(_file(seen[0], m.file), _file(seen[1], m.file)),
+            before=(_file(before[0], m.file), _file(before[1], m.file)),
             events=(_events(steps[0], m.file), _events(steps[1], m.file)),
             rules=(_rules(models[0]), _rules(models[1])),
             history=(self.history[order[0]], self.history[order[1]]),
@@ -328,6 +345,13 @@ def _observation(trace: Trace, place: Place) -> Observation | None:
         return trace.final.observation if trace.final is not None else None
     step = _step_at(trace, place)
     return step.observation if step is not None and step.observed else None
+
+
+def _before(trace: Trace, place: Place) -> Observation | None:
+    """What was seen last before the step `place`."""
+    steps = trace.steps[:place] if isinstance(place, int) else ()
+    seen = (step.observation for step in reversed(steps) if step.observed)
+    return next(seen, trace.start)
 
 
 def _file(observation: Observation | None, file: str | None) -> FileObservation | None:

@@ -16,14 +16,16 @@ import msgspec
 from harness.extent import Run, runs
 from harness.trace import Event, EventKind, FileObservation, State
 from harness.verdict import Place
-from workloads.ops import Op
+from workloads.ops import Collapse, Insert, Op
 from workloads.workload import Config
 
 __all__ = [
     "Moment", "Shape", "anything", "both", "deeper_tree", "fewer_reserves", "gives_back",
-    "gives_up", "in_more_pieces", "left_dirty", "less_data", "less_done", "less_on_disk",
-    "more_data", "more_done", "moved", "one_round_more", "other_hard_limit_warnings", "refused",
-    "small_blocks", "smaller", "state_changes", "updates_less", "updates_more", "without",
+    "gives_up", "in_more_pieces", "in_other_order", "left_dirty", "less_data", "less_done",
+    "less_on_disk", "more_data", "more_done", "moved", "one_round_more",
+    "other_hard_limit_warnings", "reached_by_one", "refused", "reserves_in_vain",
+    "reserves_less", "small_blocks", "smaller", "state_changes", "unknown_option",
+    "updates_more", "uses_another_part", "without",
 ]  # fmt: skip
 
 
@@ -32,7 +34,8 @@ class Moment(msgspec.Struct, frozen=True):
 
     `file` is None for what belongs to the whole file system. `values` are as `Mismatch`
     has them, `files` and `events` those of this file (None at the end, or if not seen),
-    `rules` those that the sides' models applied in the step, `history` in it or before.
+    `before` what was seen of it before the step, `rules` those that the sides' models applied
+    in the step, `history` in it or before.
     """
 
     place: Place
@@ -42,6 +45,7 @@ class Moment(msgspec.Struct, frozen=True):
     field: str
     values: tuple[object, object]
     files: tuple[FileObservation | None, FileObservation | None]
+    before: tuple[FileObservation | None, FileObservation | None]
     events: tuple[tuple[Event, ...], tuple[Event, ...]]
     rules: tuple[frozenset[str], frozenset[str]]
     history: tuple[frozenset[str], frozenset[str]]
@@ -52,6 +56,7 @@ Shape = Callable[[Moment], bool]
 
 PAGE = 4096
 HARD_LIMIT = "block hard limit"
+PATHS = frozenset({"buffered_iomap", "nobuffered_iomap"})
 Blocks = State | None
 """State of a block: None is a hole."""
 
@@ -95,6 +100,42 @@ def moved(*changes: tuple[Blocks, Blocks]) -> Shape:
     return shape
 
 
+def reached_by_one(
+    *changes: tuple[Blocks, Blocks], also: tuple[Blocks, Blocks] | None = None
+) -> Shape:
+    """The same, and one side has left those blocks as they were before the step, while the other
+    one has mapped or written them; or the states are `also`.
+
+    Where the step moves blocks, the states alone must do.
+    """
+    fitting = moved(*changes, *([also] if also else []))
+
+    def shape(moment: Moment) -> bool:
+        if not fitting(moment) or isinstance(moment.op, (Collapse, Insert)):
+            return fitting(moment)
+        found = [run for run in moment.values if _are_runs(run)]
+        old = [runs(file.extents or ()) if file is not None else () for file in moment.before]
+        now, then = ([_states(side) for side in sides] for sides in (found, old))
+        for cut in _cuts(*found, *old):
+            one, other = ((then[side](cut), now[side](cut)) for side in (0, 1))
+            if one[1] == other[1] or (one[1], other[1]) == also:
+                continue
+            if not (_left(one) and _reached(other)) and not (_left(other) and _reached(one)):
+                return False
+        return True
+
+    return shape
+
+
+def _left(states: tuple[Blocks, Blocks]) -> bool:
+    return states[0] == states[1]
+
+
+def _reached(states: tuple[Blocks, Blocks]) -> bool:
+    """Before and after: mapped or written in between, or long before."""
+    return _left(states) or states[0] is None or states[1] is State.WRITTEN
+
+
 def _are_runs(value: object) -> TypeGuard[tuple[Run, ...]]:
     return isinstance(value, tuple) and all(isinstance(run, tuple) for run in value)
 
@@ -103,10 +144,15 @@ def state_changes(
     first: tuple[Run, ...], second: tuple[Run, ...]
 ) -> tuple[tuple[Blocks, Blocks], ...]:
     """The pairs of states that differ, over all ranges of the file, in the file's order."""
-    cuts = {edge for start, length, _ in (*first, *second) for edge in (start, start + length)}
     sides = [_states(runs) for runs in (first, second)]
-    pairs = ((sides[0](cut), sides[1](cut)) for cut in sorted(cuts))
+    pairs = ((sides[0](cut), sides[1](cut)) for cut in _cuts(first, second))
     return tuple(dict.fromkeys(pair for pair in pairs if pair[0] != pair[1]))
+
+
+def _cuts(*sides: Iterable[Run]) -> list[int]:
+    """Where runs begin or end."""
+    every = itertools.chain(*sides)
+    return sorted({edge for start, length, _ in every for edge in (start, start + length)})
 
 
 def _states(found: Iterable[Run]) -> Callable[[int], Blocks]:
@@ -152,20 +198,30 @@ def _batched(
 def gives_back(moment: Moment) -> bool:
     """The second releases what the step had reserved, the first releases nothing."""
     first, second = moment.events
-    releases = [
-        sum(event.count for event in events if event.kind is EventKind.RELEASE)
-        for events in (first, second)
-    ]
-    reserved = sum(event.count for event in second if event.kind is EventKind.RESERVE)
-    return releases[0] == 0 and 0 < releases[1] <= reserved
+    released = _sum(second, EventKind.RELEASE)
+    nothing = not _sum(first, EventKind.RELEASE)
+    return nothing and 0 < released <= _sum(second, EventKind.RESERVE)
 
 
 def gives_up(moment: Moment) -> bool:
-    """The first reserves, and releases all of it again; the second does neither."""
+    """The first reserves, and releases all of it again; all else is equal."""
     first, second = moment.events
-    counts = {kind: sum(event.count for event in first if event.kind is kind) for kind in EventKind}
-    nothing_used = counts[EventKind.UPDATE] == 0
-    return not second and nothing_used and counts[EventKind.RESERVE] == counts[EventKind.RELEASE]
+    kinds = {event.kind for event in second}
+    used = [_of_kind(events, EventKind.UPDATE) for events in moment.events]
+    return (
+        kinds <= {EventKind.UPDATE}
+        and used[0] == used[1]
+        and len(first) > len(second)
+        and _sum(first, EventKind.RESERVE) == _sum(first, EventKind.RELEASE)
+    )
+
+
+def _of_kind(events: Iterable[Event], kind: EventKind) -> list[Event]:
+    return [event for event in events if event.kind is kind]
+
+
+def _sum(events: Iterable[Event], kind: EventKind) -> int:
+    return sum(event.count for event in _of_kind(events, kind))
 
 
 def reserves_in_vain(moment: Moment) -> bool:
@@ -196,21 +252,42 @@ def _updates(events: Iterable[Event]) -> int:
     return sum(event.kind is EventKind.UPDATE for event in events)
 
 
-def updates_less(moment: Moment) -> bool:
-    """Only reservations are used up, and by the second less of them."""
-    first, second = moment.events
-    if any(event.kind is not EventKind.UPDATE for event in (*first, *second)):
-        return False
-    return sum(event.count for event in second) < sum(event.count for event in first)
-
-
 def updates_more(moment: Moment) -> bool:
     """Only reservations are used up, and by the second more of them, or in fewer pieces."""
-    first, second = moment.events
-    if any(event.kind is not EventKind.UPDATE for event in (*first, *second)):
-        return False
-    used = [sum(event.count for event in events) for events in (first, second)]
-    return used[1] > used[0] or (used[1] == used[0] and len(second) < len(first))
+    used = [_updated(moment, side) for side in (0, 1)]
+    fewer = len(moment.events[1]) < len(moment.events[0])
+    return _only_updates(moment) and (used[1] > used[0] or (used[1] == used[0] and fewer))
+
+
+def in_other_order(moment: Moment) -> bool:
+    """Only reservations are used up, as many by both."""
+    return _only_updates(moment) and _updated(moment, 0) == _updated(moment, 1)
+
+
+def uses_another_part(moment: Moment) -> bool:
+    """The same is reserved, but more or less of it used up; what one side uses up more, and no
+    longer has, the other may release."""
+    reserved, used, released = (
+        [_sum(events, kind) for events in moment.events]
+        for kind in (EventKind.RESERVE, EventKind.UPDATE, EventKind.RELEASE)
+    )
+    more = used[0] - used[1]
+    return reserved[0] == reserved[1] and more != 0 and released[1] - released[0] in (0, more)
+
+
+def reserves_less(moment: Moment) -> bool:
+    """Both only reserve, the second less."""
+    kinds = {event.kind for events in moment.events for event in events}
+    first, second = (_sum(events, EventKind.RESERVE) for events in moment.events)
+    return kinds == {EventKind.RESERVE} and second < first
+
+
+def _only_updates(moment: Moment) -> bool:
+    return all(event.kind is EventKind.UPDATE for events in moment.events for event in events)
+
+
+def _updated(moment: Moment, side: int) -> int:
+    return _sum(moment.events[side], EventKind.UPDATE)
 
 
 # --- numbers ------------------------------------------------------------------------------
@@ -236,6 +313,13 @@ def refused(moment: Moment) -> bool:
     """The first did all that was asked for, the second refused the call as wrong."""
     first, second = moment.values
     return first == getattr(moment.op, "len", None) and second == "EINVAL"
+
+
+def unknown_option(moment: Moment) -> bool:
+    """One side refuses as wrong what the other one does, and an option of the paths is named."""
+    options = getattr(moment.op, "opts", "").split(",")
+    refused = [value == "EINVAL" for value in moment.values]
+    return refused[0] != refused[1] and not PATHS.isdisjoint(options)
 
 
 def left_dirty(moment: Moment) -> bool:

@@ -37,8 +37,11 @@ def kernel(
     release: str = "7.3.4",
     free: int = FREE,
     quirks: frozenset[str] = frozenset(),
+    cyclic: bool = False,
+    iomap: bool = True,
 ) -> Trace:
-    """What a kernel of this release does on this path, as the model has it."""
+    """What a kernel of this release does on this path, as the model has it; `iomap` says whether
+    it has the other path too."""
 
     def geometry(image: Image) -> Geometry:
         blocks = image.size // image.block_size
@@ -46,7 +49,8 @@ def kernel(
 
     far = {"a": (Extent(0, 1 << 30, W, 1 << 31),), "b": (Extent(0, 1 << 30, W, 1 << 35),)}
     placement = tuple(far for _ in range(len(workload.ops) + 1))
-    model = Model(Behaviour.of_release(release, iomap=True, quirks=quirks), geometry)
+    behaviour = Behaviour.of_release(release, iomap=iomap, quirks=quirks, cyclic_sync=cyclic)
+    model = Model(behaviour, geometry)
     trace = model.run(on_path(workload, path), placement)
     return msgspec.structs.replace(trace, subject=name, kernel=release)
 
@@ -70,11 +74,12 @@ class Example(msgspec.Struct, frozen=True):
     config: str = "4k@delalloc"
     sides: tuple[tuple[str, str], tuple[str, str]] = (("bh", "7.3.4"), ("iomap", "7.3.4"))
     free: int = FREE
+    cyclic: bool = False
 
     def traces(self) -> list[Trace]:
         workload = make_workload(self.line, self.config)
         return [
-            kernel(workload, name, *side, free=self.free)
+            kernel(workload, name, *side, free=self.free, cyclic=self.cyclic)
             for name, side in zip(("one", "other"), self.sides, strict=True)
         ]
 
@@ -132,6 +137,8 @@ EXAMPLES: dict[str, list[Example]] = {
         Example(
             "pwrite_fault a 0 64k fault=8k", 0, extents((0, 64, W)), "4k@nodelalloc"
         ),
+        Example("falloc a 28k 68k; fsync a; truncate a 256k; pwrite_fault a 1k 200k fault=60k",
+                3, extents((0, 96, D)), "4k@nodelalloc"),
     ],
     "all-or-nothing": [
         Example("pwrite a 0 4k; fsync a; pwrite a 0 64k", 2, result("EIO"), free=339),
@@ -140,10 +147,22 @@ EXAMPLES: dict[str, list[Example]] = {
         Example("pwrite a 500 64k", 0, result("EIO"), "1k@nodelalloc", free=1000),
     ],
     "gives-up-at-once": [
-                Example("pwrite a 0 64k", 0, event(RESERVE, 1, 1), "1k@delalloc", free=1000),
+        Example("pwrite a 0 64k", 0, event(RESERVE, 1, 1), "1k@delalloc", free=1000),
+    ],
+    "failed-write-keeps-reserved": [
+        Example("truncate a 1m; pwrite a 0 64k", 1, extents((0, 48, U)), free=339),
+        Example("truncate a 1m; pwrite a 0 64k", 1, event(RESERVE, 1, 1), free=339),
     ],
     "low-space-by-call": [
         Example("pwrite a 0 2600k", 0, extents((0, 2560, W)), free=1025),
+        Example("truncate a 8m; pwrite a 0 2160k; pwrite_fault a 6m 72k fault=64k",
+                2, extents((0, 2160, W), (6144, 80, D)), free=1025),
+    ],
+    "low-space-seen-at-once": [
+        Example("truncate a 8m; pwrite a 0 2064k; pwrite a 6m 64k",
+                2, extents((0, 2064, W)), free=1025),
+        Example("truncate a 8m; pwrite a 0 2064k; pwrite_fault a 6m 72k fault=64k",
+                2, extents((0, 2064, W), (6144, 64, D), (6208, 16, D)), free=1025),
     ],
     "allocated-unwritten": [
         Example("pwrite a 0 64k", 0, extents((0, 60, U), (60, 4, D)), "4k@nodelalloc"),
@@ -181,7 +200,23 @@ EXAMPLES: dict[str, list[Example]] = {
     "writeback-by-folio": [
         Example("pwrite_osync a 0 5000", 0, event(UPDATE, 1, 1), "1k@delalloc"),
     ],
+    "cyclic-writeback": [
+        Example("pwrite a 64k 4k; sync; pwrite a 0 4k; pwrite a 128k 8k; sync",
+                4, event(RELEASE, 1, 1), cyclic=True),
+    ],
+    "folio-within-its-mapping": [
+        Example("pwrite a 0 8k; fsync a; drop_caches; pwrite a 0 64k; sync_range a 12k 4k",
+                4, extents((0, 16, W), (16, 48, U))),
+        Example("pwrite a 0 8k; fsync a; drop_caches; pwrite a 0 64k; dwrite a 32k 4k",
+                4, event(RESERVE, 1, 1)),
+        Example("pwrite a 0 8k; fsync a; drop_caches; pwrite a 0 64k; fcollapse a 0 16k",
+                4, event(RELEASE, 1, 0)),
+    ],
     "cut-folio-is-split": [
+        Example("pwrite a 0 64k; truncate a 40k; dwrite a 60k 4k", 2, extents((0, 40, D))),
+        Example("pwrite a 0 64k; fpunch a 40k 8k; mwrite a 12k 100",
+                2, extents((0, 40, D), (48, 12, D))),
+        Example("pwrite a 0 64k; fpunch a 40k 8k; mwrite a 12k 100", 2, event(RELEASE, 1, 14)),
         Example("pwrite a 0 100k; truncate a 33000; sync_range a 32k 4k", 2, extents((0, 33, U)),
                 "1k@delalloc"),
         Example("pwrite a 0 64k; fzero a 4k 8k; seek a", 2, result([[0, 80000]])),
@@ -248,6 +283,7 @@ def test_every_entry_has_an_example_or_a_test_of_its_own():
     assert set(NAMES) == {
         *EXAMPLES,
         "quota-hard-limit-warnings",
+        "option-not-known",
         "tree-by-placement",
         "size-of-data-on-disk",
         "eof-zeroes-on-disk",
@@ -332,6 +368,31 @@ def test_only_whole_tree_blocks_under_the_same_extents_are_the_placements(fields
     steps = (*other.steps[:2], with_file(other.steps[2], **fields))
     elsewhere = msgspec.structs.replace(other, steps=steps)
     assert settle(seen(one), seen(elsewhere)).outcome is outcome
+
+
+# --- an option that one kernel lacks -------------------------------------------------------
+
+
+@pytest.mark.parametrize("remount", ["nobuffered_iomap", "auto_da_alloc,buffered_iomap"])
+def test_an_option_of_the_series_is_refused_by_a_kernel_without_it(remount: str) -> None:
+    workload = make_workload(f"remount_opts {remount}; pwrite a 0 4k", "4k@delalloc")
+    with_it, without = kernel(workload, "x", "bh"), kernel(workload, "y", "bh", iomap=False)
+    for sides in ((with_it, without), (without, with_it)):
+        verdict = settle(*map(seen, sides))
+        assert [found.row for found in verdict.intended] == ["option-not-known"]
+        assert verdict.outcome is Outcome.INTENDED
+
+
+@pytest.mark.parametrize(
+    ("remount", "result"),
+    [("auto_da_alloc", "EINVAL"), ("buffered_iomap", "EBUSY"), ("dioread_lock", "EINVAL")],
+)
+def test_another_option_or_error_is_a_mismatch(remount: str, result: str) -> None:
+    workload = make_workload(f"remount_opts {remount}", "4k@delalloc")
+    one = kernel(workload, "x", "bh")
+    step = msgspec.structs.replace(one.steps[0], result=result)
+    other = msgspec.structs.replace(one, subject="y", steps=(step,))
+    assert settle(seen(one), seen(other)).outcome is Outcome.MISMATCH
 
 
 # --- fields that no model sees, and known issues ----------------------------------------
@@ -446,6 +507,46 @@ def test_what_follows_ends_when_both_sides_are_the_same_again():
     late_trace = msgspec.structs.replace(other, steps=tuple(late))
     verdict = settle(seen(one), seen(late_trace))
     assert [(m.place, m.field) for m in verdict.mismatches] == [(3, "reserved")]
+
+
+NO_ROOM = "truncate b 4k; truncate a 8m; pwrite a 256k 256k; pwrite a 0 4k; sync"
+
+
+def ends(trace: Trace, **digests: str) -> Trace:
+    """`trace`, with files that hold something else at the end."""
+    assert trace.final is not None
+    assert trace.final.content is not None
+    held = {
+        file: msgspec.structs.replace(
+            content, sha256=digests.get(file, content.sha256), blocks=None
+        )
+        for file, content in trace.final.content.items()
+    }
+    return msgspec.structs.replace(trace, final=msgspec.structs.replace(trace.final, content=held))
+
+
+def test_contents_may_differ_though_the_files_came_to_look_the_same():
+    """One path wrote up to the last block, the other allocated it and wrote nothing."""
+    workload = make_workload(f"{NO_ROOM}; pread a 256k 4k; sync", "4k@nodelalloc")
+    one, other = (kernel(workload, name, name, free=339) for name in ("bh", "iomap"))
+    assert one.steps[4].observation == other.steps[4].observation
+    verdict = settle(seen(one), seen(other))
+    assert verdict.outcome is Outcome.INTENDED, verdict.mismatches
+    late = {(f.difference.place, f.difference.field.partition(",")[0]) for f in verdict.intended}
+    assert {(5, "result"), ("final", "content")} <= late
+    # What has shown is about these two files, and about contents; a size is not among them.
+    steps = [*other.steps[:6], with_file(other.steps[6], size=7)]
+    bigger = msgspec.structs.replace(other, steps=tuple(steps))
+    verdict = settle(seen(one), seen(bigger))
+    assert [(m.place, m.field) for m in verdict.mismatches] == [(6, "size")]
+
+
+def test_contents_of_a_file_in_which_nothing_showed_may_not():
+    workload = make_workload("pwrite a 0 4k; pwrite b 0 64k; fsync b", "4k@delalloc")
+    one, other = (kernel(workload, name, name) for name in ("bh", "iomap"))
+    sides = ends(one), ends(other, b="0")
+    verdict = settle(*map(seen, sides))
+    assert [(m.place, m.field) for m in verdict.mismatches] == [("final", "content sha256")]
 
 
 def test_where_the_model_refuses_nothing_is_excused():
