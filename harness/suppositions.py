@@ -9,8 +9,11 @@ Where low space has files written back, and a commit has to free space in the mi
 the rest of the folio is written too if the I/O to the part before it has ended by then. The
 reference takes it that it has.
 
-If what was seen does not fit, steps of which the reference notes one or the other are taken anew
-with the other way, the latest first.
+Where no tree block is to be had it can show in which order several I/Os of one file have ended. The
+reference takes them in the order of their submission.
+
+If what was seen does not fit, steps of which the reference notes one of these are taken anew with
+the other way, the latest first.
 """
 
 from __future__ import annotations
@@ -20,28 +23,39 @@ from collections.abc import Callable
 
 import msgspec
 
-from harness.trace import APART, LATE, Placement
+from harness.trace import APART, LATE, TURNS, Placement
 from harness.verdict import Compared
 
-__all__ = ["LEFT", "MOST_TRIED", "PARTLY", "SUPPOSED", "UNSEEN", "in_some_way", "supposing"]
+__all__ = [
+    "ANY_ORDER", "LEFT", "MOST_TRIED", "PARTLY", "SUPPOSED", "TURNED", "UNSEEN", "in_some_way",
+    "supposing",
+]  # fmt: skip
 
 UNSEEN = "place not seen: ext4_mb_new_blocks"
 """The rule that the model notes in a step that allocates blocks which are gone at its end."""
 PARTLY = "part of a folio submitted: mpage_submit_partial_folio"
 """The rule that it notes where the rest of a folio depends on I/O that may have ended."""
 
+ANY_ORDER = "order of conversions: ext4_end_io_rsv_work"
+"""The rule that it notes where it shows in which order several I/Os have ended."""
+
 MOST_TRIED = 32
 """Runs of the reference for one workload (and one order of a parallel section)."""
 SUPPOSED = "nobody saw where blocks lay that were freed at once; they are supposed to lie apart"
 LEFT = "a part of a folio is supposed not to have been written when writeback came by the rest"
+TURNED = "I/Os are supposed to have ended in another order than that of their submission"
 
 Attempt = Callable[[Placement], Compared]
 """Has the reference run with a placement, and compares."""
 Chosen = frozenset[tuple[int, str]]
-"""Steps, each with what is supposed of it: `APART` or `LATE`."""
+"""Steps, each with what is supposed of it: `APART`, `LATE` or one of `TURNS`."""
 
-_NOTED = {UNSEEN: APART, PARTLY: LATE}
-_COUNTED = {APART: ("place", SUPPOSED), LATE: ("writeback", LEFT)}
+_NOTED = {UNSEEN: (APART,), PARTLY: (LATE,), ANY_ORDER: TURNS}
+_COUNTED = {
+    APART: ("place", SUPPOSED),
+    LATE: ("writeback", LEFT),
+    **dict.fromkeys(TURNS, ("writeback", TURNED)),
+}
 
 
 def in_some_way(placement: Placement, attempt: Attempt) -> Compared:
@@ -89,15 +103,20 @@ def supposing(placement: Placement, chosen: Chosen) -> Placement:
 
 
 def _doubtful(compared: Compared) -> list[tuple[int, str]]:
-    """What of steps may explain the first difference, the latest step first."""
-    assert compared.expected is not None
-    steps = compared.expected.steps
+    """What of steps, and of the end behind them, may explain the first difference, the latest step
+    first."""
+    trace = compared.expected
+    assert trace is not None
+    noted = [step.because for step in trace.steps]
+    if trace.final is not None:
+        noted.append(trace.final.because)
     return [
         (step, word)
-        for step in reversed(range(len(steps)))
+        for step in reversed(range(len(noted)))
         if step <= compared.verdict.parting
-        for rule, word in _NOTED.items()
-        if rule in steps[step].because
+        for rule, words in _NOTED.items()
+        if rule in noted[step]
+        for word in words
     ]
 
 

@@ -20,10 +20,10 @@ from harness.image.form import Canonical
 from workloads.workload import Workload
 
 __all__ = [
-    "APART", "LATE", "ONLY_THE_END", "VERSION", "Complaint", "ComplaintKind", "Content", "Event",
-    "EventKind", "Extent", "FileObservation", "Final", "KernelFacts", "Observation", "Observe",
-    "Placement", "Ran", "Result", "State", "Step", "Subject", "Trace", "decode", "encode",
-    "placement_of", "unobserved_step",
+    "APART", "LATE", "ONLY_THE_END", "TURNS", "VERSION", "Complaint", "ComplaintKind", "Content",
+    "Event", "EventKind", "Extent", "FileObservation", "Final", "KernelFacts", "Observation",
+    "Observe", "Placement", "Ran", "Result", "State", "Step", "Subject", "Trace", "decode",
+    "encode", "placement_of", "unobserved_step",
 ]  # fmt: skip
 
 VERSION = 2
@@ -233,7 +233,8 @@ class Final(msgspec.Struct, frozen=True):
 
     `unpredicted` gives the reason for a field that the subject leaves None, as in `Step`;
     `image form` is that of `form`. A key `PATH.image FIELD` (`/a.image blocks`; for the
-    whole file system `image FIELD`) says that this field of the form is no prediction.
+    whole file system `image FIELD`) says that this field of the form is no prediction. `because`
+    names the rules that it applied, as in `Step`.
     """
 
     observation: Observation
@@ -246,6 +247,7 @@ class Final(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] | None = None
     form: Canonical | None = None
     unpredicted: dict[str, str] = {}
+    because: tuple[str, ...] = ()
 
 
 KernelFacts = dict[str, str | tuple[str, ...]]
@@ -286,6 +288,11 @@ them (`harness.suppositions`)."""
 LATE = "//"
 """The same for I/O: a part of a folio that writeback has submitted is supposed not to have ended
 when writeback comes by the rest (`harness.suppositions`)."""
+
+
+TURNS = ("/1", "/2", "/3")
+"""The same for several I/Os whose order shows: they are supposed to have ended in the second,
+third or fourth of the orders that make a difference."""
 
 
 class Subject(Protocol):

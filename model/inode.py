@@ -212,11 +212,14 @@ class Inode:
             self.reserved += again
             self.sb.dirty.add(again)
         if freed:
-            self.sb.free.add(-freed)
+            pieces = [-freed] if len(runs) == 1 and self.sb.ratio == 1 else self._pieces(runs)
+            for clusters in pieces:  # a cheap read of the counter tells the difference
+                self.sb.free.add(clusters)
+            self.sb.free.add(-freed - sum(pieces))
             self.sb.wait_for_commit(-freed)
             self.sb.data_waits(runs)
             if self.sb.quota.tracked:
-                self.sb.quota.warnings.freed_pieces(self, self._pieces(runs))
+                self.sb.quota.warnings.freed_pieces(self, pieces)
         self.tree_remove(start, end, bool(runs))
 
     def _pieces(self, runs: list[Run]) -> list[int]:

@@ -7,28 +7,35 @@ extent within EOF is zeroed on disk and becomes written as a whole; past EOF the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+import itertools
+from collections.abc import Iterator, Sequence
 
-from model.extent_tree import TreeBlockRefused
+import msgspec
+
+from model.extent_nodes import Extent
+from model.extent_tree import ExtentTree, TreeBlockRefused
 from model.inode import Inode
 from model.tree_claim import conversion_room
 from model.units import UNWRITTEN, WRITTEN, ceil_div
 
-__all__ = ["convert_written"]
+__all__ = ["Blocks", "convert_written", "may_be_lost", "take_turns"]
 
 Blocks = tuple[int, int]
 """Blocks `[low, high)` of a file."""
+IO = Sequence[Blocks]
+"""Unwritten blocks that one I/O has written, which are converted in this order."""
+_MOST_TAKING_TURNS = 4
+"""Of more I/Os than these only the first ones are looked at in every order."""
 
 
-def convert_written(inode: Inode, low: int, high: int, others: Iterable[Blocks] = ()) -> int:
+def convert_written(inode: Inode, low: int, high: int) -> int:
     """Make blocks `[low, high)` written, to which I/O has ended (ext4_convert_unwritten_extents).
 
-    `others` are what all I/O that is under way has written: what of these is zeroed is lost, with a
-    known bug that the model follows as a quirk only. Returns the block up
-    to which it came: short of `high` where a tree block can't be had and nothing may be zeroed;
-    that is a bug as well, without which the block is there all the same.
+    Returns the block up to which it came: short of `high` where a tree block can't be had and
+    nothing may be zeroed, a known bug; without it the block is there all the same.
     """
-    unknown = inode.sb.space_unknown is not None and not inode.sb.without_trees
+    unknown = inode.sb.space_unknown is not None
     if (unknown and _splits_nothing(inode, low, high)) or (room := conversion_room(inode)) is None:
         inode.convert(low, high, WRITTEN)
         return high
@@ -44,7 +51,6 @@ def convert_written(inode: Inode, low: int, high: int, others: Iterable[Blocks] 
         first, end = found
         if first < at or end > run.end:
             inode.sb.rule("zeroout at the end of I/O: ext4_split_extent_zeroout")
-            _zeroed(inode, found, (at, min(end, high)), others)
         at = min(end, high)
         room = conversion_room(inode)
     return high
@@ -79,14 +85,79 @@ def _convert_extent(inode: Inode, at: int, stop: int, room: int | None) -> Block
     return first, first + count
 
 
-def _zeroed(inode: Inode, extent: Blocks, kept: Blocks, others: Iterable[Blocks]) -> None:
-    """Of `extent` all but `kept` is zeroed on disk. What `others` had written there may be gone,
-    but also what is kept here: nobody knows which I/O ended first. The page cache has it still."""
-    written = [
-        (max(low, extent[0]), min(high, extent[1]))
-        for low, high in others
-        if low < extent[1] and extent[0] < high
-    ]
-    shared = any(low < kept[0] or kept[1] < high for low, high in written)
-    if shared and inode.sb.quirk("conversion_zeroes_other_writes"):
-        inode.unsaved += written
+# --- I/Os that end in any order ---------------------------------------------------------------
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    """What converting after several I/Os leaves: the tree, and what of them was zeroed."""
+
+    extents: tuple[Extent, ...]
+    lost: frozenset[Blocks]
+
+
+def may_be_lost(inode: Inode, ios: Sequence[IO]) -> list[Blocks]:
+    """What of the blocks that `ios` have written is zeroed by the conversion after another one of
+    them, in whichever order they end: lost, with a known bug that the model follows as a quirk
+    only (ext4_split_extent_zeroout). The page cache has it still."""
+    lost = {blocks for _, outcome in _outcomes(inode, ios) for blocks in outcome.lost}
+    return sorted(lost) if lost and inode.sb.quirk("conversion_zeroes_other_writes") else []
+
+
+def take_turns(inode: Inode, ios: Sequence[IO]) -> list[IO]:
+    """`ios` in the order in which they end: as they were submitted, or, where that makes a
+    difference, as is supposed of this step."""
+    orders: dict[tuple[Extent, ...], tuple[IO, ...]] = {}
+    for order, outcome in _outcomes(inode, ios):
+        orders.setdefault(outcome.extents, order)
+    if len(orders) < 2:
+        return list(ios)
+    inode.sb.rule("order of conversions: ext4_end_io_rsv_work")
+    return list([*orders.values()][min(inode.sb.placer.turn, len(orders) - 1)])
+
+
+def _outcomes(inode: Inode, ios: Sequence[IO]) -> Iterator[tuple[tuple[IO, ...], _Outcome]]:
+    """Each order of `ios` and what it leaves, that of their submission first; nothing where the
+    order makes no difference."""
+    if len(ios) < 2 or inode.tree_unknown is not None:
+        return
+    room = conversion_room(inode)
+    if room is None:
+        return
+    first, rest = ios[:_MOST_TAKING_TURNS], tuple(ios[_MOST_TAKING_TURNS:])
+    for order in itertools.permutations(first):
+        yield (*order, *rest), _in_order(inode, (*order, *rest), room)
+
+
+def _in_order(inode: Inode, ios: Sequence[IO], room: int) -> _Outcome:
+    """What converting after `ios` one by one leaves, with `room` tree blocks to be had."""
+    tree, eof = copy.deepcopy(inode.tree), ceil_div(inode.disksize, inode.sb.block_size)
+    blocks, lost = tree.blocks(), set[Blocks]()
+    tree.refuses = lambda count: tree.blocks() - blocks + count > room
+    for io in ios:
+        others = [part for other in ios if other is not io for part in other]
+        try:
+            for first, end, kept in _converted(tree, io, eof):
+                lost |= _meeting(others, first, kept[0]) | _meeting(others, kept[1], end)
+        except TreeBlockRefused:
+            continue
+    return _Outcome(tuple(tree.extents()), frozenset(lost))
+
+
+def _converted(tree: ExtentTree, io: IO, eof: int) -> Iterator[tuple[int, int, Blocks]]:
+    """Convert after one I/O; yields what became written, and what of it the I/O has written."""
+    for low, high in io:
+        at = low
+        while at < high:
+            extent = tree.lookup(at)
+            assert extent is not None, "written, so mapped"
+            stop = min(extent.lblk + extent.length, high)
+            if extent.unwritten:
+                first, count = tree.end_io(at, stop - at, eof)
+                yield first, first + count, (at, stop)
+            at = stop
+
+
+def _meeting(parts: Sequence[Blocks], low: int, high: int) -> set[Blocks]:
+    """What of `parts` lies in blocks `[low, high)`."""
+    cut = {(max(start, low), min(end, high)) for start, end in parts}
+    return {(start, end) for start, end in cut if start < end}

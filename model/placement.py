@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from operator import attrgetter
 
-from harness.trace import APART, LATE, Extent, Placement
+from harness.trace import APART, LATE, TURNS, Extent, Placement
 
 __all__ = ["Placer", "Shift"]
 
@@ -61,6 +61,12 @@ class Placer:
     def late(self) -> bool:
         """Whether I/O to a part of a folio is supposed to end late in this step (`LATE`)."""
         return LATE in self._step
+
+    @property
+    def turn(self) -> int:
+        """The number of the order that I/Os are supposed to have ended in, of those that make a
+        difference (`TURNS`); 0 is that of their submission."""
+        return max((at for at, word in enumerate(TURNS, start=1) if word in self._step), default=0)
 
     def renamed(self, name: str, to: str) -> None:
         """The file `name` is called `to` at the end of this step."""

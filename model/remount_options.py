@@ -50,7 +50,7 @@ def remount_options(mount: Mount, text: str) -> None:
 def _lasting(words: list[str]) -> list[str]:
     """Those of `words` that no later one of the same choice replaces: they are looked at when
     all have been read (ext4_check_opt_consistency)."""
-    choices = (_DELALLOC, _PATHS, *_PAIRS)
+    choices = (_DATA, _DELALLOC, _PATHS, *_PAIRS)
     last = {next((choice for choice in choices if word in choice), word): word for word in words}
     return list(last.values())
 

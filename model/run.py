@@ -116,6 +116,7 @@ class Model:
             placer.begin(index)
             steps.append(_step(mount, op, observed))
         placer.begin(len(workload.ops))
+        mount.sb.because = {}
         final = _final(mount, observed)
         if steps and mount.sb.quirks:  # the end has no step of its own to tell it
             steps[-1] = msgspec.structs.replace(
@@ -252,6 +253,7 @@ def _final(mount: Mount, observed: bool) -> Final:
         disk_blocks={name: seen.disk_blocks for name, seen in observation.files.items()
                      if seen.disk_blocks is not None},
         unpredicted=unpredicted,
+        because=tuple(mount.sb.because),
     )  # fmt: skip
 
 

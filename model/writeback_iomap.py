@@ -17,7 +17,7 @@ from model.balloc import commit_for_writeback, commit_may_free_some
 from model.errors import OpError
 from model.extent_status import Run
 from model.inode import Inode
-from model.io_end import convert_written
+from model.io_end import convert_written, may_be_lost
 from model.map_blocks import map_blocks
 from model.page_cache import Folio
 from model.units import DELAYED, EOF_BLOCK, UNWRITTEN, ranges
@@ -141,19 +141,31 @@ def _end_io(inode: Inode, done: list[tuple[int, int]], size: int) -> None:
     the file's when it was submitted."""
     for low, high in done:
         inode.saved(low, high)
+    lost = may_be_lost(inode, _unwritten(inode, done))
     for low, high in done:
         at = low
         while at < high:
             run = inode.es.lookup(at).cut(at, high)
             at = run.end
-            _finish_ioend(inode, run, done, size)
+            _finish_ioend(inode, run, size)
+    inode.unsaved += lost
 
 
-def _finish_ioend(inode: Inode, run: Run, done: list[tuple[int, int]], size: int) -> None:
+def _unwritten(inode: Inode, done: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """The I/Os to unwritten blocks among those of the blocks `done`."""
+    return [
+        [(run.start, run.end)]
+        for low, high in done
+        for run in inode.es.overlapping(low, high)
+        if run.state == UNWRITTEN
+    ]
+
+
+def _finish_ioend(inode: Inode, run: Run, size: int) -> None:
     """Convert what was written if it is unwritten; i_disksize follows
     (ext4_iomap_finish_ioend). Where that fails nobody is told but who asks next."""
     if run.state == UNWRITTEN:
-        reached = convert_written(inode, run.start, run.end, done)
+        reached = convert_written(inode, run.start, run.end)
         inode.sb.rule("convert: ext4_iomap_finish_ioend")
         if reached < run.end:
             inode.writeback_error = inode.writeback_error or "ENOSPC"

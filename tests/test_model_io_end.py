@@ -9,7 +9,8 @@ import pytest
 from fakes import make_workload
 from modelled import FREE, file, geometry, results, states
 
-from harness.trace import Extent, State, Trace
+from harness.suppositions import ANY_ORDER
+from harness.trace import TURNS, Extent, State, Trace
 from model import Behaviour, Model
 from workloads.content import pattern
 
@@ -23,19 +24,23 @@ SIXTEEN = "falloc a 0 64k"
 KEEP = "falloc_keep a 1m 64k"
 
 
-def followed(before: str, line: str, path: str = "", left: int = 0, quirks: str = "") -> Trace:
+def followed(
+    before: str, line: str, path: str = "", left: int = 0, quirks: str = "", supposed: str = ""
+) -> Trace:
     """`line` after `before`, with three extents of one block each besides and `left` blocks that
-    can be had; all others wait for a commit."""
+    can be had; all others wait for a commit. `supposed` is what is supposed of all steps."""
     three = "; ".join(f"pwrite a {at}k 4k" for at in (512, 640, 768))
     fill = f"falloc f 0 {(FREE - 19 - KEPT) * 4}k; sync; unlink f"
     rest = f"pwrite b 0 {(KEPT - left) * 4}k; sync_range b 0 0"
     workload = make_workload(
         f"{three}; {before}; {fill}; {rest}; {line}", f"small4k@delalloc{path}"
     )
-    places = {
+    places: dict[str, tuple[Extent, ...]] = {
         name: (Extent(0, 1 << 30, State.WRITTEN, 1 << power),)
         for name, power in (("a", 31), ("b", 35), ("f", 40))
     }
+    if supposed:
+        places[supposed] = ()
     model = Model(Behaviour(iomap=bool(path), quirks=frozenset(quirks.split())), geometry)
     return model.run(workload, (places,) * (len(workload.ops) + 1))
 
@@ -166,3 +171,40 @@ def test_writeback_that_has_to_commit_converts_before_it_has_what_that_frees() -
     lines = partial(followed, SIXTEEN, line)
     assert states(lines().steps[-1])[0] == (0, 64 * KIB, "written")
     assert ZEROES in lines(quirks=ZEROES).steps[-1].quirks
+
+
+TWO_LEFT = "truncate a 700k; falloc a 0 64k"
+"""With this there are two more extents, so that the tree has room for one more."""
+
+
+@pytest.mark.parametrize(
+    ("supposed", "written"),
+    [("", 64), (TURNS[0], 12), (TURNS[1], 12)],
+    ids=["first", "second", "none"],
+)
+def test_which_io_ends_first_shows_where_one_split_only_is_to_be_had(
+    supposed: str, written: int
+) -> None:
+    """Either block 0 is split off, and the rest is zeroed for block 2; or what is behind block 2 is
+    split off, and what is before it is zeroed. There is no third way."""
+    step = followed(TWO_LEFT, TWO, left=-1, supposed=supposed).steps[-1]
+    assert states(step)[0] == (0, written * KIB, "written")
+    assert ANY_ORDER in step.because
+
+
+def test_what_any_order_may_lose_is_not_predicted() -> None:
+    """Block 0, if that of block 2 ends first; block 2 in neither."""
+    for supposed in ("", TURNS[0]):
+        line = f"{TWO}; drop_caches; pread a 0 4k; pread a 8k 4k"
+        steps = followed(TWO_LEFT, line, left=-1, quirks=ZEROES, supposed=supposed).steps[-2:]
+        assert ["result" in step.unpredicted for step in steps] == [True, False]
+
+
+def test_where_there_is_room_nobody_asks_for_the_order() -> None:
+    assert ANY_ORDER not in followed(TWO_LEFT, TWO, left=4).steps[-1].because
+
+
+def test_many_ios_end_in_the_order_of_their_submission_but_for_the_first() -> None:
+    line = "; ".join(f"pwrite a {at}k 4k" for at in range(0, 64, 8)) + "; sync_range a 0 0"
+    step = followed(TWO_LEFT, line, left=-1).steps[-1]
+    assert states(step)[0] == (0, 64 * KIB, "written")

@@ -220,6 +220,8 @@ def test_delayed_allocation_cannot_be_switched_off() -> None:
 def test_of_two_remount_options_that_exclude_each_other_the_last_counts() -> None:
     line = "remount_opts nodelalloc,delalloc; remount_opts delalloc,nodelalloc"
     assert results(run(line)) == [0, "EINVAL"]
+    modes = "remount_opts data=journal,data=ordered; remount_opts data=ordered,data=journal"
+    assert results(run(modes)) == [0, "EINVAL"]
 
 
 def test_delayed_allocation_switched_on_is_for_files_opened_later() -> None:
