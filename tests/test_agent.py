@@ -12,16 +12,18 @@ from typing import Any
 
 import pytest
 
+from harness.extent import Extent, State
 from vm.agent import libc
 from vm.agent.context import Context, errno_name
 from vm.agent.execute import OPERATIONS, execute
-from vm.agent.fiemap import parse_extents
+from vm.agent.fiemap import COUNT, fiemap
 from vm.agent.files import Files
 from vm.agent.inode import InodeTable
-from vm.agent.observe import names_by_inode
+from vm.agent.observe import listed
 from vm.agent.tracing import parse_events
 from vm.host_tools import find_program
 from vm.mkfs import make_image
+from vm.seen import extents_of
 from workloads import ops
 from workloads.content import pattern
 from workloads.images import IMAGES
@@ -133,7 +135,7 @@ def test_names_are_removed_and_moved(context: Context, tmp_path: Path) -> None:
     assert run(context, "rename", to="b") == "ENOENT"
     run(context, "write", off=0, len=10, tag=1)
     assert run(context, "rename", to="b") == 0
-    assert names_by_inode(str(tmp_path)) == {(tmp_path / "b").stat().st_ino: "b"}
+    assert listed(str(tmp_path)) == [((tmp_path / "b").stat().st_ino, "b")]
     assert run(context, "otrunc", "b") == 0
     assert (tmp_path / "b").stat().st_size == 0
     assert run(context, "unlink", "b") == 0
@@ -166,24 +168,49 @@ def test_forbidden_pages_start_on_a_page(tmp_path: Path) -> None:
 # --- observers ------------------------------------------------------------------------
 
 
-def _fiemap(*extents: tuple[int, int, int, int]) -> bytes:
-    header = struct.pack("=QQLLLL", 0, 2**64 - 1, 0, len(extents), 256, 0)
-    rows = [struct.pack("=QQQQQLLLL", *row[:3], 0, 0, row[3], 0, 0, 0) for row in extents]
-    return header + b"".join(rows)
+Told = tuple[int, int, int, int]
+"""Logical and physical byte, length, flags."""
+
+
+def _raw(extents: list[Told]) -> bytes:
+    return b"".join(struct.pack("=QQQQQLLLL", *row[:3], 0, 0, row[3], 0, 0, 0) for row in extents)
 
 
 def test_extents_have_a_state_and_a_place_if_they_have_one() -> None:
-    raw = _fiemap((0, 8425472, 4096, 0), (4096, 0, 8192, 6), (65536, 99, 4096, 0x801))
-    rows, last = parse_extents(raw)
-    assert last
-    assert rows == [
-        {"start": 0, "length": 4096, "state": "written", "physical": 8425472},
-        {"start": 4096, "length": 8192, "state": "delayed", "physical": None},
-        {"start": 65536, "length": 4096, "state": "unwritten", "physical": 99},
+    told = [
+        (0, 8425472, 4096, 0),
+        (4096, 0, 8192, 6),
+        (65536, 99, 4096, 0x801),
+        (0, 77, 100, 0x200),
     ]
-    inline, last = parse_extents(_fiemap((0, 77, 100, 0x200)))
-    assert not last
-    assert inline[0]["state"] == "inline"
+    assert extents_of(_raw(told).hex()) == (
+        Extent(0, 4096, State.WRITTEN, 8425472),
+        Extent(4096, 8192, State.DELAYED),
+        Extent(65536, 4096, State.UNWRITTEN, 99),
+        Extent(0, 100, State.INLINE),
+    )
+    assert extents_of("") == ()
+    for wrong in ("00", "x"):
+        with pytest.raises(ValueError):
+            extents_of(wrong)
+
+
+@pytest.mark.parametrize("count", [0, 1, COUNT, COUNT + 1, 2 * COUNT])
+@pytest.mark.parametrize("last", [0, 1])
+def test_all_extents_are_asked_for(monkeypatch: pytest.MonkeyPatch, count: int, last: int) -> None:
+    """As many as the kernel gives at once, then from there, until it says that it was the last,
+    which it need not say."""
+    extents = [(n * 8192, n * 4096, 4096, last * (n == count - 1)) for n in range(count)]
+
+    def ioctl(_fd: int, _number: int, buffer: bytearray) -> None:
+        start, length, _, _, room, _ = struct.unpack_from("=QQLLLL", buffer)
+        assert start + length == 2**64 - 1
+        found = [extent for extent in extents if extent[0] + extent[2] > start][:room]
+        struct.pack_into("=L", buffer, 20, len(found))
+        buffer[32 : 32 + 56 * len(found)] = _raw(found)
+
+    monkeypatch.setattr("vm.agent.fiemap.fcntl.ioctl", ioctl)
+    assert fiemap(3) == _raw(extents).hex()
 
 
 def test_tracepoints_are_parsed_in_spite_of_the_missing_space() -> None:

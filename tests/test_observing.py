@@ -228,6 +228,12 @@ class Watch:
         self.asked.append("drain")
         return [], 0
 
+    def pause(self) -> None:
+        self.asked.append("pause")
+
+    def resume(self) -> None:
+        self.asked.append("resume")
+
     def read(self) -> list[str]:
         return []
 
@@ -250,7 +256,7 @@ class Mounted:
     def remount(self) -> None:
         """Nothing."""
 
-    def observe(self, shut_down: bool) -> dict[str, object]:
+    def observe(self, shut_down: bool, names: list[str] | None = None) -> dict[str, object]:
         self._watch.asked.append("observe")
         return {"files": {}}
 
@@ -267,7 +273,8 @@ def test_the_agent_looks_after_the_last_operation_only_and_settles_after_each(
     assert [sorted(row) for row in rows[:2]] == [["result", "step"]] * 2
     assert {"observation", "events"} <= rows[2].keys()
     # what the tracer holds of the steps before is no part of the last one's
-    assert watch.asked == ["drain", "settle", "settle", "drain", "settle", "drain", "observe"]
+    look = ["drain", "resume"]
+    assert watch.asked == [*look, "settle", "pause", "settle", *look, "settle", "drain", "observe"]
 
 
 @pytest.mark.parametrize("twice", [True, False])

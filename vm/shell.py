@@ -13,10 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-import msgspec
-
 from harness.errors import UsageError
 from harness.trace import Observation, Trace
+from vm import seen
 from vm.channel import Row
 from vm.errors import MountRefusedError
 from vm.guest import Guest, request_of
@@ -183,7 +182,7 @@ def _size_row(size: Size) -> Row:
 
 def observation_of(row: Row) -> Observation:
     """What a `look` saw."""
-    return msgspec.convert(row["look"], Observation, str_keys=True)
+    return seen.observation_of(row["look"])
 
 
 def _no_such_event(pattern: str, near: list[str]) -> UsageError:

@@ -26,6 +26,7 @@ from vm.contents import Contents
 from vm.errors import ChannelError
 from vm.log.lines import Line, read_lines
 from vm.log.parser import complaints, complaints_in
+from vm.seen import observation_of
 from workloads.workload import Workload
 
 __all__ = ["UNSEEN_AT_END", "Transcript"]
@@ -84,7 +85,7 @@ class Transcript:
         try:
             self._log += read_lines(row.get("log") or (), in_step)
             if "start" in row and self._start is None:
-                self._start = _converted(row["start"], Observation)
+                self._start = observation_of(row["start"])
             elif "step" in row and row["step"] == len(self._steps) and self._start is not None:
                 self._steps.append(_step(row, self.observe))
             elif "phase" in row and len(self._steps) == len(self.workload.ops):
@@ -129,7 +130,7 @@ def _step(row: Row, observe: Observe) -> Step:
     threads = _converted(row.get("threads", []), tuple[tuple[Ran, ...], ...])
     if "observation" not in row and observe is Observe.END:
         return unobserved_step(result, threads)
-    observation = _converted(row["observation"], Observation)
+    observation = observation_of(row["observation"])
     lost = row.get("lost")
     if lost:
         reason = {"events": f"the kernel dropped {lost} trace events"}
@@ -145,7 +146,7 @@ def _final(
     unseen = UNSEEN_AT_END if observe is Observe.END else ()
     dropped, content = final["dropped"], final["content"]
     return Final(
-        observation=_converted(final["observation"], Observation),
+        observation=observation_of(final["observation"]),
         dropped=None if dropped is None else read["dropped"].content(dropped),
         content=None if content is None else read["content"].content(content, read["dropped"]),
         warnings=_converted(row.get("warnings"), tuple[str, ...] | None),

@@ -6,6 +6,8 @@ import errno
 import os
 import re
 
+from . import libc
+
 __all__ = ["KernelLog", "Part", "parse_record"]
 
 _CALLER = re.compile(r"caller=([TC]\d+)")
@@ -60,14 +62,14 @@ class KernelLog:
         lines: list[str] = []
         while True:
             try:
-                record = os.read(self._fd, 8192)
-            except BlockingIOError:
-                return lines
+                record = libc.read_some(self._fd, 8192)
             except OSError as error:
                 if error.errno == errno.EPIPE:
                     lines.append("[kernel log messages were overwritten before they were read]")
                     continue
                 raise
+            if record is None:
+                return lines
             continued, parts = parse_record(record)
             if continued and lines:
                 lines[-1] += parts[0].text

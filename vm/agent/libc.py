@@ -6,6 +6,7 @@ Every function raises `OSError` with the call's errno. Offsets and lengths are b
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 
 TYPE_CHECKING = False
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 __all__ = [
     "MADV_HUGEPAGE", "MADV_POPULATE_WRITE", "MS_NOATIME", "MS_REMOUNT", "Buffer",
     "delete_module", "fallocate", "finit_module", "fsconfig_flag", "fsopen", "memset",
-    "mount", "power_off", "pwrite_at", "pwritev_at", "set_quota", "sync_file_range", "umount",
+    "mount", "power_off", "pwrite_at", "pwritev_at", "read_some", "set_quota",
+    "sync_file_range", "umount",
 ]  # fmt: skip
 
 MS_REMOUNT = 32
@@ -42,6 +44,8 @@ _libc.munmap.argtypes = (_pointer, _size)
 _libc.mprotect.argtypes = (_pointer, _size, _int)
 _libc.madvise.argtypes = (_pointer, _size, _int)
 _libc.msync.argtypes = (_pointer, _size, _int)
+_libc.read.restype = _long
+_libc.read.argtypes = (_int, _pointer, _size)
 _libc.pwrite.restype = _long
 _libc.pwrite.argtypes = (_int, _pointer, _size, _long)
 _libc.pwritev.restype = _long
@@ -110,6 +114,20 @@ class Buffer:
 def memset(buffer: Buffer, value: int) -> None:
     """Fill the whole mapping with the byte `value`."""
     ctypes.memset(buffer.address, value, buffer.length)
+
+
+_READ = ctypes.create_string_buffer(1 << 16)
+
+
+def read_some(fd: int, length: int) -> bytes | None:
+    """`read(2)` of up to `length` bytes, 65536 at the most; None where it would block.
+
+    `os.read` raises an exception then, which takes as long as all the rest.
+    """
+    done = _libc.read(fd, _READ, min(length, len(_READ)))
+    if done == -1 and ctypes.get_errno() == errno.EAGAIN:
+        return None
+    return ctypes.string_at(_READ, _checked(done))
 
 
 def pwrite_at(fd: int, address: int, length: int, offset: int) -> int:

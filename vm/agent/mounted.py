@@ -42,6 +42,7 @@ class Mounted:
         self.files = Files(root)
         self.sysfs = f"/sys/fs/ext4/{os.path.basename(device)}"
         self._table: InodeTable | None = None
+        self._delalloc = -1
 
     def mount(self) -> None:
         """Mount; nothing of an earlier content of the device is left in its cache."""
@@ -51,6 +52,9 @@ class Mounted:
         except OSError as error:
             raise MountError("mount", error) from error
         self._table = InodeTable(self.device)
+        self._delalloc = os.open(
+            f"{self.sysfs}/delayed_allocation_blocks", os.O_RDONLY | os.O_CLOEXEC
+        )
 
     def umount(self) -> None:
         """Close every file and unmount."""
@@ -58,6 +62,7 @@ class Mounted:
         if self._table is not None:
             self._table.close()
             self._table = None
+            os.close(self._delalloc)
         try:
             libc.umount(self.root)
         except OSError as error:
@@ -68,14 +73,17 @@ class Mounted:
         self.umount()
         self.mount()
 
-    def observe(self, shut_down: bool = False) -> dict[str, Any]:
-        """What can be seen now; of a file system that was shut down, only that it is so."""
+    def observe(self, shut_down: bool = False, names: list[str] | None = None) -> dict[str, Any]:
+        """What can be seen now; of a file system that was shut down, only that it is so.
+
+        `names` are those of the files, if they are known.
+        """
         assert self._table is not None
         if shut_down:
             error = refusal(self.files)
             if error is not None:
                 return {"error": error}
-        return observe(self.files, self._table, self.sysfs)
+        return observe(self.files, self._table, self._delalloc, names)
 
     def _forget_device_cache(self) -> None:
         fd = os.open(self.device, os.O_RDONLY | os.O_CLOEXEC)

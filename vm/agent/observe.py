@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Row = dict[str, Any]
 
-__all__ = ["file_names", "names_by_inode", "observe", "refusal"]
+__all__ = ["file_names", "listed", "observe", "refusal"]
 
 
 def file_names(root: str) -> list[str]:
@@ -27,14 +27,15 @@ def file_names(root: str) -> list[str]:
     return sorted(name for name in os.listdir(root) if name != "lost+found")
 
 
-def names_by_inode(root: str) -> dict[int, str]:
-    """The regular names in `root` by inode number; empty if the directory is unreadable."""
+def listed(root: str) -> list[tuple[int, str]] | None:
+    """Inode number and name of what is in `root`, but for lost+found; None if the directory is
+    unreadable. A file has more than one name if the image that it comes from says so."""
     try:
         entries = os.scandir(root)
     except OSError:
-        return {}
+        return None
     with entries:
-        return {entry.inode(): entry.name for entry in entries if entry.name != "lost+found"}
+        return [(entry.inode(), entry.name) for entry in entries if entry.name != "lost+found"]
 
 
 def refusal(files: Files) -> str | None:
@@ -47,27 +48,29 @@ def refusal(files: Files) -> str | None:
     return None
 
 
-def observe(files: Files, table: InodeTable, sysfs: str) -> Row:
-    """An `harness.trace.Observation`; only `error` if one of its parts can't be had.
+def observe(files: Files, table: InodeTable, delalloc: int, names: list[str] | None = None) -> Row:
+    """An `harness.trace.Observation`, but that a file's extents are its `fiemap`; only `error` if
+    one of its parts can't be had.
 
-    `sysfs` is the file system's directory below /sys/fs/ext4.
+    `delalloc` is a descriptor of delayed_allocation_blocks below /sys/fs/ext4; `names` are
+    those of the files, in order, unless they are to be read.
     """
     try:
-        return _observe(files, table, sysfs)
+        return _observe(files, table, delalloc, file_names(files.root) if names is None else names)
     except OSError as error:
         return {"error": errno_name(error)}
 
 
-def _observe(files: Files, table: InodeTable, sysfs: str) -> Row:
+def _observe(files: Files, table: InodeTable, delalloc: int, names: list[str]) -> Row:
     rows: dict[str, Row] = {}
     inodes: dict[str, int] = {}
-    for name in file_names(files.root):
+    for name in names:
         fd = files.opened(name)
         status = os.stat(files.path(name)) if fd is None else os.fstat(fd)
         rows[name] = {"size": status.st_size, "blocks": status.st_blocks}
         inodes[name] = status.st_ino
     space = os.statvfs(files.root)
-    delalloc = _number(f"{sysfs}/delayed_allocation_blocks")
+    delayed = int(os.pread(delalloc, 64, 0))
     for name, row in rows.items():
         _add_extents(files, name, row)
     for name, row in rows.items():
@@ -79,18 +82,10 @@ def _observe(files: Files, table: InodeTable, sysfs: str) -> Row:
         row["reserved"] = (row["blocks"] - inline - raw.sectors) * 512 // table.cluster_size
     return {
         "files": rows,
-        "delalloc": delalloc,
+        "delalloc": delayed,
         "bfree": space.f_bfree,
         "bavail": space.f_bavail,
     }
-
-
-def _number(path: str) -> int:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        return int(os.read(fd, 64))
-    finally:
-        os.close(fd)
 
 
 def _add_extents(files: Files, name: str, row: Row) -> None:
@@ -99,7 +94,7 @@ def _add_extents(files: Files, name: str, row: Row) -> None:
     if fd is None:
         fd = os.open(files.path(name), os.O_RDONLY | os.O_NOATIME)
     try:
-        row["extents"] = fiemap(fd)
+        row["fiemap"] = fiemap(fd)
     except OSError as error:
         row["extents_error"] = errno_name(error)
     finally:

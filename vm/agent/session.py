@@ -12,7 +12,7 @@ from .context import Context, errno_name
 from .execute import drop_caches, execute
 from .kernel_log import KernelLog
 from .mounted import Mounted
-from .observe import file_names, names_by_inode
+from .observe import file_names, listed
 from .parallel import run_section
 from .reading import read_contents
 from .settle import Settler
@@ -120,8 +120,9 @@ class Steps:
         self._instruments.log.skip()
 
     def _look(self) -> None:
-        self._before = names_by_inode(self._mounted.root)
+        self._before = dict(listed(self._mounted.root) or ())
         self._instruments.tracer.drain()
+        self._instruments.tracer.resume()
         self._looked = True
 
     def next(self, look: bool = True) -> Row:
@@ -140,6 +141,8 @@ class Steps:
             step["log"] = said
         if look:
             self._seen(step)
+        if self._looked and not look:
+            self._instruments.tracer.pause()
         self._looked = look
         self.done += 1
         return step
@@ -156,7 +159,8 @@ class Steps:
     def _seen(self, step: Row) -> None:
         """Add what is seen after the operation to `step`."""
         events, lost = self._instruments.tracer.drain()
-        after = names_by_inode(self._mounted.root)
+        found = listed(self._mounted.root)
+        after = dict(found or ())
         for event in events:
             ino = int(event.pop("ino") or 0)
             # An inode that the step removed has only its old name; a new one only the new.
@@ -164,7 +168,8 @@ class Steps:
         step["events"] = events
         if lost:
             step["lost"] = lost
-        step["observation"] = self._mounted.observe(self.context.shut_down)
+        names = None if found is None else sorted(name for _, name in found)
+        step["observation"] = self._mounted.observe(self.context.shut_down, names)
         self._before = after
 
 

@@ -25,6 +25,8 @@ __all__ = ["Settler", "never_preempt"]
 _QUIET_LOOKS = 2
 """Looks in a row that must find no request under way: one may lead to the next."""
 _PAUSE = 0.0002
+_FIRST = (os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+_LAST = (os.SCHED_IDLE | os.SCHED_RESET_ON_FORK, os.sched_param(0))
 _LONGEST = 20.0
 """Seconds after which the wait ends anyhow; the observation then shows what it shows."""
 
@@ -57,21 +59,24 @@ class Settler:
 
     def first(self) -> None:
         """Run before every kernel thread."""
-        policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
-        os.sched_setscheduler(0, policy, os.sched_param(1))
+        os.sched_setscheduler(0, *_FIRST)
 
     def settle(self) -> None:
         """Run after every kernel thread, until all is quiet; then before them again."""
-        os.sched_setscheduler(0, os.SCHED_IDLE | os.SCHED_RESET_ON_FORK, os.sched_param(0))
-        end = time.monotonic() + _LONGEST
+        os.sched_setscheduler(0, *_LAST)
+        end = 0.0
         quiet = 0
-        while quiet < _QUIET_LOOKS and time.monotonic() < end:
+        while quiet < _QUIET_LOOKS:
             os.sched_yield()
-            if self._under_way():
-                quiet = 0
-                time.sleep(_PAUSE)
-            else:
+            if not self._under_way():
                 quiet += 1
+                continue
+            now = time.monotonic()
+            end = end or now + _LONGEST
+            if now > end:
+                break
+            quiet = 0
+            time.sleep(_PAUSE)
         self.first()
 
     def _under_way(self) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 
+from . import libc
+
 __all__ = ["Tracer", "folio_orders", "parse_events", "parse_orders"]
 
 TRACING = "/sys/kernel/tracing"
@@ -100,16 +102,19 @@ class Tracer:
         for name in NAMES:
             _write(f"{base}/events/ext4/{name}/enable", "1")
         self._pipe = os.open(f"{base}/trace_pipe", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._switch = os.open(f"{base}/tracing_on", os.O_WRONLY | os.O_CLOEXEC)
+
+    def pause(self) -> None:
+        """Collect nothing until `resume`."""
+        os.pwrite(self._switch, b"0", 0)
+
+    def resume(self) -> None:
+        """Collect again."""
+        os.pwrite(self._switch, b"1", 0)
 
     def drain(self) -> tuple[list[Row], int]:
         """The events since the last call, and how many of them the kernel dropped."""
         parts = []
-        while True:
-            try:
-                part = os.read(self._pipe, 65536)
-            except BlockingIOError:
-                break
-            if not part:
-                break
+        while part := libc.read_some(self._pipe, 65536):
             parts.append(part)
         return parse_events(b"".join(parts).decode()) if parts else ([], 0)
