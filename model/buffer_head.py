@@ -7,9 +7,6 @@ low-space decision is taken anew for each chunk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from model.balloc import nonda_switch, should_retry_alloc
 from model.errors import OpError
 from model.inode import Inode
@@ -90,10 +87,10 @@ def write_begin(
     folio = cache.write_folio(pos, want)
     while True:
         want = min(want, folio.end - pos)
-        rejected = readable < want and not folio.full and not delayed
+        rejected = readable < want and not folio.full
+        begin = _begin_in_vain if rejected and not delayed else block_write_begin
         try:
-            with _taken_back(inode, pos, rejected and pos + want > inode.size):
-                return folio, block_write_begin(inode, folio, pos, pos + want, delayed)
+            return folio, begin(inode, folio, pos, pos + want, delayed)
         except OpError as error:
             if pos + want > inode.size:
                 cache.pinned = None if delayed else folio
@@ -107,19 +104,19 @@ def write_begin(
                 folio = cache.write_folio(pos, want)
 
 
-@contextmanager
-def _taken_back(inode: Inode, pos: int, trimmed: bool) -> Iterator[None]:
-    """What is allocated for a write at byte `pos` inside of this is `trimmed` past EOF before
+def _begin_in_vain(inode: Inode, folio: Folio, pos: int, end: int, delayed: bool) -> int:
+    """`block_write_begin` of what will be rejected. What it allocates is trimmed past EOF before
     anybody sees where it is; the next try can't get the same blocks if freed ones wait for a
     commit. With a known bug EOF moves up to `pos` before that."""
-    if trimmed and inode.sb.data_frees_wait:
+    placer = inode.sb.placer
+    if end > inode.size and inode.sb.data_frees_wait:
         moves = MOVES_SIZE in inode.sb.behaviour.quirks
         eof = max(inode.size, pos) if moves else inode.size
-        inode.sb.placer.gone_from = ceil_div(eof, inode.sb.block_size)
+        placer.gone_from = ceil_div(eof, inode.sb.block_size)
     try:
-        yield
+        return block_write_begin(inode, folio, pos, end, delayed)
     finally:
-        inode.sb.placer.gone_from = None
+        placer.gone_from = None
 
 
 def block_write_begin(inode: Inode, folio: Folio, pos: int, end: int, delayed: bool) -> int:

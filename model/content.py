@@ -109,7 +109,8 @@ class Content:
     def _buffers(self, start: int, end: int) -> Iterator[bytes | memoryview]:
         """All of bytes `[start, end)` in order, zeros included."""
         for pos, piece in self._overlapping(start, end):
-            yield from _zeros(pos - start)
+            if pos > start:
+                yield from _zeros(pos - start)
             yield piece
             start = pos + len(piece)
         yield from _zeros(end - start)
@@ -159,16 +160,17 @@ class Content:
                     yield (start + off) // PAGE, zlib.crc32(page)
 
 
+_STEP = 16384
 _AFTER_ZEROS = [hashlib.sha256()]
-"""Digests of so many times `_ZEROS`: what every file that begins with a hole is digested of."""
+"""Digests of so many times `_STEP` zero bytes, with which files begin that begin with a hole."""
 
 
 def _after_zeros(count: int) -> hashlib._Hash:
     """A digest that has taken `count` zero bytes."""
-    whole, rest = divmod(count, len(_ZEROS))
+    whole, rest = divmod(count, _STEP)
     while len(_AFTER_ZEROS) <= whole:
         more = _AFTER_ZEROS[-1].copy()
-        more.update(_ZEROS)
+        more.update(_ZEROS[:_STEP])
         _AFTER_ZEROS.append(more)
     digest = _AFTER_ZEROS[whole].copy()
     digest.update(_ZEROS[:rest])

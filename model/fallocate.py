@@ -274,10 +274,10 @@ def insert_range(inode: Inode, off: int, length: int) -> None:
     """INSERT_RANGE: shift what follows right (ext4_insert_range)."""
     begin(inode, off, length)
     _check_shift(inode, off, length)
-    if inode.size + length > inode.sb.maxbytes:
-        raise OpError("EFBIG")
     if off >= inode.size:
         raise OpError("EINVAL")
+    if inode.size + length > inode.sb.maxbytes:
+        raise OpError("EFBIG")
     size = inode.sb.block_size
     low, count = off // size, length // size
     inode.sb.placer.moved(inode.name, low, 0, count)

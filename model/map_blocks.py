@@ -59,7 +59,7 @@ def map_blocks(
     set aside beyond the request (EXT4_GET_BLOCKS_NO_NORMALIZE). Returns the run that is mapped
     now, which begins at `lblk` and can be shorter than asked for. Raises `OpError`.
     """
-    found = inode.es.lookup(lblk)
+    sb, found = inode.sb, inode.es.lookup(lblk)
     end = min(found.end, lblk + count)
     if found.state == WRITTEN or (found.state == UNWRITTEN and unwritten):
         return found.cut(lblk, end)
@@ -70,22 +70,23 @@ def map_blocks(
     state = UNWRITTEN if unwritten else WRITTEN
     limit = UNWRITTEN_MAX_LEN if unwritten else INIT_MAX_LEN
     if not inode.extents:
-        limit = blocks_to_boundary(lblk, inode.sb.block_size)
+        limit = blocks_to_boundary(lblk, sb.block_size)
     delayed = found.state == DELAYED
     length, clusters = _implied_cluster(inode, lblk, min(end - lblk, limit))
     run = Run(lblk, lblk + length, state)
-    if inode.sb.without_trees:
-        need_plenty(inode.sb, _clusters(inode, lblk, run.end) + inode.sb.free_pending)
-    else:
+    if not sb.without_trees:
         run = _new_blocks(
             inode, run, clusters, delayed, use_reserved=use_reserved, normalize=normalize
         )
     if clusters:
-        inode.sb.free.add(-_clusters(inode, run.start, run.end))
+        taken = _clusters(inode, lblk, run.end)
+        if sb.without_trees:
+            need_plenty(sb, taken + sb.free_pending)
+        sb.free.add(-taken)
     inode.insert_mapped(run, claim=delayed)
     if not unwritten:
         _order(inode, run, submitted=use_reserved)
-    inode.sb.rule("allocate: ext4_map_blocks")
+    sb.rule("allocate: ext4_map_blocks")
     return run
 
 

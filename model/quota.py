@@ -41,7 +41,6 @@ class QuotaFile:
         self.block_size, self.ratio = block_size, ratio
         self.uids: set[int] = set()
         self.length = 0
-        self.enter(0)
 
     def enter(self, uid: int) -> int:
         """Make an entry for `uid`; returns how many clusters the file grows by."""
@@ -66,6 +65,8 @@ class Quota:
         self.tracked = "quota" in sb.config.image.features
         self.limits: dict[int, int] = {}
         self.file = QuotaFile(sb.block_size, sb.ratio)
+        if self.tracked:
+            self.file.enter(0)
         self.warnings = QuotaWarnings(self)
 
     @property

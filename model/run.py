@@ -152,7 +152,7 @@ def can_leave_out_trees(workload: Workload) -> bool:
     not what is charged to users or lost in a shutdown, no block that is written twice, and no
     file with a tree from the start."""
     image = workload.config.image
-    if image.sha256 or {"quota", "inline_data"} & set(image.features):
+    if image.sha256 or not image.features.isdisjoint({"quota", "inline_data"}):
         return False
     return {ops.Shutdown, ops.Parallel}.isdisjoint(map(type, workload.ops))
 

@@ -201,6 +201,8 @@ class Superblock:
 
     def end_io(self) -> None:
         """The task sleeps or comes to its end, and workers run."""
+        if not self._ending:
+            return
         ending, self._ending = self._ending, []
         self.in_worker = True
         for end in ending:

@@ -44,7 +44,7 @@ def round_down(value: int, unit: int) -> int:
 
 def mask(first: int, end: int) -> int:
     """Bits `[first, end)`; 0 if there are none."""
-    return ((1 << (end - first)) - 1) << first if end > first else 0
+    return (1 << end) - (1 << first) if end > first else 0
 
 
 def ranges(bits: int) -> list[tuple[int, int]]:

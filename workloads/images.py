@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import msgspec
@@ -55,7 +56,12 @@ class Image(msgspec.Struct, frozen=True):
     @property
     def features(self) -> frozenset[str]:
         """What the image adds (`quota`) or removes (`^extents`), as given to `-O`."""
-        return frozenset(self.options[self.options.index("-O") + 1].split(","))
+        return _features(self.options)
+
+
+@functools.cache
+def _features(options: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(options[options.index("-O") + 1].split(","))
 
 
 def kept_name(sha256: str) -> str:
