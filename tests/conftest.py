@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import make_workload
 from toy_kernel import Toy, fake_tools
+from xdist.scheduler import WorkStealingScheduling
 
 from workloads.workload import Workload
 
@@ -17,6 +19,15 @@ pytest_plugins = ["pytester"]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # What a shell starts with `&` inherits that, and tests send Ctrl-C to what they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """With -n each worker keeps to neighbours, which share what their module has prepared, and
+    takes from the others when it has done them."""
+    if config.getoption("dist") == "load":
+        return WorkStealingScheduling(config, log)
+    return None
 
 
 def pytest_collection_finish() -> None:
