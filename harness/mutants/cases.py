@@ -134,5 +134,6 @@ def _key(cases: Sequence[Case]) -> str:
         digest.update(path.read_bytes())
     for case in cases:
         line = case.job.line
+        digest.update(case.name.encode())  # recordings of two kernels may hold the same lines
         digest.update(line.encode() if isinstance(line, str) else line)
     return digest.hexdigest()[:32]
