@@ -7,7 +7,8 @@ keeps its block, and where space ends it can't grow. The reference takes them as
 
 Where low space has files written back, and a commit has to free space in the middle of a folio,
 the rest of the folio is written too if the I/O to the part before it has ended by then. The
-reference takes it that it has.
+reference takes it that it has, and that on the iomap path what I/O has written is converted before
+such a commit has freed anything.
 
 Where no tree block is to be had it can show in which order several I/Os of one file have ended. The
 reference takes them in the order of their submission.
@@ -27,8 +28,8 @@ from harness.trace import APART, LATE, TURNS, Placement
 from harness.verdict import Compared
 
 __all__ = [
-    "ANY_ORDER", "LEFT", "MOST_TRIED", "PARTLY", "SUPPOSED", "TURNED", "UNSEEN", "in_some_way",
-    "supposing",
+    "ANY_ORDER", "BESIDE", "LEFT", "MOST_TRIED", "PARTLY", "SUPPOSED", "TURNED", "UNSEEN",
+    "in_some_way", "supposing",
 ]  # fmt: skip
 
 UNSEEN = "place not seen: ext4_mb_new_blocks"
@@ -36,13 +37,15 @@ UNSEEN = "place not seen: ext4_mb_new_blocks"
 PARTLY = "part of a folio submitted: mpage_submit_partial_folio"
 """The rule that it notes where the rest of a folio depends on I/O that may have ended."""
 
+BESIDE = "conversion beside a commit: ext4_iomap_finish_ioend"
+"""The rule that it notes where it shows whether a conversion comes before the end of a commit."""
 ANY_ORDER = "order of conversions: ext4_end_io_rsv_work"
 """The rule that it notes where it shows in which order several I/Os have ended."""
 
 MOST_TRIED = 32
 """Runs of the reference for one workload (and one order of a parallel section)."""
 SUPPOSED = "nobody saw where blocks lay that were freed at once; they are supposed to lie apart"
-LEFT = "a part of a folio is supposed not to have been written when writeback came by the rest"
+LEFT = "I/O is supposed to have ended, or what came of it been converted, after a commit"
 TURNED = "I/Os are supposed to have ended in another order than that of their submission"
 
 Attempt = Callable[[Placement], Compared]
@@ -50,7 +53,7 @@ Attempt = Callable[[Placement], Compared]
 Chosen = frozenset[tuple[int, str]]
 """Steps, each with what is supposed of it: `APART`, `LATE` or one of `TURNS`."""
 
-_NOTED = {UNSEEN: (APART,), PARTLY: (LATE,), ANY_ORDER: TURNS}
+_NOTED = {UNSEEN: (APART,), PARTLY: (LATE,), BESIDE: (LATE,), ANY_ORDER: TURNS}
 _COUNTED = {
     APART: ("place", SUPPOSED),
     LATE: ("writeback", LEFT),

@@ -286,8 +286,8 @@ freed in the same step, are supposed to lie apart from all others, not behind th
 them (`harness.suppositions`)."""
 
 LATE = "//"
-"""The same for I/O: a part of a folio that writeback has submitted is supposed not to have ended
-when writeback comes by the rest (`harness.suppositions`)."""
+"""The same for I/O that is under way while writeback commits: it is supposed to end, and what it
+has written to be converted, behind the commit (`harness.suppositions`)."""
 
 
 TURNS = ("/1", "/2", "/3")

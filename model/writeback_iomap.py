@@ -20,6 +20,7 @@ from model.inode import Inode
 from model.io_end import convert_written, may_be_lost
 from model.map_blocks import map_blocks
 from model.page_cache import Folio
+from model.tree_claim import conversion_room
 from model.units import DELAYED, EOF_BLOCK, UNWRITTEN, ranges
 
 __all__ = ["iomap_writepages"]
@@ -106,8 +107,13 @@ def _discard_folio(inode: Inode, folio: Folio) -> None:
 
 
 def _submit_all_but_last(inode: Inode, done: list[tuple[int, int]]) -> None:
-    """The task sleeps: of what was gathered all is under way but the last I/O
-    (iomap_add_to_ioend)."""
+    """The task sleeps for a commit: of what was gathered all is under way but the last I/O
+    (iomap_add_to_ioend). Converting takes a handle of its own, so that it may come behind the
+    commit, which shows where no tree block is to be had before."""
+    if done and conversion_room(inode) is not None:
+        inode.sb.rule("conversion beside a commit: ext4_iomap_finish_ioend")
+        if inode.sb.placer.late:
+            return
     if done:
         last = _take_last(inode, done)
         inode.sb.after_io(partial(_end_io, inode, done.copy(), inode.size))

@@ -9,8 +9,8 @@ import pytest
 from fakes import make_workload
 from modelled import FREE, file, geometry, results, states
 
-from harness.suppositions import ANY_ORDER
-from harness.trace import TURNS, Extent, State, Trace
+from harness.suppositions import ANY_ORDER, BESIDE
+from harness.trace import LATE, TURNS, Extent, State, Trace
 from model import Behaviour, Model
 from workloads.content import pattern
 
@@ -208,3 +208,14 @@ def test_many_ios_end_in_the_order_of_their_submission_but_for_the_first() -> No
     line = "; ".join(f"pwrite a {at}k 4k" for at in range(0, 64, 8)) + "; sync_range a 0 0"
     step = followed(TWO_LEFT, line, left=-1).steps[-1]
     assert states(step)[0] == (0, 64 * KIB, "written")
+
+
+@pytest.mark.parametrize(("supposed", "first"), [("", "written"), (LATE, "unwritten")])
+def test_on_iomap_a_conversion_beside_a_commit_may_have_what_that_frees(
+    supposed: str, first: str
+) -> None:
+    """Two blocks can be had before it. The first I/O is under way when the third finds none."""
+    line = "pwrite a 4k 12k; pwrite a 1m 100k; fsync a"
+    step = followed(TWO_LEFT, line, ",buffered_iomap", left=1, supposed=supposed).steps[-1]
+    assert states(step)[0] == (0, 64 * KIB if first == "written" else BLOCK, first)
+    assert BESIDE in step.because
