@@ -74,6 +74,12 @@ _NOT_CONVERTED = (
 _IN_WRITEBACK = r"is blocked in (?:ext4_\w*write\w*|ext4_iomap_\w+|jbd2_\w+)|s are over"
 """Where writeback that never ends is when somebody looks."""
 
+_MISCOUNTED = (
+    r"i_blocks is \d+|\[QUOTA WARNING\]|Update quota info for quota type|"
+    r"Filesystem still has errors|\d+/\d+ files \("
+)
+"""What e2fsck says of an i_blocks that lacks a cluster, and with it the owner's quota."""
+
 KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
         name="efault-beyond-eof-moves-size",
@@ -342,7 +348,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
         name="last-cluster-taken-for-mapped",
         quirk="last_cluster_taken_for_mapped",
-        image_complaint=r"i_blocks is \d+|Filesystem still has errors|\d+/\d+ files \(",
+        image_complaint=_MISCOUNTED,
         since=(7, 2),
         fixed=None,
         path="bh",
@@ -358,7 +364,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
         name="last-cluster-taken-for-mapped-iomap",
         quirk="last_cluster_taken_for_mapped",
-        image_complaint=r"i_blocks is \d+|Filesystem still has errors|\d+/\d+ files \(",
+        image_complaint=_MISCOUNTED,
         since=(7, 2),
         fixed=None,
         path="iomap",

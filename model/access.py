@@ -6,7 +6,7 @@ Descriptors matter: an append-only file that is open already still takes pwrite(
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from model.after_shutdown import check_reach, comes_first, refused
@@ -16,7 +16,7 @@ from model.mount import Mount
 from model.units import MAX_LFS_FILESIZE
 from workloads import ops
 
-__all__ = ["APPEND_ONLY", "IMMUTABLE", "check_access", "check_immutable"]
+__all__ = ["APPEND_ONLY", "IMMUTABLE", "check_access", "check_immutable", "open_all"]
 
 IMMUTABLE = 0x10
 """EXT4_IMMUTABLE_FL."""
@@ -103,6 +103,18 @@ def _open(mount: Mount, name: str) -> None:
         raise OpError("EPERM")
     if mount.sb.shut_down:
         raise refused(mount)
+
+
+def open_all(mount: Mount, calls: Iterable[ops.Call]) -> None:
+    """Open what the `calls` of a parallel section use, in this order, before any of them begins.
+    Raises `OpError`; then none of them is made."""
+    for call in calls:
+        if not isinstance(call, ops.FileOp):
+            continue
+        _open(mount, call.file)
+        mount.file(call.file)
+        if isinstance(call, ops.SyncWrite | ops.DsyncWrite):
+            _open_beside(mount, call.file, _BESIDE[type(call)])
 
 
 def _open_beside(mount: Mount, name: str, flag: str) -> None:

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 
 from harness.errors import NotModelledError
 from harness.trace import Ran, Result
+from model.access import open_all
 from model.errors import OpError
 from model.mount import Mount
 from model.placement import Shift
 from workloads import ops
-from workloads.sections import files, of_others, touched
+from workloads.sections import of_others, touched
 
 __all__ = ["EVENTS", "run_section"]
 
@@ -37,12 +38,12 @@ def run_section(
     Returns what the calls came to, by thread, and why some of that is no prediction: a read
     sees part of what another thread writes meanwhile. Bytes that one thread stores through
     a mapping while another one writes or zeroes them can't be known afterwards. Raises
-    `NotModelledError` where space may run short: then the calls share it folio by folio.
+    `NotModelledError` where space may run short: then the calls share it folio by folio; and
+    `OpError` if a file can't be opened, before any call is made.
     """
     mount.sb.rule("parallel: inode_lock")
+    open_all(mount, ops.calls((section,)))
     _refuse_short_space(mount, section)
-    for name in files(section):
-        mount.file(name)
     results: list[list[Ran]] = [[] for _ in section.threads]
     order = section.order or tuple(
         number for number, calls in enumerate(section.threads) for _ in calls

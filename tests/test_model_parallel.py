@@ -116,3 +116,21 @@ def extents(places: dict[int, int]) -> tuple[Extent, ...]:
     return tuple(
         Extent(block * 4096, 4096, State.WRITTEN, place * 4096) for block, place in places.items()
     )
+
+
+@pytest.mark.parametrize(
+    ("before", "error"),
+    [
+        ("setflags a 0x20; close a", "EPERM"),
+        ("close a; remount_opts ro", "EROFS"),
+        ("close a; shutdown 2", "EIO"),
+        ("setflags a 0x20", None),
+    ],
+)
+def test_no_call_is_made_if_a_file_cannot_be_opened(before: str, error: str | None) -> None:
+    """The files are opened before the threads begin, those of other calls first."""
+    line = f"pwrite a 0 4k; fsync a; {before}; parallel; pread b 0 1; and; pwrite a 0 1; end"
+    step = run(line).steps[-1]
+    assert step.result == (error or 0)
+    assert bool(step.threads) is (error is None)
+    assert ("b" in step.observation.files) is (error in (None, "EPERM"))
