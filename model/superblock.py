@@ -78,15 +78,7 @@ class Superblock:
         self.config, self.geometry, self.behaviour = config, geometry, behaviour
         self.block_size = geometry.block_size
         self.ratio = geometry.cluster_size // geometry.block_size
-        features = config.image.features
-        self.journal = "^has_journal" not in features
-        self.extents = "^extents" not in features
-        self.inline = "inline_data" in features
-        huge_file = "^huge_file" not in features
-        self.maxbytes = max_extent_file_bytes(self.block_size, huge_file)
-        """Bytes of the longest file (s_maxbytes)."""
-        self.bitmap_maxbytes = max_file_bytes(self.block_size, huge_file)
-        """Bytes of the longest file without extents (s_bitmap_maxbytes)."""
+        self._read_features(config.image.features)
         self.set_options(config.options)
         clusters = geometry.blocks // self.ratio
         self.resv = min(clusters // 50, 4096) if self.extents else 0
@@ -127,7 +119,18 @@ class Superblock:
         self.flush_range: Callable[[Inode, int, int | None], None]
         self.commit: Callable[[], None]
 
-    # --- options ------------------------------------------------------------------------
+    # --- features and options ---------------------------------------------------------------
+
+    def _read_features(self, features: Set[str]) -> None:
+        """What the image's features say (__ext4_fill_super)."""
+        self.journal = "^has_journal" not in features
+        self.extents = "^extents" not in features
+        self.inline = "inline_data" in features
+        huge_file = "^huge_file" not in features
+        self.maxbytes = max_extent_file_bytes(self.block_size, huge_file)
+        """Bytes of the longest file (s_maxbytes)."""
+        self.bitmap_maxbytes = max_file_bytes(self.block_size, huge_file)
+        """Bytes of the longest file without extents (s_bitmap_maxbytes)."""
 
     def set_options(self, options: Set[str]) -> None:
         """Mount with `options` (ext4_parse_param, __ext4_fill_super)."""
