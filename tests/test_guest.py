@@ -218,6 +218,17 @@ def test_what_the_end_alone_leaves_out_has_its_reason(start: Callable[..., Guest
     assert counts["dropped", reason] == counts["disk_blocks on disk", reason] == 1
 
 
+@pytest.mark.parametrize(("rate", "right"), [(1.0, True), (0.5, False), (2.0, False)])
+def test_a_clock_that_goes_at_another_rate_is_noticed(
+    start: Callable[..., Guest], rate: float, right: bool
+) -> None:
+    def script(qemu: FakeQemu, request: dict[str, Any]) -> None:
+        assert request["cmd"] == "uptime"
+        qemu.tell({"id": request["id"], "done": 100 + time.monotonic() * rate})
+
+    assert start(script).clock_is_right() is right
+
+
 def test_one_guest_runs_many_workloads(start: Callable[..., Guest]) -> None:
     guest = start(whole())
     traces = [guest.run(make_workload()) for _ in range(5)]

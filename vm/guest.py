@@ -60,6 +60,10 @@ __all__ = ["Executed", "Guest", "Identity", "request_of"]
 
 
 NO_DEVICES = Devices()
+_CLOCK_PAUSE = 0.5
+"""Seconds between two looks at the guest's clock."""
+_CLOCK_OFF = 1.1
+"""By what factor the guest's clock may go faster or slower."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +239,21 @@ class Guest:
         self.hello, self.netconsole = hello, netconsole
         self.control.resume()
         self.ask({"cmd": "clock", "now": time.time()}, self.deadlines.boot, "setting the clock")
+
+    def clock_is_right(self) -> bool:
+        """Whether the guest's clock goes as fast as the host's, to a tenth.
+
+        It counts the host's processor's cycles (TSC); how many a second has it finds out while
+        it boots, by other clocks, and on a host that is very busy it may be wrong about it.
+        """
+        looks = []
+        for pause in (0.0, _CLOCK_PAUSE):
+            time.sleep(pause)
+            before = time.monotonic()
+            there = float(self.ask({"cmd": "uptime"}, self.deadlines.step, "its clock")["done"])
+            looks.append((before, there, time.monotonic()))
+        (begin, first, begun), (end, second, ended) = looks
+        return (end - begun) / _CLOCK_OFF <= second - first <= (ended - begin) * _CLOCK_OFF
 
     def set_up_netconsole(self, network: Network | None, reason: str) -> None:
         """Make the guest send its log by UDP; without `network`, keep the `reason`."""

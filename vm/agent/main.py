@@ -36,6 +36,9 @@ __all__ = ["Agent", "main"]
 PORT = "ext4diff.agent"
 PROTOCOL = 1
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_SMALL = b'{"id":%d,"step":%d,"result":%d}\n'
+"""What most operations come to if nobody looks; `_encode` takes three times as long."""
+_SMALL_ROW = {"id", "step", "result"}
 
 
 def main() -> None:
@@ -82,7 +85,10 @@ class Agent:
         raw = row.pop("raw", ())
         if raw:
             row["raw"] = sum(map(len, raw))
-        line = _encode(row).encode() + b"\n"
+        if row.keys() == _SMALL_ROW and type(row["result"]) is int:
+            line = _SMALL % (row["id"], row["step"], row["result"])
+        else:
+            line = _encode(row).encode() + b"\n"
         for part in (line, *raw):
             data = memoryview(part)
             while data:
@@ -162,6 +168,8 @@ class Agent:
         elif command == "clock":
             time.clock_settime(time.CLOCK_REALTIME, request["now"])
             tell({"done": True})
+        elif command == "uptime":
+            tell({"done": time.monotonic()})
         elif command == "poison":
             tell({"done": setup.poison_memory()})
         elif command == "modules":
