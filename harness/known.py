@@ -76,9 +76,10 @@ _IN_WRITEBACK = r"is blocked in (?:ext4_\w*write\w*|ext4_iomap_\w+|jbd2_\w+)|s a
 
 _MISCOUNTED = (
     r"i_blocks is \d+|\[QUOTA WARNING\]|Update quota info for quota type|"
-    r"Filesystem still has errors|\d+/\d+ files \("
+    r"extent tree \(at level \d+\) could be|Filesystem still has errors|\d+/\d+ files \("
 )
-"""What e2fsck says of an i_blocks that lacks a cluster, and with it the owner's quota."""
+"""What e2fsck says of an i_blocks that lacks a cluster, and with it the owner's quota; and what it
+advises in passing."""
 
 KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(

@@ -86,6 +86,7 @@ def test_what_e2fsck_says_of_a_miscounted_file_covers_its_owners_quota():
     said = (
         "Inode 12, i_blocks is 5120, should be 5152.  Fix? no",
         "Update quota info for quota type 0? no",
+        "Inode 12 extent tree (at level 1) could be shorter.  Optimize? no",
         "disk.img: ********** WARNING: Filesystem still has errors **********",
         "disk.img: 12/4096 files (16.7% non-contiguous), 1948/16384 blocks",
     )
