@@ -14,11 +14,15 @@ from __future__ import annotations
 from harness.intended import Difference, Rules, Sign
 from harness.shapes import (
     anything,
+    at_end,
     both,
     deeper_tree,
+    done_otherwise,
     fewer_reserves,
     gives_back,
     gives_up,
+    hard_limit_passed_otherwise,
+    in_fewer_pieces,
     in_more_pieces,
     in_other_order,
     left_dirty,
@@ -28,12 +32,14 @@ from harness.shapes import (
     more_data,
     more_done,
     moved,
+    never,
     one_round_more,
     other_hard_limit_warnings,
+    other_space_before,
     reached_by_one,
     refused,
+    reserves_another_part,
     reserves_in_vain,
-    reserves_less,
     small_blocks,
     smaller,
     unknown_option,
@@ -103,8 +109,10 @@ EOF = "write zeroed EOF block: ext4_block_zero_eof"
 ANEW = "zero clean delayed block: iomap_zero_iter"
 ZERO = "zero range: ext4_zero_range"
 ZEROOUT = "zeroout: ext4_ext_convert_to_initialized"
+ZEROED = "zero EOF block: ext4_block_zero_eof"
 CUT = "truncate down: ext4_truncate"
 CYCLIC = "cyclic writeback: ext4_do_writepages"
+IN_VAIN = "nothing to zero: ext4_load_tail_bh"
 SMALL_FOLIO = "folio within its mapping: iomap_get_folio"
 DROPS = (CUT, ZERO, "punch: ext4_punch_hole")
 SHUT = "shut down: ext4_force_shutdown"
@@ -133,12 +141,12 @@ def _other_folios(rules: Rules) -> tuple[Sign, ...]:
     """How it shows that folios are of other sizes since `rules` were applied: writeback of a
     part of the file, and a store, reach whole folios."""
     written_back = reached_by_one((W, D), (W, U), (D, W), (U, W))
-    stored = reached_by_one((D, None), (U, None), (W, None), also=(W, U))
+    stored = reached_by_one((D, None), (U, None), (W, None), (None, D), (None, U), also=(W, U))
     return (
         Sign("extents", written_back, FLUSHES, rules, earlier=True),
         Sign("events", uses_another_part, FLUSHES, rules, earlier=True),
         Sign("extents", stored, STORES, rules, earlier=True),
-        Sign("events", reserves_less, STORES, rules, earlier=True),
+        Sign("events", reserves_another_part, STORES, rules, earlier=True),
     )
 
 
@@ -193,8 +201,9 @@ INTENDED: tuple[Difference, ...] = (
         source="iomap series, ext4_iomap_get_blocks",
         signs=(
             Sign("extents", moved((None, U), (W, U)), WRITES, _rules((*TRIM, KEPT), (ALLOCATE,))),
+            Sign("extents", moved((None, U)), WRITES, _rules(TRIM, (FAULT,))),
             # The second's mapping, and what it allocated, ends before the folio.
-            Sign("extents", moved((W, None), (W, U)), WRITES, _rules((KEPT,), (ALLOCATE,))),
+            Sign("extents", moved((W, None), (W, U)), WRITES, _rules((KEPT,), (ALLOCATE, FAULT))),
         ),
         follows=SPACE | {"disksize"},
     ),
@@ -211,12 +220,12 @@ INTENDED: tuple[Difference, ...] = (
     ),
     Difference(
         name="up-to-the-last-block",
-        situation="a write that allocates at once needs more space than is left",
+        situation="a write needs more space than is left",
         first="a folio of which not all blocks can be had is not written",
-        second="what was allocated is written, to the last block",
+        second="what is mapped is written, to the last block",
         why="each round of the loop writes to what its mapping got, whatever the folio",
         source="iomap series, ext4_iomap_get_blocks",
-        signs=(Sign("result", more_done, WRITES, _rules(NO_SPACE, (ALLOCATE,))),),
+        signs=(Sign("result", more_done, WRITES, _rules(NO_SPACE, (ALLOCATE, *NO_SPACE))),),
         follows=DATA,
         everywhere=True,
     ),
@@ -252,7 +261,10 @@ INTENDED: tuple[Difference, ...] = (
         second="the one reservation fails, so there is nothing to give back, and no retry",
         why="one reservation for the whole mapping",
         source="iomap series, ext4_iomap_buffered_do_write_begin; dquot_reserve_block",
-        signs=(Sign("warnings", other_hard_limit_warnings, modelled=False),),
+        signs=(
+            Sign("warnings", other_hard_limit_warnings, modelled=False),
+            Sign("warnings", hard_limit_passed_otherwise),
+        ),
     ),
     Difference(
         name="low-space-by-call",
@@ -365,7 +377,10 @@ INTENDED: tuple[Difference, ...] = (
         " was not written back stays unwritten",
         why="allocation is asked for the extent, not for the dirty blocks of a folio",
         source="iomap series, ext4_iomap_map_writeback_range",
-        signs=(Sign("events", updates_more, rules=_rules(second=(WRITEBACK,))),),
+        signs=(
+            Sign("events", updates_more, rules=_rules(second=(WRITEBACK,))),
+            Sign("events", in_fewer_pieces, FLUSHES, _rules(second=(WRITEBACK,))),
+        ),
         follows=SPACE,
     ),
     Difference(
@@ -380,11 +395,12 @@ INTENDED: tuple[Difference, ...] = (
         follows=SPACE | {"disksize"},
     ),
     Difference(
-        name="delayed-eof-block-is-cached",
-        situation="ZERO_RANGE extends the file and covers the block that holds EOF, which is"
-        " delayed; its page has just been dropped from the cache",
-        first="the new page has no mapped buffer, so nothing is zeroed: the block is a hole to"
-        " lseek(2), and stays unwritten",
+        name="eof-block-is-cached",
+        situation="ZERO_RANGE extends the file and covers the block that holds EOF; its page has"
+        " just been dropped from the cache",
+        first="of a delayed block the new page has no mapped buffer, so nothing is zeroed; of a"
+        " written one the buffer is uptodate, not the page: the block is a hole to lseek(2), and"
+        " stays unwritten",
         second="the block is zeroed in the new page, so it is uptodate and dirty: data to"
         " lseek(2), and written back",
         why="iomap_zero_range() zeroes every delayed block, ext4_load_tail_bh() only one under"
@@ -392,6 +408,7 @@ INTENDED: tuple[Difference, ...] = (
         source="iomap series, ext4_iomap_zero_begin; ext4_alloc_file_blocks",
         signs=(
             Sign("result", less_data, (Seek,), _rules((ZERO,), (ANEW,)), earlier=True),
+            Sign("result", less_data, (Seek,), _rules((ZEROED,), (EOF,)), earlier=True),
             Sign("extents", moved((U, W)), rules=_rules((ZERO,), (ANEW,)), earlier=True),
         ),
         follows=SPACE,
@@ -404,8 +421,30 @@ INTENDED: tuple[Difference, ...] = (
         second="the page stays dirty as a whole, and all of it is written back",
         why="a folio without state per block is dirty as a whole; the content is the same",
         source="iomap_set_range_dirty",
-        signs=(Sign("extents", both(small_blocks, moved((U, W))), rules=_rules(second=(IOEND,))),),
+        signs=(
+            Sign("extents", both(small_blocks, moved((U, W))), rules=_rules(second=(IOEND,))),
+            Sign("extents", both(small_blocks, moved((U, W)), at_end)),
+        ),
         follows=SPACE,
+    ),
+    Difference(
+        name="empty-page-is-cached",
+        situation="truncate or fallocate comes to zero a part of a block that has no data, then"
+        " pages around it are read",
+        first="the block's page was made for that and is in the cache, not uptodate: readahead"
+        " passes over it, and it is a hole to lseek(2)",
+        second="there is no such page, so it is read: data to lseek(2)",
+        why="iomap_zero_range() looks only where data is, ext4_load_tail_bh() makes the page first",
+        source="ext4_load_tail_bh; page_cache_ra_unbounded",
+        signs=(
+            Sign(
+                "result",
+                both(less_data, never(ANEW)),
+                (Seek,),
+                _rules(first=(IN_VAIN,)),
+                earlier=True,
+            ),
+        ),
     ),
     Difference(
         name="behind-eof-is-cached",
@@ -422,10 +461,10 @@ INTENDED: tuple[Difference, ...] = (
         situation="a file is cut, punched or zeroed in the middle of a large dirty folio; then a"
         " part is written back, or what was forgotten becomes unwritten",
         first="dirty buffers hold the folio together: all of it is written back, and what was"
-        " forgotten is uptodate still, so data to lseek(2)",
+        " forgotten is uptodate still, so data to lseek(2); without, it is split",
         second="the folio is split there: only the part is written back, and what was forgotten"
-        " is a hole to lseek(2)",
-        why="truncate_inode_partial_folio() can split a folio without buffers",
+        " is a hole to lseek(2); but one with a state per block stays dirty, and whole",
+        why="truncate_inode_partial_folio() can split what filemap_release_folio() lets go",
         source="iomap_release_folio; filemap_release_folio of a folio with dirty buffers",
         signs=(
             *_other_folios(_rules(DROPS, DROPS)),
@@ -536,6 +575,23 @@ INTENDED: tuple[Difference, ...] = (
         between="releases",
         since=(7, 3),
         path="iomap",
+    ),
+    Difference(
+        name="space-left-by-others",
+        situation="an operation needs more space than is left, and of that the two sides have"
+        " different amounts, because of what was done before",
+        first="more or less of it can be had",
+        second="less or more",
+        why="what another difference takes or leaves is missed, or found, elsewhere",
+        source="ext4_claim_free_clusters; ext4_mb_new_blocks; dquot_reserve_block",
+        signs=tuple(
+            Sign(field, both(other_space_before, shape), (Op,), rules)
+            for rules in (_rules(NO_SPACE), _rules(second=NO_SPACE))
+            for field, shape in (("result", done_otherwise), ("extents", anything))
+        ),
+        follows=DATA,
+        everywhere=True,
+        between="any",
     ),
     Difference(
         name="option-not-known",

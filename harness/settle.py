@@ -24,7 +24,7 @@ from harness.compare import COMPLAINTS, compare, complaints
 from harness.differences import CONTENT, INTENDED
 from harness.intended import Difference, applicable
 from harness.known import KNOWN_ISSUES
-from harness.shapes import Moment
+from harness.shapes import Moment, apart
 from harness.trace import Event, FileObservation, Observation, Step, Trace
 from harness.unknowns import Contents, with_unknowns
 from harness.verdict import Intended, Mismatch, Place, Verdict
@@ -114,7 +114,7 @@ class _Sorter:
         places: list[Place] = ["start", *range(direct.steps), *last, "final"]
         for place in places:
             self._carry_on(place)
-            self._step(groups.get(place, []))
+            self._step(place, groups.get(place, []))
         self._complaints()
         return msgspec.structs.replace(
             direct,
@@ -136,26 +136,27 @@ class _Sorter:
                 if op.file in shown:
                     shown.setdefault(op.to, []).extend(shown[op.file])
 
-    def _step(self, differences: list[Mismatch]) -> None:
-        signs = {}
+    def _step(self, place: Place, differences: list[Mismatch]) -> None:
+        signs: dict[int, list[Difference]] = {}
         files = {other.file for other in differences}
         shown = {entry.name for entries in self.open.values() for entry in entries}
         for index, m in enumerate(differences):
             predicted = self._predicts(m)
-            entry = self._sign(m, modelled=predicted)
-            if entry is not None:
+            entries = self._signs(m, modelled=predicted)
+            for entry in entries:
                 for file in [m.file] if m.file is not None else files:
                     self._open(file, entry)
-            if predicted or entry is not None:
-                signs[index] = entry
-        self.fresh = {found.name for found in signs.values() if found is not None} - shown
+            if predicted or entries:
+                signs[index] = entries
+        self.fresh = {entry.name for found in signs.values() for entry in found} - shown
         for index, m in enumerate(differences):
             if index not in signs:
                 self._blame(m, self._said(m))
             else:
                 self._excuse(m, signs[index])
         differing = {m.file for m in differences}
-        self.open = {file: rows for file, rows in self.open.items() if file in differing}
+        for file in [file for file in self.open if file not in differing and self._seen(place)]:
+            del self.open[file]
 
     def _open(self, file: str | None, entry: Difference) -> None:
         """`entry` shows in `file`."""
@@ -164,9 +165,10 @@ class _Sorter:
         if entry.follows & CONTENT and entry not in told:
             told.append(entry)
 
-    def _excuse(self, m: Mismatch, entry: Difference | None) -> None:
-        """`m`, which the model predicts: by a known issue, by its sign, by what it follows from,
-        or not."""
+    def _excuse(self, m: Mismatch, signs: list[Difference]) -> None:
+        """`m`, which the model predicts: by a known issue, by what it is a sign of, by what it
+        follows from, or not."""
+        entry = signs[0] if signs else None
         follows = entry or self._cause(m)
         without = self._without_issues(m)
         if without is None or (follows is None and without != (m.expected, m.actual)):
@@ -255,12 +257,26 @@ class _Sorter:
 
     # --- a moment ---------------------------------------------------------------------
 
-    def _sign(self, m: Mismatch, modelled: bool) -> Difference | None:
-        """The entry of which `m` is a sign; of a field that no model sees, if not `modelled`."""
+    def _signs(self, m: Mismatch, modelled: bool) -> list[Difference]:
+        """The entry of which `m` is a sign, or the entries that account together for the blocks
+        of a file; of a field that no model sees, if not `modelled`."""
         if not modelled and not self._unseen(m):
-            return None
+            return []
         moment = self._moment(m)
+        whole = self._describing(moment, modelled)
+        if whole is not None or m.field != "extents" or not modelled:
+            return [whole] if whole is not None else []
+        parts = [self._describing(part, modelled) for part in apart(moment)]
+        found = [part for part in parts if part is not None]
+        return found if len(found) == len(parts) else []
+
+    def _describing(self, moment: Moment, modelled: bool) -> Difference | None:
         return next((entry for entry in self.entries if entry.describes(moment, modelled)), None)
+
+    def _seen(self, place: Place) -> bool:
+        """Whether both sides' files could be looked at then: not so while shut down."""
+        seen = [_observation(side.trace, place) for side in self.sides]
+        return all(one is not None and one.error is None for one in seen)
 
     def _moment(self, m: Mismatch) -> Moment:
         """`m` in the order of the entries."""
@@ -278,7 +294,7 @@ class _Sorter:
             field=m.field,
             values=(values[order[0]], values[order[1]]),
             files=(_file(seen[0], m.file), _file(seen[1], m.file)),
-            before=(_file(before[0], m.file), _file(before[1], m.file)),
+            before=(before[0], before[1]),
             events=(_events(steps[0], m.file), _events(steps[1], m.file)),
             rules=(_rules(models[0]), _rules(models[1])),
             history=(self.history[order[0]], self.history[order[1]]),
@@ -347,9 +363,9 @@ def _observation(trace: Trace, place: Place) -> Observation | None:
     return step.observation if step is not None and step.observed else None
 
 
-def _before(trace: Trace, place: Place) -> Observation | None:
+def _before(trace: Trace, place: Place) -> Observation:
     """What was seen last before the step `place`."""
-    steps = trace.steps[:place] if isinstance(place, int) else ()
+    steps = trace.steps[:place] if isinstance(place, int) else trace.steps
     seen = (step.observation for step in reversed(steps) if step.observed)
     return next(seen, trace.start)
 

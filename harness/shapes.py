@@ -13,19 +13,20 @@ from typing import TypeGuard
 
 import msgspec
 
-from harness.extent import Run, runs
-from harness.trace import Event, EventKind, FileObservation, State
+from harness.extent import Extent, Run, runs
+from harness.trace import Event, EventKind, FileObservation, Observation, State
 from harness.verdict import Place
 from workloads.ops import Collapse, Insert, Op
 from workloads.workload import Config
 
 __all__ = [
-    "Moment", "Shape", "anything", "both", "deeper_tree", "fewer_reserves", "gives_back",
-    "gives_up", "in_more_pieces", "in_other_order", "left_dirty", "less_data", "less_done",
-    "less_on_disk", "more_data", "more_done", "moved", "one_round_more",
-    "other_hard_limit_warnings", "reached_by_one", "refused", "reserves_in_vain",
-    "reserves_less", "small_blocks", "smaller", "state_changes", "unknown_option",
-    "updates_more", "uses_another_part", "without",
+    "Moment", "Shape", "anything", "apart", "at_end", "both", "deeper_tree", "done_otherwise",
+    "fewer_reserves", "gives_back", "gives_up", "hard_limit_passed_otherwise", "in_fewer_pieces",
+    "in_more_pieces", "in_other_order", "left_dirty", "less_data", "less_done", "less_on_disk",
+    "more_data", "more_done", "moved", "never", "one_round_more", "other_hard_limit_warnings",
+    "other_space_before", "reached_by_one", "refused", "reserves_another_part", "reserves_in_vain",
+    "small_blocks", "smaller", "state_changes", "unknown_option", "updates_more",
+    "uses_another_part", "without",
 ]  # fmt: skip
 
 
@@ -34,8 +35,8 @@ class Moment(msgspec.Struct, frozen=True):
 
     `file` is None for what belongs to the whole file system. `values` are as `Mismatch`
     has them, `files` and `events` those of this file (None at the end, or if not seen),
-    `before` what was seen of it before the step, `rules` those that the sides' models applied
-    in the step, `history` in it or before.
+    `before` what was seen last before the step, of all files, `rules` those that the sides'
+    models applied in the step, `history` in it or before.
     """
 
     place: Place
@@ -45,7 +46,7 @@ class Moment(msgspec.Struct, frozen=True):
     field: str
     values: tuple[object, object]
     files: tuple[FileObservation | None, FileObservation | None]
-    before: tuple[FileObservation | None, FileObservation | None]
+    before: tuple[Observation, Observation]
     events: tuple[tuple[Event, ...], tuple[Event, ...]]
     rules: tuple[frozenset[str], frozenset[str]]
     history: tuple[frozenset[str], frozenset[str]]
@@ -71,6 +72,25 @@ def anything(_moment: Moment) -> bool:
     return True
 
 
+def at_end(moment: Moment) -> bool:
+    """After the last step, whose rules nobody tells."""
+    return moment.place == "final"
+
+
+def other_space_before(moment: Moment) -> bool:
+    """Before the step the two sides had different space left, or taken by files; and this is of a
+    file that the step works on."""
+    one, other = ((o.bfree, {name: f.blocks for name, f in o.files.items()}) for o in moment.before)
+    worked_on = (None, getattr(moment.op, "file", None), getattr(moment.op, "to", None))
+    return one != other and moment.file in worked_on
+
+
+def done_otherwise(moment: Moment) -> bool:
+    """Both sides did what they could, or came to a fault or the end of space or quota."""
+    ends = ("ENOSPC", "EDQUOT", "EFAULT", "SIGBUS")
+    return all(isinstance(value, int) or value in ends for value in moment.values)
+
+
 def small_blocks(moment: Moment) -> bool:
     """Blocks are smaller than a page."""
     return moment.config.image.block_size < PAGE
@@ -80,6 +100,12 @@ def without(*rules: str) -> Shape:
     """The second side applied none of these rules of the model in the step."""
     unwanted = frozenset(rules)
     return lambda moment: not unwanted & moment.rules[1]
+
+
+def never(*rules: str) -> Shape:
+    """The second side has applied none of these rules so far."""
+    unwanted = frozenset(rules)
+    return lambda moment: not unwanted & moment.history[1]
 
 
 # --- extents ------------------------------------------------------------------------------
@@ -114,7 +140,7 @@ def reached_by_one(
         if not fitting(moment) or isinstance(moment.op, (Collapse, Insert)):
             return fitting(moment)
         found = [run for run in moment.values if _are_runs(run)]
-        old = [runs(file.extents or ()) if file is not None else () for file in moment.before]
+        old = [_runs_of(seen, moment.file) for seen in moment.before]
         now, then = ([_states(side) for side in sides] for sides in (found, old))
         for cut in _cuts(*found, *old):
             one, other = ((then[side](cut), now[side](cut)) for side in (0, 1))
@@ -125,6 +151,11 @@ def reached_by_one(
         return True
 
     return shape
+
+
+def _runs_of(seen: Observation, file: str | None) -> tuple[Run, ...]:
+    found = seen.files.get(file or "")
+    return runs(found.extents or ()) if found is not None else ()
 
 
 def _left(states: tuple[Blocks, Blocks]) -> bool:
@@ -147,6 +178,26 @@ def state_changes(
     sides = [_states(runs) for runs in (first, second)]
     pairs = ((sides[0](cut), sides[1](cut)) for cut in _cuts(first, second))
     return tuple(dict.fromkeys(pair for pair in pairs if pair[0] != pair[1]))
+
+
+def apart(moment: Moment) -> list[Moment]:
+    """`moment` of extents as one for each pair of states that differ: of the second side's blocks
+    only those that are in this pair differ from the first's."""
+    first, second = moment.values
+    if not _are_runs(first) or not _are_runs(second):
+        return [moment]
+    sides = [_states(side) for side in (first, second)]
+    cuts = _cuts(first, second)
+    found = []
+    for pair in state_changes(first, second):
+        pieces: list[Extent] = []
+        for start, end in itertools.pairwise(cuts):
+            now = sides[0](start), sides[1](start)
+            state = now[1] if now == pair else now[0]
+            if state is not None:
+                pieces.append(Extent(start, end - start, state))
+        found.append(msgspec.structs.replace(moment, values=(first, runs(pieces))))
+    return found
 
 
 def _cuts(*sides: Iterable[Run]) -> list[int]:
@@ -252,11 +303,18 @@ def _updates(events: Iterable[Event]) -> int:
     return sum(event.kind is EventKind.UPDATE for event in events)
 
 
+def in_fewer_pieces(moment: Moment) -> bool:
+    """The same is reserved and the same used up, by the second in fewer pieces."""
+    first, second = moment.events
+    kinds = (EventKind.RESERVE, EventKind.UPDATE)
+    same = [*_batched(first, kinds)] == [*_batched(second, kinds)]
+    return same and _updates(second) < _updates(first)
+
+
 def updates_more(moment: Moment) -> bool:
     """Only reservations are used up, and by the second more of them, or in fewer pieces."""
-    used = [_updated(moment, side) for side in (0, 1)]
-    fewer = len(moment.events[1]) < len(moment.events[0])
-    return _only_updates(moment) and (used[1] > used[0] or (used[1] == used[0] and fewer))
+    more = _updated(moment, 1) > _updated(moment, 0)
+    return _only_updates(moment) and (more or in_fewer_pieces(moment))
 
 
 def in_other_order(moment: Moment) -> bool:
@@ -275,11 +333,11 @@ def uses_another_part(moment: Moment) -> bool:
     return reserved[0] == reserved[1] and more != 0 and released[1] - released[0] in (0, more)
 
 
-def reserves_less(moment: Moment) -> bool:
-    """Both only reserve, the second less."""
+def reserves_another_part(moment: Moment) -> bool:
+    """Both only reserve, the second more or less."""
     kinds = {event.kind for events in moment.events for event in events}
     first, second = (_sum(events, EventKind.RESERVE) for events in moment.events)
-    return kinds == {EventKind.RESERVE} and second < first
+    return kinds == {EventKind.RESERVE} and second != first
 
 
 def _only_updates(moment: Moment) -> bool:
@@ -294,11 +352,12 @@ def _updated(moment: Moment, side: int) -> int:
 
 
 def less_done(moment: Moment) -> bool:
-    """The second did fewer bytes, or failed for want of space or quota."""
+    """The second did fewer bytes, or failed for want of space or quota; so it may where the first
+    came to a fault."""
     first, second = moment.values
-    if not isinstance(first, int) or first < 0:
-        return False
-    return second in ("ENOSPC", "EDQUOT") or (isinstance(second, int) and second < first)
+    if second in ("ENOSPC", "EDQUOT"):
+        return first == "EFAULT" or (isinstance(first, int) and first >= 0)
+    return isinstance(first, int) and isinstance(second, int) and 0 <= second < first
 
 
 def more_done(moment: Moment) -> bool:
@@ -372,6 +431,18 @@ def other_hard_limit_warnings(moment: Moment) -> bool:
         return False
     rest = [[line for line in side if HARD_LIMIT not in line] for side in (first, second)]
     return rest[0] == rest[1] and set(second) <= set(first)
+
+
+def hard_limit_passed_otherwise(moment: Moment) -> bool:
+    """The second reaches no limit that the first does not, and what is told of other things than
+    hard limits is the same: usage that falls in steps may stop between the hard and the soft
+    limit."""
+    first, second = moment.values
+    if not isinstance(first, tuple) or not isinstance(second, tuple):
+        return False
+    rest = [[line for line in side if HARD_LIMIT not in line] for side in (first, second)]
+    reached = [{line for line in side if line.endswith("reached")} for side in (first, second)]
+    return rest[0] == rest[1] and reached[1] <= reached[0]
 
 
 def deeper_tree(moment: Moment) -> bool:

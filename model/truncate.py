@@ -26,6 +26,8 @@ def zero_partial(inode: Inode, start: int, end: int) -> bool:
     state = inode.es.lookup(block).state
     folio.buffers = True
     if state != WRITTEN and not folio.mapped & bit:
+        if not folio.uptodate & bit:
+            inode.sb.rule("nothing to zero: ext4_load_tail_bh")
         return False
     inode.content.zero(start, end)
     folio.mapped |= bit

@@ -137,11 +137,14 @@ EXAMPLES: dict[str, list[Example]] = {
         Example(
             "pwrite_fault a 0 64k fault=8k", 0, extents((0, 64, W)), "4k@nodelalloc"
         ),
+        Example("falloc_keep a 0 300k; pwrite_fault a 0 12k fault=8k",
+                1, extents((0, 300, W)), "4k@nodelalloc"),
         Example("falloc a 28k 68k; fsync a; truncate a 256k; pwrite_fault a 1k 200k fault=60k",
                 3, extents((0, 96, D)), "4k@nodelalloc"),
     ],
     "all-or-nothing": [
         Example("pwrite a 0 4k; fsync a; pwrite a 0 64k", 2, result("EIO"), free=339),
+        Example("truncate a 64k; pwrite_fault a 3990 4097 fault=0", 1, result("EIO"), free=328),
     ],
     "up-to-the-last-block": [
         Example("pwrite a 500 64k", 0, result("EIO"), "1k@nodelalloc", free=1000),
@@ -174,7 +177,7 @@ EXAMPLES: dict[str, list[Example]] = {
         ),
         Example(
             "falloc a 0 64k; fsync a; pwrite a 0 8k; shutdown 2; remount", 4,
-            extents((0, 4, U), (8, 56, U)), "nojournal@nodelalloc",
+            lambda s: with_file(s, size=131072), "nojournal@nodelalloc",
         ),
     ],
     "split-after-io": [
@@ -233,11 +236,22 @@ EXAMPLES: dict[str, list[Example]] = {
             " pwrite a 32k 1; pwrite a 49151 1; fsync a",
             7, event(RELEASE, 1, 1), "1k@delalloc",
         ),
+        Example("falloc a 0 1k; pwrite_osync a 100 64k",
+                1, event(RELEASE, 1, 1), "1kbigalloc8k@delalloc"),
+    ],
+    "empty-page-is-cached": [
+        Example("falloc a 0 152k; fzero_keep a 8k 30k; truncate a 149k; pread a 0 64k;"
+            " pread a 64k 64k; seek a", 5, result([[4096, 152576]])),
+    ],
+    "space-left-by-others": [
+        Example("pwrite_fault a 0 12k fault=8k; pwrite b 0 4k", 1, result("EIO"), free=330),
+        Example("pwrite_fault b 0 12k fault=8k; falloc a 0 64k",
+                1, result("EIO"), free=330),
     ],
     "eof-block-written-at-once": [
         Example("falloc a 0 8k; pwrite a 0 8000; truncate a 5000", 2, extents((0, 8, D))),
     ],
-    "delayed-eof-block-is-cached": [
+    "eof-block-is-cached": [
         Example("pwrite a 0 4k; fsync a; pwrite a 12k 10; fzero a 4k 64k; seek a", 4,
                 result([[4096, 16384]])),
         Example("pwrite a 0 4k; fsync a; pwrite a 12k 10; fzero a 4k 64k; seek a", 4,
@@ -419,10 +433,29 @@ def warned(trace: Trace, *lines: str) -> Trace:
         ((REACHED, BELOW), ("uid 1001: block hard limit reached",), Outcome.MISMATCH),
     ],
 )
-def test_other_quota_warnings_are_excused_by_their_shape_alone(first, second, outcome):
+def test_quota_warnings_that_the_model_does_not_see_are_excused_by_their_shape_alone(
+    first, second, outcome
+):
     one, other = Example("pwrite a 0 4k", 0, lambda step: step).traces()
     verdict = settle(seen(warned(one, *first), one), seen(warned(other, *second), other))
     assert verdict.outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "outcome"),
+    [
+        ((SOFT,), (BELOW, SOFT), Outcome.INTENDED),
+        ((REACHED, BELOW, BELOW), (BELOW, BELOW), Outcome.INTENDED),
+        ((BELOW,), (REACHED, BELOW), Outcome.MISMATCH),
+        ((SOFT,), (BELOW,), Outcome.MISMATCH),
+        ((SOFT,), ("uid 1001: block hard limit reached", SOFT), Outcome.MISMATCH),
+    ],
+)
+def test_of_quota_warnings_that_it_sees_hard_limits_may_be_passed_otherwise(first, second, outcome):
+    """Usage that falls from the hard limit to the soft one is told once, in two steps twice."""
+    one, other = Example("pwrite a 0 4k", 0, lambda step: step).traces()
+    sides = [seen(warned(one, *first)), seen(warned(other, *second))]
+    assert settle(*sides).outcome is outcome
 
 
 def buggy(workload: Workload, path: str, quirks: frozenset[str]) -> Seen:
@@ -481,6 +514,49 @@ def test_what_a_crash_leaves_needs_its_entry(name, line):
     whole = line.replace("; shutdown 2", "").replace("; shutdown 1", "")  # without a crash
     sides = [kernel(make_workload(whole, "4k@nodelalloc"), s, s) for s in ("bh", "iomap")]
     assert not any(f.row == name for f in settle(seen(sides[0]), seen(sides[1])).intended)
+
+
+def test_at_the_end_a_page_may_be_dirty_as_a_whole_without_a_step_that_says_so():
+    line = "falloc a 0 16k; pwrite a 0 16k; fzero a 2k 1k; fzero a 5k 6k"
+    workload = make_workload(line, "1k@delalloc")
+    one, other = (kernel(workload, name, name) for name in ("bh", "iomap"))
+    verdict = settle(seen(one), seen(other))
+    assert verdict.outcome is Outcome.INTENDED, verdict.mismatches
+    signs = {(f.difference.place, f.row) for f in verdict.intended if not f.follows}
+    assert ("final", "dirty-as-a-whole") in signs
+
+
+def test_what_shows_before_a_shutdown_may_show_again_after_the_next_mount():
+    """While it is shut down nobody sees the files."""
+    line = "falloc_keep a 0 300k; pwrite_fault a 0 12k fault=8k; shutdown 0; pread a 0 4k"
+    workload = make_workload(line, "4k@nodelalloc")
+    one, other = (kernel(workload, name, name) for name in ("bh", "iomap"))
+    assert one.steps[3].observation.error is not None
+    verdict = settle(seen(one), seen(other))
+    assert verdict.outcome is Outcome.INTENDED, verdict.mismatches
+    late = {f.difference.field for f in verdict.intended if f.difference.place == "final"}
+    assert {"extents", "blocks", "bfree"} <= late
+
+
+def test_blocks_of_one_file_may_differ_by_two_entries_in_one_step():
+    """Each pair of states needs one of its own; a pair that has none is a mismatch."""
+    line = (
+        "falloc_keep a 0 36k; pwrite_fault a 1021 4097 fault=4k; pwrite_fault a 100k 36506 fault=4k"
+    )
+    workload = make_workload(line, "4k@delalloc")
+    one, other = (kernel(workload, name, name) for name in ("bh", "iomap"))
+    near = list(other.steps)
+    written = extents((0, 4, U), (4, 4, W), (8, 28, U), (100, 4, D))
+    for found, outcome in (
+        (written, Outcome.INTENDED),
+        (extents((0, 4, U), (4, 4, D), (8, 28, U), (100, 4, D)), Outcome.MISMATCH),
+    ):
+        near[2] = found(other.steps[2])
+        trace = msgspec.structs.replace(other, steps=tuple(near))
+        verdict = settle(seen(one), seen(trace))
+        assert {m.place for m in verdict.mismatches} == (
+            set() if outcome is Outcome.INTENDED else {2}
+        )
 
 
 # --- how far consequences reach ---------------------------------------------------------
