@@ -241,8 +241,9 @@ class Inode:
         ratio = self.sb.ratio
         first, last = run.start // ratio, (run.end - 1) // ratio
         inner_first, inner_last = -(-run.start // ratio), run.end // ratio - 1
-        groups = ([last] if last > inner_last else [], range(inner_first, inner_last + 1),
-                  [first] if first < inner_first and first != last else [])  # fmt: skip
+        tail = [last] if last > inner_last else []
+        head = [first] if first < inner_first and first not in tail else []
+        groups = (tail, range(inner_first, inner_last + 1), head)
         counts = (
             sum(
                 self.es.clusters(at * ratio, at * ratio + ratio) == (0, 0)

@@ -169,3 +169,21 @@ def test_a_rejected_copy_lay_elsewhere_than_what_was_written_then() -> None:
     trace = placed(workload, {"a": tuple(extents)})
     assert file(trace.steps[-1]).blocks == 8 * (31 + 1)
     assert trace.final is not None and trace.final.warnings == (NOTHING,)
+
+
+@pytest.mark.parametrize(
+    ("write", "expected"),
+    [
+        ("12k 4k", [NOTHING]),  # the last block of a cluster alone
+        ("0 4k", [NOTHING]),
+        ("4k 8k", [NOTHING]),
+        ("12k 20k", [BELOW, NOTHING]),  # that, after the whole cluster behind it
+        ("12k 24k", [BELOW, NOTHING]),
+    ],
+)
+def test_each_cluster_of_an_extent_is_told_of_once(write: str, expected: list[str]) -> None:
+    """All seen on Debian's 7.3.4."""
+    clusters = 32 if len(expected) > 1 else 16
+    line = f"chown a uid=1000; quota_set uid=1000 hard={clusters}; pwrite a {write}; fsync a"
+    final = placed(make_workload(f"{line}; truncate a 0", "quotabig16k@delalloc,usrquota")).final
+    assert final is not None and list(final.warnings or ()) == expected
