@@ -64,8 +64,9 @@ class Model:
 
         Without `placement` the number of extent tree blocks stays unknown. Without
         `observed` the trace holds results and the contents at the end only, these as a whole
-        (`sha256`) and not by `blocks`; what else could be seen is left empty. No extent tree
-        is then followed as long as space is so plentiful that none can matter.
+        (`sha256`) and not by `blocks`; what else could be seen is left empty. Neither extent
+        trees nor the pieces of allocations are then followed as long as space is so plentiful
+        that they can't matter.
         """
         if not observed and can_leave_out_trees(workload):
             try:

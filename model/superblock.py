@@ -100,7 +100,8 @@ class Superblock:
         self.pieces_hidden: str | None = None
         """Why there may be more pieces, or fewer, than where blocks lie tells."""
         self.without_trees = False
-        """Where blocks are, and so the extent trees, are left out of the run."""
+        """Where blocks are, and so the extent trees and in which pieces blocks were allocated, is
+        left out of the run."""
         self.flusher_busy: bool | None = False
         """The flusher thread counts as busy: it has done what the task asked for, and has not
         run since (WB_writeback_running). None: nobody knows."""
