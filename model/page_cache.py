@@ -272,8 +272,8 @@ class PageCache:
     def _truncate_partial(self, folio: Folio, start: int, end: int) -> None:
         """Forget a part of a folio, then try to split it (truncate_inode_partial_folio).
 
-        A dirty folio that has buffers or per-block state is not split, nor is `pinned`, and
-        without such state its blocks can't become clean one by one.
+        A dirty folio that has buffers or per-block state is not split, nor is `pinned`, which goes
+        as a whole if it is clean; without such state blocks can't become clean one by one.
         """
         dirty = self.is_dirty(folio)
         held = dirty and folio.state
@@ -285,8 +285,12 @@ class PageCache:
             folio.mapped &= ~bits
             folio.delay &= ~bits
             folio.revived &= ~bits
-        held = held or folio is self.pinned
-        if folio.pages > 1 and not held and not (folio.buffers and folio.dirty):
+        if folio.pages == 1:
+            return
+        if folio is self.pinned:
+            if not dirty:
+                self.drop(folio)
+        elif not held and not (folio.buffers and folio.dirty):
             self._split(folio, start, end)
 
     def _split(self, folio: Folio, start: int, end: int) -> None:

@@ -9,6 +9,7 @@ from fakes import make_workload
 from modelled import FREE, placed
 
 from harness.trace import Event, EventKind, Step
+from model.page_cache import PageCache
 
 KEPT = 960
 """Blocks kept for conversions of 48 MiB in blocks of 1 KiB (s_resv_clusters, 2 %), rounded."""
@@ -54,3 +55,15 @@ def test_a_folio_that_begins_before_eof_is_held_between_tries(config: str, wrote
     line = f"dwrite a 0 256k; falloc b 0 {(FREE - 64 - kept - 100) * 4}k; pwrite a 0 4m"
     result = placed(make_workload(line, config)).steps[-1].result
     assert result == (wrote if isinstance(wrote, str) else wrote * 1024)
+
+
+@pytest.mark.parametrize("dirty", [True, False])
+def test_a_folio_that_is_held_stays_whole_if_it_is_dirty_else_it_goes(dirty: bool) -> None:
+    """It can't be split, and nobody needs what is clean (truncate_inode_partial_folio)."""
+    cache = PageCache(4096, 2 << 20)
+    folio = cache.add(0, 3)
+    folio.buffers, cache.pinned = True, folio
+    if dirty:
+        cache.mark_dirty(folio, 1)
+    cache.truncate(8192)
+    assert cache.get(0) is (folio if dirty else None)
