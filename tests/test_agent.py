@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from harness.extent import Extent, State
+from harness.trace import FileObservation, Observation
 from vm.agent import libc
 from vm.agent.context import Context, errno_name
 from vm.agent.execute import OPERATIONS, execute
@@ -23,7 +25,7 @@ from vm.agent.observe import listed
 from vm.agent.tracing import parse_events
 from vm.host_tools import find_program
 from vm.mkfs import make_image
-from vm.seen import extents_of
+from vm.seen import extents_of, observation_of
 from workloads import ops
 from workloads.content import pattern
 from workloads.images import IMAGES
@@ -165,6 +167,19 @@ def test_forbidden_pages_start_on_a_page(tmp_path: Path) -> None:
     os.close(fd)
 
 
+def test_a_buffer_that_was_forbidden_is_whole_for_the_next_one() -> None:
+    with libc.Buffer(12288) as first:
+        first.store(b"x" * 12288)
+        first.forbid(4096)
+    with libc.Buffer(1 << 20) as again, libc.Buffer(8192) as other:
+        assert again.address == first.address != other.address
+        again.store(b"y" * (1 << 20))
+        other.store(b"z" * 8192)
+    with libc.Buffer((1 << 20) + 1) as large:
+        assert large.address not in (again.address, other.address)
+        large.store(b"l" * ((1 << 20) + 1))
+
+
 # --- observers ------------------------------------------------------------------------
 
 
@@ -193,6 +208,23 @@ def test_extents_have_a_state_and_a_place_if_they_have_one() -> None:
     for wrong in ("00", "x"):
         with pytest.raises(ValueError):
             extents_of(wrong)
+
+
+def test_what_the_agent_tells_of_files_is_what_it_saw() -> None:
+    told = {"files": {"a": [100, 8, 0, 7, 1, _raw([(0, 0, 4096, 6)]).hex()],
+                      "b": [1, 2, 3, 4, 5, None, "EIO"]},
+            "delalloc": 1, "bfree": 2, "bavail": 3}  # fmt: skip
+    files = {
+        "a": FileObservation(100, 8, 0, 7, 1, (Extent(0, 4096, State.DELAYED),)),
+        "b": FileObservation(1, 2, 3, 4, 5, None, "EIO"),
+    }
+    expected = Observation(files, 1, 2, 3)
+    assert observation_of(told) == expected
+    assert observation_of(msgspec.to_builtins(expected)) == expected
+    assert observation_of({"error": "EIO"}) == Observation(error="EIO")
+    for wrong in ([], {"files": 1}, {"files": {"a": [1]}}, {"files": {"a": [*range(5), "x"]}}):
+        with pytest.raises((ValueError, TypeError)):
+            observation_of(wrong)
 
 
 @pytest.mark.parametrize("count", [0, 1, COUNT, COUNT + 1, 2 * COUNT])

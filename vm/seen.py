@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from harness.trace import Extent, Observation, State
+from harness.trace import Extent, FileObservation, Observation, State
 
 __all__ = ["extents_of", "observation_of"]
 
@@ -20,20 +20,40 @@ _EXTENT = Struct("=QQQQQLLLL")
 _DELALLOC, _INLINE, _UNWRITTEN = 4, 0x200, 0x800
 
 
+class _File(msgspec.Struct, array_like=True):
+    """A file as the agent tells it; `extents_error` only comes without `fiemap`."""
+
+    size: int
+    blocks: int
+    disk_blocks: int
+    disksize: int
+    reserved: int
+    fiemap: str | None
+    extents_error: str | None = None
+
+
 def observation_of(told: Any) -> Observation:
-    """The observation that the agent told: one as `harness.trace` encodes it, but for extents,
-    which are in hex as FIEMAP gave them, as `fiemap` of their file.
+    """The observation that the agent told: one as `harness.trace` encodes it, but that its files
+    are lists (see `_File`), in which the extents are as FIEMAP gave them, in hex.
 
     Raises `ValueError` or `TypeError` if it is no such.
     """
-    found = msgspec.convert(told, Observation, str_keys=True)
+    listed = msgspec.convert(told, dict[str, Any]).get("files", {})
     files = {
-        name: msgspec.structs.replace(file, extents=extents_of(told["files"][name]["fiemap"]))
-        if "fiemap" in told["files"][name]
-        else file
-        for name, file in found.files.items()
+        name: _file(msgspec.convert(file, _File))
+        if isinstance(file, list)
+        else msgspec.convert(file, FileObservation)
+        for name, file in msgspec.convert(listed, dict[str, Any]).items()
     }
+    found = msgspec.convert({**told, "files": {}}, Observation)
     return msgspec.structs.replace(found, files=files)
+
+
+def _file(told: _File) -> FileObservation:
+    return FileObservation(
+        told.size, told.blocks, told.disk_blocks, told.disksize, told.reserved,
+        None if told.fiemap is None else extents_of(told.fiemap), told.extents_error,
+    )  # fmt: skip
 
 
 @lru_cache(256)  # most files are as they were after the operation before

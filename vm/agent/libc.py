@@ -66,20 +66,32 @@ def _checked(result: Any) -> int:
     return int(result)
 
 
+_KEPT = 1 << 20
+"""Bytes of an anonymous mapping that is kept for the next one of up to so many."""
+_spare: list[int] = []
+
+
 class Buffer:
     """A page-aligned private or shared mapping of `length` bytes at `address`.
 
     With `fd` it maps the file from byte `offset` (a multiple of the page size), shared;
-    without, it is anonymous. `close` unmaps it; it is a context manager.
+    without, it is anonymous, and what is in it at first is not defined. `close` ends it; it is a
+    context manager.
     """
 
     def __init__(self, length: int, fd: int = -1, offset: int = 0) -> None:
         self.length = max(length, 1)
+        self._kept = fd < 0 and self.length <= _KEPT
+        self._forbidden = False
+        if self._kept and _spare:  # its pages are there already: no faults
+            self.address: int = _spare.pop()
+            return
+        size = _KEPT if self._kept else self.length
         flags = _MAP_SHARED if fd >= 0 else _MAP_PRIVATE | _MAP_ANONYMOUS
-        address = _libc.mmap(None, self.length, _PROT_READ | _PROT_WRITE, flags, fd, offset)
+        address = _libc.mmap(None, size, _PROT_READ | _PROT_WRITE, flags, fd, offset)
         if address == ctypes.c_void_p(-1).value:
             _checked(-1)
-        self.address: int = address
+        self.address = address
 
     def store(self, data: bytes, offset: int = 0) -> None:
         """Copy `data` into the mapping at byte `offset`."""
@@ -89,6 +101,7 @@ class Buffer:
         """Make the pages from byte `start`, rounded down to 4096, unreadable."""
         start &= ~4095
         if start < self.length:
+            self._forbidden = True
             _checked(_libc.mprotect(self.address + start, self.length - start, _PROT_NONE))
 
     def advise(self, advice: int, start: int = 0, length: int | None = None) -> None:
@@ -101,8 +114,13 @@ class Buffer:
         _checked(_libc.msync(self.address, self.length, _MS_SYNC))
 
     def close(self) -> None:
-        """Unmap."""
-        _checked(_libc.munmap(self.address, self.length))
+        """Unmap, or keep for another one."""
+        if not self._kept:
+            _checked(_libc.munmap(self.address, self.length))
+            return
+        if self._forbidden:
+            _checked(_libc.mprotect(self.address, _KEPT, _PROT_READ | _PROT_WRITE))
+        _spare.append(self.address)
 
     def __enter__(self) -> Buffer:
         return self
