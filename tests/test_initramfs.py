@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import lzma
+import os
 import stat
 import struct
-import os
 import subprocess
 import sys
 import zipfile
