@@ -60,6 +60,7 @@ from workloads.ops import (
     MsyncWrite,
     Op,
     Pwritev,
+    Read,
     Remount,
     RemountOpts,
     RlimitWrite,
@@ -109,6 +110,7 @@ EOF = "write zeroed EOF block: ext4_block_zero_eof"
 ANEW = "zero clean delayed block: iomap_zero_iter"
 ZERO = "zero range: ext4_zero_range"
 ZEROOUT = "zeroout: ext4_ext_convert_to_initialized"
+CLEAN = "zero clean unwritten block: iomap_zero_iter"
 ZEROED = "zero EOF block: ext4_block_zero_eof"
 CUT = "truncate down: ext4_truncate"
 CYCLIC = "cyclic writeback: ext4_do_writepages"
@@ -428,6 +430,19 @@ INTENDED: tuple[Difference, ...] = (
         follows=SPACE,
     ),
     Difference(
+        name="unwritten-block-is-zeroed",
+        situation="truncate or fallocate zeroes a part of an unwritten block that is clean, in a"
+        " folio that is dirty",
+        first="nothing is done if its buffer was never mapped: it stays clean, and unwritten",
+        second="it is zeroed in the page, so it is dirty, and written back",
+        why="iomap_zero_range() looks at the folio, ext4_load_tail_bh() at the buffer",
+        source="ext4_iomap_zero_begin; ext4_load_tail_bh",
+        signs=(
+            Sign("extents", reached_by_one((U, W)), rules=_rules(second=(CLEAN,)), earlier=True),
+        ),
+        follows=SPACE,
+    ),
+    Difference(
         name="empty-page-is-cached",
         situation="truncate or fallocate comes to zero a part of a block that has no data, then"
         " pages around it are read",
@@ -492,6 +507,22 @@ INTENDED: tuple[Difference, ...] = (
         source="kiocb_invalidate_pages; mpage_process_page_bufs",
         signs=(Sign("result", refused, (DioWrite,), _rules((BUSY,), (REFUSED,))),),
         follows=DATA,
+    ),
+    Difference(
+        name="refused-in-part",
+        situation="a direct write of odd length, which is refused at its end, comes to blocks that"
+        " are written on one path only",
+        first="the data is in those that are written; unwritten ones stay so, and read as zeroes",
+        second="the same, of others",
+        why="the direct write goes from mapping to mapping, and is not undone",
+        source="iomap_dio_bio_iter; ext4_dio_write_end_io",
+        signs=(
+            *(
+                Sign(field, anything, rules=_rules((REFUSED,), (REFUSED,)), earlier=True)
+                for field in (*sorted(CONTENT), "image content")
+            ),
+            Sign("result", anything, (Read,), _rules((REFUSED,), (REFUSED,)), earlier=True),
+        ),
     ),
     Difference(
         name="size-of-data-on-disk",

@@ -9,7 +9,8 @@ is asked. A difference is intended only if all of this holds:
    values, rules that the model applied. Or it follows from one that showed before in that
    file, or in the same step: then the field must be among those that the entry names, and
    the two sides must have differed in that file ever since. What a file holds is not looked
-   at after every step, so for contents it is enough that the entry has shown in that file.
+   at after every step, and a crash brings back what was: for contents, and after a shutdown,
+   it is enough that the entry has shown in that file.
 
 Everything else is a mismatch, and says which of the two it lacks.
 """
@@ -29,7 +30,7 @@ from harness.trace import Event, FileObservation, Observation, Step, Trace
 from harness.unknowns import Contents, with_unknowns
 from harness.verdict import Intended, Mismatch, Place, Verdict
 from reports.words import value_text
-from workloads.ops import Op, Read, Rename, Seek
+from workloads.ops import Op, Read, Rename, Seek, Shutdown
 
 __all__ = ["Seen", "settle"]
 
@@ -77,8 +78,8 @@ class _Sorter:
     """Goes through the differences in the order of the steps.
 
     `open` holds, by file, the entries that have shown there since the file was last equal
-    on both sides, `told` those that have ever shown there and lead to other contents, `fresh`
-    the names of those that are new in this step; `issues` the known
+    on both sides, `told` those that have ever shown there, `fresh` the names of those that are
+    new in this step, `crashed` whether the file system was shut down; `issues` the known
     issues that the sides' models have followed so far. `predicted` are the differences of the
     two models, `strict` those of the models without known issues.
     """
@@ -93,6 +94,7 @@ class _Sorter:
         self.open: dict[str | None, list[Difference]] = {}
         self.told: dict[str | None, list[Difference]] = {}
         self.fresh: set[str] = set()
+        self.crashed = False
         self.issues: dict[str, None] = {}
         self.known: dict[str, None] = {}
         self.history = [frozenset[str](), frozenset[str]()]
@@ -131,6 +133,7 @@ class _Sorter:
             for quirk in step.quirks if step is not None else ():
                 self.issues[_issue(quirk, seen.path)] = None
         op = self._op(place)
+        self.crashed = self.crashed or isinstance(op, Shutdown)
         if isinstance(op, Rename):
             for shown in (self.open, self.told):
                 if op.file in shown:
@@ -162,7 +165,7 @@ class _Sorter:
         """`entry` shows in `file`."""
         self.open.setdefault(file, []).append(entry)
         told = self.told.setdefault(file, [])
-        if entry.follows & CONTENT and entry not in told:
+        if entry not in told:
             told.append(entry)
 
     def _excuse(self, m: Mismatch, signs: list[Difference]) -> None:
@@ -190,7 +193,7 @@ class _Sorter:
             field, file = "extents", op.file  # of which SEEK_DATA and SEEK_HOLE tell
         elif field == "result" and isinstance(op, Read):
             field, file = "content", op.file
-        shown = self.told if field in CONTENT else self.open
+        shown = self.told if field in CONTENT or self.crashed else self.open
         rows = [
             row
             for other, entries in shown.items()

@@ -304,17 +304,19 @@ def _updates(events: Iterable[Event]) -> int:
 
 
 def in_fewer_pieces(moment: Moment) -> bool:
-    """The same is reserved and the same used up, by the second in fewer pieces."""
+    """As much is reserved and used up, by the second in fewer pieces, or as many others."""
     first, second = moment.events
     kinds = (EventKind.RESERVE, EventKind.UPDATE)
     same = [*_batched(first, kinds)] == [*_batched(second, kinds)]
-    return same and _updates(second) < _updates(first)
+    used = [_of_kind(events, EventKind.UPDATE) for events in moment.events]
+    return same and used[0] != used[1] and len(used[1]) <= len(used[0])
 
 
 def updates_more(moment: Moment) -> bool:
     """Only reservations are used up, and by the second more of them, or in fewer pieces."""
-    more = _updated(moment, 1) > _updated(moment, 0)
-    return _only_updates(moment) and (more or in_fewer_pieces(moment))
+    used = [_updated(moment, side) for side in (0, 1)]
+    fewer = len(moment.events[1]) < len(moment.events[0])
+    return _only_updates(moment) and (used[1] > used[0] or (used[1] == used[0] and fewer))
 
 
 def in_other_order(moment: Moment) -> bool:

@@ -48,6 +48,8 @@ def _iomap_zero(inode: Inode, start: int, end: int) -> bool:
     bit = cache.bits(folio, start, end)
     if state == DELAYED and not folio.dirty & bit:
         inode.sb.rule("zero clean delayed block: iomap_zero_iter")
+    if state == UNWRITTEN and not folio.dirty & bit:
+        inode.sb.rule("zero clean unwritten block: iomap_zero_iter")
     inode.content.zero(start, end)
     folio.state = folio.count > 1
     folio.uptodate |= bit

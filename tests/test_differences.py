@@ -227,6 +227,10 @@ EXAMPLES: dict[str, list[Example]] = {
         Example("pwrite a 0 64k; truncate a 33000; falloc a 0 64k; seek a", 3,
                 result([[0, 65536], [70000, 80000]])),
     ],
+    "refused-in-part": [
+        Example("falloc a 0 32k; pwrite_fault a 20k 4097 fault=0; fsync a; dwrite a 0 32769;"
+                " pread a 20k 4k", 4, lambda s: with_file(s, size=5)),
+    ],
     "page-past-eof-stays-dirty": [
         Example("pwrite_fault a 0 12k fault=8k; dwrite a 4k 4196", 1, result("EIO")),
     ],
@@ -238,6 +242,10 @@ EXAMPLES: dict[str, list[Example]] = {
         ),
         Example("falloc a 0 1k; pwrite_osync a 100 64k",
                 1, event(RELEASE, 1, 1), "1kbigalloc8k@delalloc"),
+    ],
+    "unwritten-block-is-zeroed": [
+        Example("pwrite a 8092 128k; fzero a 0 65535; fzero a 43314 4k; fsync a",
+                3, extents((0, 40, U), (40, 4, W), (44, 4, D), (48, 12, U), (60, 76, W))),
     ],
     "empty-page-is-cached": [
         Example("falloc a 0 152k; fzero_keep a 8k 30k; truncate a 149k; pread a 0 64k;"
@@ -536,6 +544,19 @@ def test_what_shows_before_a_shutdown_may_show_again_after_the_next_mount():
     assert verdict.outcome is Outcome.INTENDED, verdict.mismatches
     late = {f.difference.field for f in verdict.intended if f.difference.place == "final"}
     assert {"extents", "blocks", "bfree"} <= late
+
+
+def test_a_crash_may_bring_back_what_showed_before_all_was_the_same_again():
+    line = "falloc_keep a 0 300k; pwrite_fault a 0 12k fault=8k; fsync a; unlink a; shutdown 2"
+    workload = make_workload(line, "4k@nodelalloc")
+    one, other = (kernel(workload, name, name) for name in ("bh", "iomap"))
+    assert one.steps[3].observation.files == other.steps[3].observation.files == {}
+    assert one.final is not None
+    assert one.final.observation.files.keys() == {"a"}
+    verdict = settle(seen(one), seen(other))
+    assert verdict.outcome is Outcome.INTENDED, verdict.mismatches
+    late = {f.difference.field for f in verdict.intended if f.difference.place == "final"}
+    assert {"extents", "blocks"} <= late
 
 
 def test_blocks_of_one_file_may_differ_by_two_entries_in_one_step():
