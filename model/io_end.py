@@ -89,9 +89,11 @@ def _convert_extent(inode: Inode, at: int, stop: int, room: int | None) -> Block
 
 
 class _Outcome(msgspec.Struct, frozen=True):
-    """What converting after several I/Os leaves: the tree, and what of them was zeroed."""
+    """What converting after several I/Os leaves: the tree, the tree blocks that it took for that,
+    which it need not have kept, and what of the I/Os was zeroed."""
 
     extents: tuple[Extent, ...]
+    taken: int
     lost: frozenset[Blocks]
 
 
@@ -106,9 +108,9 @@ def may_be_lost(inode: Inode, ios: Sequence[IO]) -> list[Blocks]:
 def take_turns(inode: Inode, ios: Sequence[IO]) -> list[IO]:
     """`ios` in the order in which they end: as they were submitted, or, where that makes a
     difference, as is supposed of this step."""
-    orders: dict[tuple[Extent, ...], tuple[IO, ...]] = {}
+    orders: dict[tuple[tuple[Extent, ...], int], tuple[IO, ...]] = {}
     for order, outcome in _outcomes(inode, ios):
-        orders.setdefault(outcome.extents, order)
+        orders.setdefault((outcome.extents, outcome.taken), order)
     if len(orders) < 2:
         return list(ios)
     inode.sb.rule("order of conversions: ext4_end_io_rsv_work")
@@ -131,8 +133,16 @@ def _outcomes(inode: Inode, ios: Sequence[IO]) -> Iterator[tuple[tuple[IO, ...],
 def _in_order(inode: Inode, ios: Sequence[IO], room: int) -> _Outcome:
     """What converting after `ios` one by one leaves, with `room` tree blocks to be had."""
     tree, eof = copy.deepcopy(inode.tree), ceil_div(inode.disksize, inode.sb.block_size)
-    blocks, lost = tree.blocks(), set[Blocks]()
-    tree.refuses = lambda count: tree.blocks() - blocks + count > room
+    lost, taken = set[Blocks](), 0
+
+    def refuses(count: int) -> bool:
+        nonlocal taken
+        if taken + count > room:  # what is given back meanwhile waits for a commit
+            return True
+        taken += count
+        return False
+
+    tree.refuses = refuses
     for io in ios:
         others = [part for other in ios if other is not io for part in other]
         try:
@@ -140,7 +150,7 @@ def _in_order(inode: Inode, ios: Sequence[IO], room: int) -> _Outcome:
                 lost |= _meeting(others, first, kept[0]) | _meeting(others, kept[1], end)
         except TreeBlockRefused:
             continue
-    return _Outcome(tuple(tree.extents()), frozenset(lost))
+    return _Outcome(tuple(tree.extents()), taken, frozenset(lost))
 
 
 def _converted(tree: ExtentTree, io: IO, eof: int) -> Iterator[tuple[int, int, Blocks]]:
