@@ -203,7 +203,7 @@ INTENDED: tuple[Difference, ...] = (
         source="iomap series, ext4_iomap_get_blocks",
         signs=(
             Sign("extents", moved((None, U), (W, U)), WRITES, _rules((*TRIM, KEPT), (ALLOCATE,))),
-            Sign("extents", moved((None, U)), WRITES, _rules(TRIM, (FAULT,))),
+            Sign("extents", moved((None, U)), WRITES, _rules(TRIM, (FAULT, *NO_SPACE))),
             # The second's mapping, and what it allocated, ends before the folio.
             Sign("extents", moved((W, None), (W, U)), WRITES, _rules((KEPT,), (ALLOCATE, FAULT))),
         ),
@@ -292,13 +292,16 @@ INTENDED: tuple[Difference, ...] = (
         name="low-space-seen-at-once",
         situation="with delalloc, so much is delayed that space is nearly low",
         first="blocks that were reserved one by one are in a CPU's part of the counter, where the"
-        " decision does not look: space is low later",
+        " decision does not look: space is low at another moment",
         second="a range of 32 blocks and more counts at once",
         why="percpu_counter_add() keeps less than a batch to the CPU",
         source="ext4_claim_free_clusters; ext4_nonda_switch",
         signs=(
             Sign("extents", moved((D, W), (D, U)), WRITES, _rules(second=LOW)),
             Sign("extents", moved((D, W), (D, U), (D, None)), WRITES, _rules((KEPT,), LOW)),
+            # A store that comes to several folios; the counters are folded at other ones.
+            Sign("extents", moved((U, D)), STORES, _rules(LOW)),
+            Sign("extents", moved((D, U)), STORES, _rules(second=LOW)),
         ),
         follows=SPACE | {"disksize"},
     ),

@@ -276,9 +276,10 @@ def _sum(events: Iterable[Event], kind: EventKind) -> int:
 
 
 def reserves_in_vain(moment: Moment) -> bool:
-    """The first reserves, the second does nothing."""
-    first, second = moment.events
-    return bool(first) and not second and {event.kind for event in first} == {EventKind.RESERVE}
+    """The first reserves, the second does so with fewer blocks, or does nothing."""
+    kinds = {event.kind for events in moment.events for event in events}
+    first, second = (_sum(events, EventKind.RESERVE) for events in moment.events)
+    return kinds == {EventKind.RESERVE} and second < first
 
 
 def one_round_more(moment: Moment) -> bool:
@@ -437,12 +438,12 @@ def other_hard_limit_warnings(moment: Moment) -> bool:
 
 def hard_limit_passed_otherwise(moment: Moment) -> bool:
     """The second reaches no limit that the first does not, and what is told of other things than
-    hard limits is the same: usage that falls in steps may stop between the hard and the soft
-    limit."""
+    hard limits is the same, but for how often: usage that falls in steps may stop between the
+    limits, and usage that rises in between falls again."""
     first, second = moment.values
     if not isinstance(first, tuple) or not isinstance(second, tuple):
         return False
-    rest = [[line for line in side if HARD_LIMIT not in line] for side in (first, second)]
+    rest = [{line for line in side if HARD_LIMIT not in line} for side in (first, second)]
     reached = [{line for line in side if line.endswith("reached")} for side in (first, second)]
     return rest[0] == rest[1] and reached[1] <= reached[0]
 

@@ -154,7 +154,7 @@ EXAMPLES: dict[str, list[Example]] = {
     ],
     "failed-write-keeps-reserved": [
         Example("truncate a 1m; pwrite a 0 64k", 1, extents((0, 48, U)), free=339),
-        Example("truncate a 1m; pwrite a 0 64k", 1, event(RESERVE, 1, 1), free=339),
+        Example("truncate a 1m; pwrite a 0 64k", 1, event(RELEASE, 1, 0), free=339),
     ],
     "low-space-by-call": [
         Example("pwrite a 0 2600k", 0, extents((0, 2560, W)), free=1025),
@@ -453,6 +453,7 @@ def test_quota_warnings_that_the_model_does_not_see_are_excused_by_their_shape_a
     ("first", "second", "outcome"),
     [
         ((SOFT,), (BELOW, SOFT), Outcome.INTENDED),
+        ((SOFT, SOFT), (SOFT,), Outcome.INTENDED),
         ((REACHED, BELOW, BELOW), (BELOW, BELOW), Outcome.INTENDED),
         ((BELOW,), (REACHED, BELOW), Outcome.MISMATCH),
         ((SOFT,), (BELOW,), Outcome.MISMATCH),
