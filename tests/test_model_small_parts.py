@@ -7,7 +7,15 @@ import pytest
 from test_model_parts import mounted
 
 from harness.trace import Extent, State
-from model import io_end, map_blocks, quota_warnings, run
+from model import (
+    io_end,
+    map_blocks,
+    quota_warnings,
+    run,
+    tree_claim,
+    writeback_bh,
+    writeback_iomap,
+)
 from model.after_shutdown import not_predicted
 from model.extent_status import Run
 from model.extent_tree import ExtentTree, ExtentTreeError
@@ -90,3 +98,67 @@ def test_what_is_read_of_a_missing_file_is_known() -> None:
 @pytest.mark.parametrize(("block", "most"), [(1024, 2147483647 * 1024), (4096, 536870911 * 4096)])
 def test_without_huge_file_sectors_are_32_bits(block: int, most: int) -> None:
     assert max_extent_file_bytes(block, huge_file=False) == most
+
+
+# --- the end of I/O -----------------------------------------------------------------------
+
+
+def test_what_an_io_could_not_convert_and_all_behind_it_stay_unwritten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inode, stay = Inode(mounted().sb, "a"), list[list[tuple[int, int]]]()
+    monkeypatch.setattr(writeback_bh, "may_be_lost", lambda *_: [])
+    monkeypatch.setattr(writeback_bh, "take_turns", lambda _inode, ios: ios)
+    monkeypatch.setattr(writeback_bh, "convert_written", lambda _inode, _low, high: min(high, 5))
+    monkeypatch.setattr(writeback_bh, "_stay_unwritten", lambda _inode, blocks: stay.append(blocks))
+    writeback_bh._end_io(inode, [[(0, 2), (4, 6), (8, 9)]])
+    assert stay == [[(5, 6), (8, 9)]]
+
+
+@pytest.mark.parametrize(("before", "told"), [(None, "ENOSPC"), ("EIO", "EIO")])
+def test_the_first_error_of_writeback_is_the_one_that_is_told(
+    monkeypatch: pytest.MonkeyPatch, before: str | None, told: str
+) -> None:
+    inode = Inode(mounted().sb, "a")
+    inode.writeback_error = before
+    monkeypatch.setattr(writeback_iomap, "convert_written", lambda *_: 2)
+    writeback_iomap._finish_ioend(inode, Run(0, 4, UNWRITTEN, 100), 4 * 4096)
+    assert (inode.writeback_error, inode.unsaved) == (told, [(2, 4)])
+
+
+def test_only_mapped_blocks_of_the_range_stay_dirty() -> None:
+    inode = Inode(mounted("1k@delalloc").sb, "a")
+    inode.size = 4096
+    folio = inode.cache.add(0, 0)
+    folio.mapped = 0b0011
+    writeback_bh._stay_dirty(inode, 1, 3)
+    assert (folio.dirty, folio.delay) == (0b0010, 0b0010)
+
+
+def test_what_waits_for_a_commit_is_not_there_for_conversions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inode, asked = Inode(mounted().sb, "a"), list[int]()
+    inode.sb.space_unknown, inode.sb.free_pending = "for a test", 3
+
+    def asks(_sb: object, count: int, **_: object) -> bool:
+        asked.append(count)
+        return True
+
+    monkeypatch.setattr(tree_claim, "has_free_clusters", asks)
+    assert tree_claim.conversion_room(inode) is None
+    assert asked == [tree_claim.PLENTY + 3]
+
+
+def test_before_a_commit_all_but_the_last_io_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    inode, sent = Inode(mounted().sb, "a"), list[object]()
+    inode.es.set(Run(0, 2, UNWRITTEN, 100))
+    inode.es.set(Run(4, 6, UNWRITTEN, 200))
+    monkeypatch.setattr(writeback_iomap, "conversion_room", lambda _inode: None)
+    monkeypatch.setattr(type(inode.sb), "after_io", lambda _sb, end: sent.append(end))
+    done = [(0, 2), (4, 6)]
+    writeback_iomap._submit_all_but_last(inode, done)
+    assert (done, len(sent)) == ([(4, 6)], 1)
+    nothing: list[tuple[int, int]] = []
+    writeback_iomap._submit_all_but_last(inode, nothing)
+    assert (nothing, len(sent)) == ([], 1)
