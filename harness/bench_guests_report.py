@@ -84,7 +84,7 @@ def work_lines(work: Work) -> Iterator[str]:
     cpu = work.cpu + work.children
     yield (
         f"  {work.steps / cpu:,.0f} steps in a second of CPU time: {work.cpu:.2f} s of the host"
-        f" side, {work.children:.2f} s of QEMU, e2fsck and debugfs since their start"
+        f" side, {work.children:.2f} s of QEMU, e2fsck and debugfs"
     )
     spent, whole = work.spent, work.wall * work.processes
     host = {

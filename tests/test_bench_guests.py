@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from campaign_kernel import buggy_pair
 
+from harness import bench_guests
 from harness.bench_guests import SEED, Ready, Work, measure_work
 from harness.bench_guests_report import ready_lines, work_lines
 from harness.cli import main
@@ -34,6 +38,20 @@ def test_every_program_is_run_once_and_its_outcome_is_counted(processes: int) ->
     assert work.spent.model > 0
     assert work.storage > 0
     assert work.rest > -0.01
+
+
+def test_the_cpu_time_of_children_counts_while_they_live_and_when_they_have_ended() -> None:
+    before = bench_guests._children_seconds()
+    spin = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", spin], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        living = bench_guests._children_seconds()
+        child.communicate("\n")
+    assert living - before > 0.25
+    assert bench_guests._children_seconds() >= living - 0.05  # it was in whole ticks
 
 
 def no_guest() -> Pair:
