@@ -171,7 +171,7 @@ def serve() -> None:
             if request["cmd"] == "run":
                 run(request)
             else:
-                tell(request["id"], {"done": []})
+                tell(request["id"], {"done": [] if request["cmd"] != "uptime" else time.monotonic()})
 
 
 def main() -> None:
