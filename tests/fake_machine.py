@@ -171,7 +171,8 @@ def serve() -> None:
             if request["cmd"] == "run":
                 run(request)
             else:
-                tell(request["id"], {"done": [] if request["cmd"] != "uptime" else time.monotonic()})
+                done = time.monotonic() if request["cmd"] == "uptime" else []
+                tell(request["id"], {"done": done})
 
 
 def main() -> None:
