@@ -76,7 +76,7 @@ def test_of_all_that_two_recorded_paths_do_otherwise_nothing_is_left(
     assert "Mismatches" not in said
     assert f"  26 workloads: {TWO_OUTCOMES}" in said
     assert "12 recordings without a counterpart on the other path" in said
-    assert f"times  {NO_IMAGE}" in said
+    assert NO_IMAGE in said
     assert TWICE in said
 
 
