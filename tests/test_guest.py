@@ -39,7 +39,7 @@ from vm.errors import (
     MountRefusedError,
     QemuError,
 )
-from vm.guest import Guest
+from vm.guest import Guest, request_of
 from vm.link import Link
 from vm.network import Network
 
@@ -545,3 +545,16 @@ def test_close_is_final_and_leaves_no_descriptor(start: Callable[..., Guest]) ->
     guest.close()
     guest.close()
     assert _descriptors() == before
+
+
+@pytest.mark.parametrize(
+    ("config", "mount"),
+    [
+        ("4k@delalloc", "commit=3600,delalloc"),
+        ("4k@data=journal", "commit=3600,data=journal"),
+        ("nojournal@delalloc", "delalloc"),
+    ],
+)
+def test_no_journal_commits_by_its_own_clock(config: str, mount: str) -> None:
+    """After 5 s freed blocks could be had that on a faster host can't."""
+    assert request_of(make_workload("sync", config))["mount"] == mount
