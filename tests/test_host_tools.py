@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     fake = FakeHost(tmp_path / "bin")
     fake.add("apt-get", APT_GET)
     monkeypatch.setenv("PATH", str(fake.root))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(host_tools, "_ADMIN", ())
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     return fake
@@ -76,9 +78,24 @@ def test_nothing_is_done_when_all_is_there(host: FakeHost) -> None:
 def test_root_installs_what_is_missing(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     ensure_host_tools()
-    install = "-q -y install --no-install-recommends e2fsprogs qemu-system-x86 noninteractive"
-    assert host.calls == [install, "-q -y update noninteractive", install]
+    wait = "-o DPkg::Lock::Timeout=120"
+    install = (
+        f"-q -y {wait} install --no-install-recommends e2fsprogs qemu-system-x86 noninteractive"
+    )
+    assert host.calls == [install, f"-q -y {wait} update noninteractive", install]
     assert missing_packages() == []
+
+
+def test_processes_that_need_the_same_install_it_once(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the workers of a first test run do: the others wait, and find it there."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    (host.root / "lists").touch()
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(ensure_host_tools) for _ in range(4)]:
+            done.result()
+    assert len(host.calls) == 1
 
 
 def test_passwordless_sudo_installs_what_is_missing(host: FakeHost) -> None:

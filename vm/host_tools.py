@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 
+from vm import cache
 from vm.apt import progress
 from vm.errors import HostToolError
 
@@ -23,6 +24,8 @@ PROGRAMS = {
 # Ordinary users often lack these on PATH.
 _ADMIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _INSTALL_SECONDS = 1800
+_WAIT = ("-o", "DPkg::Lock::Timeout=120")
+"""apt-get waits so many seconds for another one to end."""
 
 
 def _which(program: str) -> str | None:
@@ -66,7 +69,7 @@ def _privilege() -> list[str] | None:
 def _apt_get(privilege: list[str], *args: str) -> subprocess.CompletedProcess[str]:
     command = [
         *privilege, "env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8",
-        "apt-get", "-q", "-y", *args,
+        "apt-get", "-q", "-y", *_WAIT, *args,
     ]  # fmt: skip
     return subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
@@ -91,7 +94,15 @@ def ensure_host_tools(programs: Iterable[str] = PROGRAMS) -> None:
     privilege = _privilege()
     if privilege is None:
         raise missing_error(packages, f"{names} missing, and installing needs root")
-    progress(f"installing {names}")
+    with cache.locked(cache.cache_root() / "host-tools.lock"):
+        if missing_packages(wanted):  # another process of ours may have installed them meanwhile
+            progress(f"installing {names}")
+            _install(privilege, wanted)
+
+
+def _install(privilege: list[str], wanted: list[str]) -> None:
+    packages = missing_packages(wanted)
+    names = " and ".join(packages)
     install = ("install", "--no-install-recommends", *packages)
     try:
         done = _apt_get(privilege, *install)
