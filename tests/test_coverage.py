@@ -188,14 +188,19 @@ def test_the_page_is_read():
 NEEDS_A_KERNEL = {"observe.unseen-place"}
 """Rules about what a kernel's placement lacks: the model alone has none, or a whole one."""
 
+NEEDS_A_RACE = {"order of conversions: ext4_end_io_rsv_work"}
+"""Which of several I/Os ends first: the outcome of no program of the catalogue may depend on it.
+tests/test_model_io_end.py has all orders."""
+
 
 def gaps_of(coverage: Coverage) -> dict[str, tuple[str, ...]]:
     """The rules that the model alone could reach and did not, each with what is missing."""
-    return {
-        rule.name: rule.missing
+    missing = {
+        rule.name: tuple(text for text in rule.missing if text not in NEEDS_A_RACE)
         for rule in coverage.of_rules()
         if not rule.reached and rule.name not in NEEDS_A_KERNEL
     }
+    return {name: texts for name, texts in missing.items() if texts}
 
 
 def programs_by_rule(coverage: Coverage) -> Iterator[Program]:
