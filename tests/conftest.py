@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import signal
 from pathlib import Path
@@ -12,6 +13,8 @@ from fakes import make_workload
 from toy_kernel import Toy, fake_tools
 from xdist.scheduler import WorkStealingScheduling
 
+from vm.errors import HostToolError
+from vm.host_tools import ensure_host_tools
 from workloads.workload import Workload
 
 pytest_plugins = ["pytester"]
@@ -19,6 +22,13 @@ pytest_plugins = ["pytester"]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # What a shell starts with `&` inherits that, and tests send Ctrl-C to what they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """What tests need of the host is there before the first of them, wherever they may."""
+    if not hasattr(session.config, "workerinput") and not session.config.option.collectonly:
+        with contextlib.suppress(HostToolError):  # who needs one of them says so
+            ensure_host_tools()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -51,7 +51,10 @@ class Console:
     def follow(self) -> None:
         """Read what has arrived and note the first fatal line."""
         while self._open:
-            match = self._spawn.expect_list(self._patterns, timeout=0.002)
+            try:
+                match = self._spawn.expect_list(self._patterns, timeout=0.002)
+            except BlockingIOError:  # pexpect, if the time is over to the nanosecond
+                return
             if match == 0:
                 self.fatal = self.fatal or self._matched()
             elif match == 1:
