@@ -273,6 +273,12 @@ def test_options_that_a_kernel_does_not_have_or_the_model_does_not_know() -> Non
         run("remount_opts stripe=4")
 
 
+def test_without_a_journal_a_data_mode_is_ignored():
+    """The kernel says so in its log, and changes nothing."""
+    line = "remount_opts data=journal; pwrite a 0 4k"
+    assert results(run(line, "nojournal@delalloc")) == [0, 4096]
+
+
 # --- shutdown -----------------------------------------------------------------------------
 
 LOST = "pwrite a 0 64k; fsync a; pwrite a 64k 64k; pwrite b 0 4k; "
