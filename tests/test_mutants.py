@@ -296,6 +296,18 @@ def test_equivalent_ones_are_counted_apart_or_tried(
     assert "equivalent, as said: run._collapse" in capsys.readouterr().out
 
 
+def test_those_that_are_left_can_be_listed(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--all", "--list", "--only", "run._collapse: "]
+    assert command.main(words) == 0
+    every = [line.partition("  [")[0] for line in capsys.readouterr().out.splitlines()]
+    write_shown(folder, {every[0]: "where it showed"})
+    assert command.main([*words, "--left"]) == 0
+    left = [line.partition("  [")[0] for line in capsys.readouterr().out.splitlines()]
+    assert left == every[1:]
+
+
 def test_wrong_words_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--only", "nothing like it"]) == 2
     assert "no mutant has nothing like it" in capsys.readouterr().err

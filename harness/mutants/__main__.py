@@ -61,14 +61,14 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    taken = _taken(options)
+    taken, shown = _taken(options), read_shown(FOLDER)
+    if options.left:
+        taken = [one for one in taken if one.name not in shown]
     if options.list:
         for mutant in taken:
             print(f"{mutant.name}  [{' '.join(mutant.rules)}]")
         return AGREE
-    equivalent, shown = read_equivalent(FOLDER), read_shown(FOLDER)
-    if options.left:
-        taken = [one for one in taken if one.name not in shown]
+    equivalent = read_equivalent(FOLDER)
     excused = [] if options.equivalent else [one for one in taken if one.name in equivalent]
     tried = [mutant for mutant in taken if mutant not in excused]
     found: dict[str, Found] = {}
