@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +22,7 @@ from harness.compare import compare
 from harness.errors import UsageError
 from harness.kept_traces import Head, head_of, is_kept, kept_lines, parse_kept
 from harness.known import KNOWN_ISSUES, KnownIssue
+from harness.pool import each
 from harness.recording import (
     SUFFIX,
     Recorded,
@@ -117,11 +116,12 @@ def judge_named(
     The other arguments are those of `check_file`. Raises `UsageError` as it does.
     """
     for job in jobs_of(results, listed, release):
-        if name.partition("@")[0] != job.name.partition("@")[0]:
+        recorded = job.name
+        program, _, _ = recorded.partition("@")
+        if name.partition("@")[0] != program:
             continue
         case = job.case()
-        program = case.trace.workload.program
-        if name in (program, job.name, case.trace.workload.name):
+        if name in (program, recorded, case.trace.workload.name):
             yield judge(case, issues)
 
 
@@ -292,10 +292,4 @@ def check_file(
     (default: one a CPU). A recording that a run has made says both itself. Raises `UsageError`
     where a file is missing or damaged.
     """
-    jobs = jobs_of(results, listed, release)
-    workers = min(processes or os.cpu_count() or 1, len(jobs))
-    if workers < 2:
-        yield from map(Job.check, jobs)
-        return
-    with multiprocessing.get_context("forkserver").Pool(workers) as pool:
-        yield from pool.imap(Job.check, jobs, chunksize=4)
+    yield from each(Job.check, jobs_of(results, listed, release), processes)

@@ -57,12 +57,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Check each file, or explain a workload; 1 if a step is neither agreed nor known."""
     files = [file for path in options.files for file in _files(path)]
+    if options.strict_model and options.explain is None:
+        raise UsageError("--strict-model is for --explain NAME")
     if options.against is not None:
         return _paths(options, files)
     if options.explain is not None:
         return _explain(options, files)
-    if options.strict_model:
-        raise UsageError("--strict-model is for --explain NAME")
     total = Tally()
     not_compared: Counter[Where] = Counter()
     for path in files:
@@ -114,17 +114,14 @@ def _paths(options: argparse.Namespace, files: list[Path]) -> int:
     jobs = (job for path in files for job in jobs_of(path, options.workloads, options.release))
     pairs, alone = paired(jobs, AGAINST_PATH[options.against])
     if options.explain is not None:
-        issues = () if options.strict_model else KNOWN_ISSUES
         pairs = [p for p in pairs if options.explain in (p.name, p.name.partition("@")[0])]
-    elif options.strict_model:
-        raise UsageError("--strict-model is for --explain NAME")
     if not pairs:
         raise UsageError(f"no program was recorded on both paths; {alone} on one of them only")
     if options.explain is not None:
+        issues = () if options.strict_model else KNOWN_ISSUES
         return _tell_found([(pair.name, pair.settle(issues)) for pair in pairs])
-    digests = []
-    for verdict in settled(pairs, options.processes):
-        digests.append(digest(verdict, verdict.workload.name, 0.0))
+    verdicts = settled(pairs, options.processes)
+    digests = [digest(verdict, verdict.workload.name, 0.0) for verdict in verdicts]
     for line in summarise(digests):
         print(line)
     print(f"{times(alone, 'recording')} without a counterpart on the other path")
