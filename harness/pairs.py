@@ -17,13 +17,13 @@ from harness.failing_disk import FailingDisk, FailingRunner
 from harness.known import KNOWN_ISSUES
 from harness.machine import GuestSide, ModelSide, TraceSide
 from harness.runner import Runner
-from harness.sides import NO_IOMAP, PATHS, Choice, Side
+from harness.sides import NO_IOMAP, PATH_NAMES, PATHS, Choice, Side
 from harness.trace import Observe
 
 __all__ = ["AGAINST_PATH", "MAKERS", "MODEL", "Pair", "make_pair"]
 
 MODEL = "model"
-AGAINST_PATH = {"path:buffer_head": "bh", "path:iomap": "iomap"}
+AGAINST_PATH = {f"path:{name}": path for path, name in PATH_NAMES.items()}
 """What `--against` takes for a path of the kernel under test."""
 RECORDING = "recording:"
 """Before the file of a kept trace, where a kernel could be named."""
@@ -166,10 +166,10 @@ def make_pair(against: str, choice: Choice, *, strict: bool = False) -> Pair:
             paths = " and ".join(AGAINST_PATH)
             raise UsageError(f"--against {against}: the paths are {paths}")
         expected = MAKERS["kernel"](choice.kernel, choice)
-        expected.forced_path = AGAINST_PATH[against]
-        actual.forced_path = next(path for path in PATHS if path != expected.forced_path)
-        for side in (expected, actual):
-            side.name = "buffer_head" if side.forced_path == "bh" else "iomap"
+        path = AGAINST_PATH[against]
+        other = next(known for known in PATHS if known != path)
+        for side, forced in ((expected, path), (actual, other)):
+            side.forced_path, side.name = forced, PATH_NAMES[forced]
     elif not against:
         raise UsageError("--against: give model, path:buffer_head, path:iomap, or a kernel")
     else:

@@ -6,8 +6,6 @@ pair, and its differences are sorted as there (`harness.settle`).
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
@@ -17,9 +15,10 @@ import msgspec
 from harness.against import TWO_OUTCOMES, see
 from harness.image.form import FORM
 from harness.known import KNOWN_ISSUES, KnownIssue
+from harness.pool import each
 from harness.recheck import Job
 from harness.settle import Seen, settle
-from harness.sides import without_path, without_path_option
+from harness.sides import PATH_NAMES, without_path, without_path_option
 from harness.verdict import Compared, Verdict
 from workloads.workload import Config
 
@@ -29,7 +28,6 @@ NO_IMAGE = "the model of a recording makes no image"
 TWICE = "recorded twice, and from here on with two outcomes"
 _RELEASE = re.compile(r"\d+(\.\d+)*")
 _Key = tuple[str, Hashable, Config, str]
-_NAMES = {"bh": "buffer_head", "iomap": "iomap"}
 
 
 class RecordedPair(msgspec.Struct, frozen=True):
@@ -85,7 +83,7 @@ class RecordedPair(msgspec.Struct, frozen=True):
         if final is not None:
             unpredicted = {**final.unpredicted, FORM: NO_IMAGE}
             final = msgspec.structs.replace(final, form=None, unpredicted=unpredicted)
-        name = _NAMES[trace.workload.config.path]
+        name = PATH_NAMES[trace.workload.config.path]
         trace = msgspec.structs.replace(trace, subject=name, final=final)
         return see(case.reference(), trace, issues)
 
@@ -113,12 +111,7 @@ def paired(jobs: Iterable[Job], expecting: str) -> tuple[list[RecordedPair], int
 
 def settled(pairs: list[RecordedPair], processes: int | None = None) -> Iterator[Verdict]:
     """The verdict on each pair, in order; `processes` work (default: one a CPU)."""
-    workers = min(processes or os.cpu_count() or 1, len(pairs))
-    if workers < 2:
-        yield from map(_verdict, pairs)
-        return
-    with multiprocessing.get_context("forkserver").Pool(workers) as pool:
-        yield from pool.imap(_verdict, pairs, chunksize=4)
+    yield from each(_verdict, pairs, processes)
 
 
 def _verdict(pair: RecordedPair) -> Verdict:

@@ -11,11 +11,16 @@ from harness.trace import Observe, Placement, Trace
 from vm.boot import MEMORY
 from workloads.workload import Config, Workload
 
-__all__ = ["NO_IOMAP", "PATHS", "Choice", "Side", "on_path", "without_path", "without_path_option"]
+__all__ = [
+    "NO_IOMAP", "PATHS", "PATH_NAMES", "Choice", "Side", "on_path", "without_path",
+    "without_path_option",
+]  # fmt: skip
 
 NO_IOMAP = "this kernel does not know the mount option buffered_iomap"
 PATHS = ("bh", "iomap")
-"""The two paths of buffered I/O: buffer_head and iomap."""
+"""The two paths of buffered I/O."""
+PATH_NAMES = dict(zip(PATHS, ("buffer_head", "iomap"), strict=True))
+"""What users call them."""
 _CHOOSING = ("buffered_iomap", "nobuffered_iomap")
 
 

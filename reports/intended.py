@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from harness.differences import INTENDED
 from harness.intended import Difference
+from harness.sides import PATH_NAMES
 from harness.verdict import Verdict
 from reports.words import place_text
 
@@ -65,7 +66,7 @@ def _said(name: str) -> str:
 def _about(entry: Difference) -> list[str]:
     """What an entry says, for a person."""
     if entry.between == "paths":
-        names = ("buffer_head", "iomap")
+        names = tuple(PATH_NAMES.values())
     elif entry.between == "releases" and entry.since is not None:
         release = ".".join(map(str, entry.since))
         names = (f"before {release}", f"since {release}")

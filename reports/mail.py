@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from harness.manifest import FirstBad, Manifest, SideNote
+from harness.sides import PATH_NAMES
 from harness.signature import telling
 from harness.specification import rule_noted
 from harness.trace import Complaint
@@ -30,7 +31,6 @@ _LOG_LINES = 60
 _ASCII = str.maketrans({"·": ".", "…": "~"})
 _OUR_OWN = re.compile(r" \([^()]*quirk\.[^()]*\)")
 """Remarks in rules that only readers of the specification understand."""
-_PATHS = {"buffer_head", "iomap"}
 _RESULT = 16
 """Characters of a result that is told."""
 _PLACE = re.compile(r"^(?:\w+: )?in .*?: ")
@@ -261,7 +261,7 @@ def _how(reproducer: Reproducer, verdict: Verdict) -> Iterator[str]:
         yield from _filled("The program is not complete:")
         yield from (f"  {line}" for line in reproducer.missing)
         return
-    if set(verdict.subjects) == _PATHS:
+    if set(verdict.subjects) == set(PATH_NAMES.values()):
         yield from _filled("Mounted with nobuffered_iomap it takes the other path.")
     first = verdict.mismatches[0]
     where = f"step {first.place + 1}" if isinstance(first.place, int) else "the end"
