@@ -24,16 +24,15 @@ from harness.trace import (
     Content,
     Event,
     EventKind,
-    Extent,
     FileObservation,
     Final,
     Observation,
     Placement,
-    State,
     Step,
     Trace,
 )
 from model import Behaviour
+from vm.seen import extent_of
 from workloads.host_files import open_regular
 from workloads.images import IMAGES, Geometry, Image
 from workloads.ops import AnyOp, CopyRange, FileOp, Rename, Sendfile, Splice, Unlink
@@ -81,9 +80,6 @@ _NUMBERED = re.compile(r"(?P<path>bh|iomap)(?P<major>\d)(?P<minor>\d+)")
 
 _NAME = re.compile(r'\{"name": "([^"]+)"')
 
-FIEMAP_DELALLOC = 0x4
-FIEMAP_INLINE = 0x200
-FIEMAP_UNWRITTEN = 0x800
 FIRST_INODE = 12  # 11 is lost+found
 
 _EVENT = re.compile(
@@ -156,23 +152,13 @@ def parse_event(line: str, names: dict[int, str]) -> Event:
     )
 
 
-def _extent(row: list[int]) -> Extent:
-    start, physical, length, flags = row
-    if flags & FIEMAP_DELALLOC:
-        return Extent(start, length, State.DELAYED)
-    if flags & FIEMAP_INLINE:
-        return Extent(start, length, State.INLINE)
-    state = State.UNWRITTEN if flags & FIEMAP_UNWRITTEN else State.WRITTEN
-    return Extent(start, length, state, physical)
-
-
 def _file(raw: dict[str, Any]) -> FileObservation:
     fiemap = raw["fiemap"]
     failed = isinstance(fiemap, str)
     return FileObservation(
         size=raw["size"],
         blocks=raw["blocks"],
-        extents=None if failed else tuple(_extent(row) for row in fiemap),
+        extents=None if failed else tuple(extent_of(*row) for row in fiemap),
         extents_error=fiemap if failed else None,
     )
 

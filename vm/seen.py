@@ -13,7 +13,7 @@ import msgspec
 
 from harness.trace import Extent, FileObservation, Observation, State
 
-__all__ = ["extents_of", "observation_of"]
+__all__ = ["extent_of", "extents_of", "observation_of"]
 
 _EXTENT = Struct("=QQQQQLLLL")
 """struct fiemap_extent (include/uapi/linux/fiemap.h): logical and physical byte, length, flags."""
@@ -63,12 +63,13 @@ def extents_of(told: str) -> tuple[Extent, ...]:
     if len(data) % _EXTENT.size:
         raise ValueError(f"{len(data)} bytes are no extents")
     return tuple(
-        _extent(logical, physical, length, flags)
+        extent_of(logical, physical, length, flags)
         for logical, physical, length, _, _, flags, *_ in _EXTENT.iter_unpack(data)
     )
 
 
-def _extent(logical: int, physical: int, length: int, flags: int) -> Extent:
+def extent_of(logical: int, physical: int, length: int, flags: int) -> Extent:
+    """The extent that FIEMAP tells so, in bytes; `flags` are its FIEMAP_EXTENT_*."""
     if flags & _DELALLOC:
         return Extent(logical, length, State.DELAYED)
     if flags & _INLINE:
