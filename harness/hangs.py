@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,20 +18,16 @@ from harness.known import KnownIssue
 from harness.trace import APART, Extent, Placement, Trace, placement_of
 from workloads.workload import Workload
 
+if TYPE_CHECKING:
+    from harness.runner import Reference
+
 __all__ = ["UNSEEN", "foretold"]
 
 UNSEEN = "the kernel never came back from the step before, as the model says"
 
 
-class Expecting(Protocol):
-    """A side that can follow known issues (`harness.runner.Reference`)."""
-
-    def run(self, workload: Workload, placement: Placement | None, quirks: frozenset[str]) -> Trace:
-        """What it expects. Raises `EndlessError` where an operation has no end."""
-
-
 def foretold(
-    reference: Expecting, workload: Workload, seen: Trace, hang: str, issues: Iterable[KnownIssue]
+    reference: Reference, workload: Workload, seen: Trace, hang: str, issues: Iterable[KnownIssue]
 ) -> KnownIssue | None:
     """The issue for which the kernel that has shown `seen` did not come back from the next
     operation of `workload`; `hang` says where it is blocked. None if none of `issues` is one."""
@@ -51,7 +47,7 @@ def foretold(
 
 
 def _is_endless(
-    reference: Expecting, workload: Workload, placement: Placement, quirks: frozenset[str]
+    reference: Reference, workload: Workload, placement: Placement, quirks: frozenset[str]
 ) -> bool:
     """Whether one of the operations that `placement` tells of has no end."""
     part = msgspec.structs.replace(workload, ops=workload.ops[: len(placement)])
