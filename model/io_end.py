@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -19,7 +19,7 @@ from model.inode import Inode
 from model.tree_claim import conversion_room
 from model.units import UNWRITTEN, WRITTEN, ceil_div
 
-__all__ = ["Blocks", "convert_written", "may_be_lost", "take_turns"]
+__all__ = ["Blocks", "Outcome", "convert_written", "may_be_lost", "outcomes", "take_turns"]
 
 Blocks = tuple[int, int]
 """Blocks `[low, high)` of a file."""
@@ -88,49 +88,50 @@ def _convert_extent(inode: Inode, at: int, stop: int, room: int | None) -> Block
 # --- I/Os that end in any order ---------------------------------------------------------------
 
 
-class _Outcome(msgspec.Struct, frozen=True):
-    """What converting after several I/Os leaves: the tree, the tree blocks that it took for that,
-    which it need not have kept, and what of the I/Os was zeroed."""
+class Outcome(msgspec.Struct, frozen=True):
+    """What converting after several I/Os in this `order` leaves: the tree, the tree blocks that it
+    took for that, which it need not have kept, and what of the I/Os was zeroed."""
 
+    order: tuple[IO, ...]
     extents: tuple[Extent, ...]
     taken: int
     lost: frozenset[Blocks]
 
 
-def may_be_lost(inode: Inode, ios: Sequence[IO]) -> list[Blocks]:
-    """What of the blocks that `ios` have written is zeroed by the conversion after another one of
-    them, in whichever order they end: lost, with a known bug that the model follows as a quirk
+def may_be_lost(inode: Inode, ends: Iterable[Outcome]) -> list[Blocks]:
+    """What of the blocks that I/Os have written is zeroed by the conversion after another one of
+    them, in whichever order of `ends`: lost, with a known bug that the model follows as a quirk
     only (ext4_split_extent_zeroout). The page cache has it still."""
-    lost = {blocks for _, outcome in _outcomes(inode, ios) for blocks in outcome.lost}
+    lost = {blocks for outcome in ends for blocks in outcome.lost}
     return sorted(lost) if lost and inode.sb.quirk("conversion_zeroes_other_writes") else []
 
 
-def take_turns(inode: Inode, ios: Sequence[IO]) -> list[IO]:
+def take_turns(inode: Inode, ios: Sequence[IO], ends: Iterable[Outcome]) -> list[IO]:
     """`ios` in the order in which they end: as they were submitted, or, where that makes a
-    difference, as is supposed of this step."""
+    difference to `ends`, as is supposed of this step (ext4_end_io_rsv_work)."""
     orders: dict[tuple[tuple[Extent, ...], int], tuple[IO, ...]] = {}
-    for order, outcome in _outcomes(inode, ios):
-        orders.setdefault((outcome.extents, outcome.taken), order)
+    for outcome in ends:
+        orders.setdefault((outcome.extents, outcome.taken), outcome.order)
     if len(orders) < 2:
         return list(ios)
     inode.sb.rule("order of conversions: ext4_end_io_rsv_work")
     return list([*orders.values()][min(inode.sb.placer.turn, len(orders) - 1)])
 
 
-def _outcomes(inode: Inode, ios: Sequence[IO]) -> Iterator[tuple[tuple[IO, ...], _Outcome]]:
-    """Each order of `ios` and what it leaves, that of their submission first; nothing where the
-    order makes no difference."""
+def outcomes(inode: Inode, ios: Sequence[IO]) -> list[Outcome]:
+    """What each order of `ios` leaves, that of their submission first (ext4_end_io_rsv_work);
+    nothing where the order makes no difference."""
     if len(ios) < 2 or inode.tree_unknown is not None:
-        return
+        return []
     room = conversion_room(inode)
     if room is None:
-        return
-    first, rest = ios[:_MOST_TAKING_TURNS], tuple(ios[_MOST_TAKING_TURNS:])
-    for order in itertools.permutations(first):
-        yield (*order, *rest), _in_order(inode, (*order, *rest), room)
+        return []
+    first, rest = ios[:_MOST_TAKING_TURNS], ios[_MOST_TAKING_TURNS:]
+    orders = itertools.permutations(first)
+    return [_in_order(inode, (*order, *rest), room) for order in orders]
 
 
-def _in_order(inode: Inode, ios: Sequence[IO], room: int) -> _Outcome:
+def _in_order(inode: Inode, ios: tuple[IO, ...], room: int) -> Outcome:
     """What converting after `ios` one by one leaves, with `room` tree blocks to be had."""
     tree, eof = copy.deepcopy(inode.tree), ceil_div(inode.disksize, inode.sb.block_size)
     lost, taken = set[Blocks](), 0
@@ -150,7 +151,7 @@ def _in_order(inode: Inode, ios: Sequence[IO], room: int) -> _Outcome:
                 lost |= _meeting(others, first, kept[0]) | _meeting(others, kept[1], end)
         except TreeBlockRefused:
             continue
-    return _Outcome(tuple(tree.extents()), taken, frozenset(lost))
+    return Outcome(ios, tuple(tree.extents()), taken, frozenset(lost))
 
 
 def _converted(tree: ExtentTree, io: IO, eof: int) -> Iterator[tuple[int, int, Blocks]]:

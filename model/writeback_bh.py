@@ -18,7 +18,7 @@ from model.balloc import commit_for_writeback, commit_may_free_some
 from model.errors import OpError
 from model.extent_status import Run
 from model.inode import Inode
-from model.io_end import convert_written, may_be_lost, take_turns
+from model.io_end import convert_written, may_be_lost, outcomes, take_turns
 from model.map_blocks import map_blocks
 from model.page_cache import Folio
 from model.revived import revive, written_in_place
@@ -126,8 +126,9 @@ def _submitted(inode: Inode, ended: list[list[tuple[int, int]]]) -> None:
 def _end_io(inode: Inode, ended: list[list[tuple[int, int]]]) -> None:
     """What each I/O has written is converted, extent by extent (ext4_end_io_rsv_work). I/Os may
     end in another order than that of their submission."""
-    lost = may_be_lost(inode, ended)
-    for io in take_turns(inode, ended):
+    ends = outcomes(inode, ended)
+    lost = may_be_lost(inode, ends)
+    for io in take_turns(inode, ended, ends):
         for at, (low, high) in enumerate(io):
             reached = convert_written(inode, low, high)
             if reached < high:

@@ -17,7 +17,7 @@ from model.balloc import commit_for_writeback, commit_may_free_some
 from model.errors import OpError
 from model.extent_status import Run
 from model.inode import Inode
-from model.io_end import convert_written, may_be_lost
+from model.io_end import convert_written, may_be_lost, outcomes
 from model.map_blocks import map_blocks
 from model.page_cache import Folio
 from model.tree_claim import conversion_room
@@ -147,7 +147,7 @@ def _end_io(inode: Inode, done: list[tuple[int, int]], size: int) -> None:
     the file's when it was submitted."""
     for low, high in done:
         inode.saved(low, high)
-    lost = may_be_lost(inode, _unwritten(inode, done))
+    lost = may_be_lost(inode, outcomes(inode, _unwritten(inode, done)))
     for low, high in done:
         at = low
         while at < high:

@@ -108,7 +108,7 @@ def test_what_an_io_could_not_convert_and_all_behind_it_stay_unwritten(
 ) -> None:
     inode, stay = Inode(mounted().sb, "a"), list[list[tuple[int, int]]]()
     monkeypatch.setattr(writeback_bh, "may_be_lost", lambda *_: [])
-    monkeypatch.setattr(writeback_bh, "take_turns", lambda _inode, ios: ios)
+    monkeypatch.setattr(writeback_bh, "take_turns", lambda _inode, ios, _ends: ios)
     monkeypatch.setattr(writeback_bh, "convert_written", lambda _inode, _low, high: min(high, 5))
     monkeypatch.setattr(writeback_bh, "_stay_unwritten", lambda _inode, blocks: stay.append(blocks))
     writeback_bh._end_io(inode, [[(0, 2), (4, 6), (8, 9)]])
