@@ -22,7 +22,7 @@ Release = tuple[int, int]
 """Version and patch level of a kernel release: `7.3.4-cloud-amd64` is (7, 3)."""
 
 
-class KnownIssue(msgspec.Struct, frozen=True):
+class KnownIssue(msgspec.Struct, frozen=True, kw_only=True):
     """A kernel bug that the model can follow, or that only the kernel's log shows, or that hangs.
 
     `quirk` is its name in `model/behaviour.py`; `complaint` a regular expression that
@@ -38,14 +38,14 @@ class KnownIssue(msgspec.Struct, frozen=True):
     """
 
     name: str
-    quirk: str | None
     since: Release
-    fixed: Release | None
     path: Literal["bh", "iomap"]
-    triggers: tuple[type[Op], ...]
     condition: str
     observable: str
     reason: str
+    quirk: str | None = None
+    fixed: Release | None = None
+    triggers: tuple[type[Op], ...] = (Op,)
     feature: str | None = None
     option: str | None = None
     complaint: str | None = None
@@ -86,7 +86,6 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         name="efault-beyond-eof-moves-size",
         quirk="efault_beyond_eof_moves_size",
         since=(7, 2),
-        fixed=None,
         path="bh",
         triggers=(WriteFault, Pwritev),
         condition="a write beyond EOF fails with EFAULT before a byte was copied",
@@ -111,9 +110,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         name="inline-conversion-undone",
         quirk="inline_conversion_undone",
         since=(7, 2),
-        fixed=None,
         path="bh",
-        triggers=(Op,),
         feature="inline_data",
         condition="a file whose data was inline gets its first block by truncate, fallocate"
         " or a store through a mapping, and is written before that block was checkpointed",
@@ -126,7 +123,6 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         name="inline-overwrite-not-synced",
         quirk="inline_overwrite_not_synced",
         since=(7, 2),
-        fixed=None,
         path="bh",
         triggers=(Shutdown,),
         feature="inline_data",
@@ -138,12 +134,9 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     ),
     KnownIssue(
         name="inline-growth-spotted-by-the-journal",
-        quirk=None,
         complaint=r"JBD2: Spotted dirty metadata buffer",
         since=(7, 2),
-        fixed=None,
         path="bh",
-        triggers=(Op,),
         feature="inline_data",
         option="data=journal",
         condition="a file with inline data outgrows its inode in one write",
@@ -155,9 +148,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         name="inline-data-lost-without-space",
         quirk="inline_data_lost_without_space",
         since=(7, 2),
-        fixed=None,
         path="bh",
-        triggers=(Op,),
         feature="inline_data",
         condition="a file with inline data outgrows its inode in a write without delayed"
         " allocation, as little space or nodelalloc have it, and no block can be had",
@@ -170,9 +161,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         name="reserved-blocks-run-out",
         quirk="reserved_blocks_run_out",
         since=(7, 2),
-        fixed=None,
         path="bh",
-        triggers=(Op,),
         condition="a file system is full but for what is kept for conversions, and delayed"
         " blocks of many files need more extent tree blocks than that when they are written",
         observable="data that write(2) accepted is gone after writeback, and fsync(2) returns 0",
@@ -181,12 +170,9 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     ),
     KnownIssue(
         name="reserved-blocks-run-out-logged",
-        quirk=None,
         complaint=r"Delayed block allocation failed|Data will be lost",
         since=(7, 2),
-        fixed=None,
         path="bh",
-        triggers=(Op,),
         condition="as for reserved-blocks-run-out",
         observable="the kernel's log: This should not happen!! Data will be lost",
         reason="it does happen",
@@ -195,9 +181,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         name="reserved-blocks-run-out-iomap",
         quirk="reserved_blocks_run_out",
         since=(7, 2),
-        fixed=None,
         path="iomap",
-        triggers=(Op,),
         condition="as for reserved-blocks-run-out",
         observable="data that write(2) accepted is gone after writeback, also of blocks before the"
         " one that found no space; fsync(2) returns ENOSPC once",
@@ -206,24 +190,18 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     ),
     KnownIssue(
         name="reserved-blocks-run-out-iomap-logged",
-        quirk=None,
         complaint=r"Delayed block allocation failed|Data will be lost",
         since=(7, 2),
-        fixed=None,
         path="iomap",
-        triggers=(Op,),
         condition="as for reserved-blocks-run-out",
         observable="the kernel's log: This should not happen!! Data will be lost",
         reason="it does happen",
     ),
     KnownIssue(
         name="writeback-without-end",
-        quirk=None,
         hang=_IN_WRITEBACK,
         since=(7, 2),
-        fixed=None,
         path="bh",
-        triggers=(Op,),
         condition="as for reserved-blocks-run-out; space for a delayed block is left, but none for"
         " its tree block",
         observable="writeback never ends, nor does whoever waits for it",
@@ -232,12 +210,9 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     ),
     KnownIssue(
         name="writeback-without-end-iomap",
-        quirk=None,
         hang=_IN_WRITEBACK,
         since=(7, 2),
-        fixed=None,
         path="iomap",
-        triggers=(Op,),
         condition="as for writeback-without-end",
         observable="as there",
         reason="ext4_ext_map_blocks() as there; ext4_iomap_map_writeback_range() tries again",
@@ -246,9 +221,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         name="conversion-zeroes-other-writes",
         quirk="conversion_zeroes_other_writes",
         since=(7, 2),
-        fixed=None,
         path="bh",
-        triggers=(Op,),
         condition="several I/Os write to one unwritten extent within EOF, and the conversion of one"
         " of them has to split it while no tree block can be had: the file system is full, or what"
         " was freed waits for a commit",
@@ -261,9 +234,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         name="conversion-zeroes-other-writes-iomap",
         quirk="conversion_zeroes_other_writes",
         since=(7, 2),
-        fixed=None,
         path="iomap",
-        triggers=(Op,),
         condition="as for conversion-zeroes-other-writes",
         observable="as there",
         reason="ext4_split_extent_zeroout() as there",
@@ -272,9 +243,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         name="conversion-finds-no-tree-block",
         quirk="conversion_finds_no_tree_block",
         since=(7, 2),
-        fixed=None,
         path="bh",
-        triggers=(Op,),
         condition="the conversion after I/O has to split an unwritten extent that goes on past EOF"
         " on disk while no tree block can be had",
         observable="the data is gone once the page cache is dropped, and what is written there"
@@ -286,9 +255,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         name="conversion-finds-no-tree-block-iomap",
         quirk="conversion_finds_no_tree_block",
         since=(7, 2),
-        fixed=None,
         path="iomap",
-        triggers=(Op,),
         condition="as for conversion-finds-no-tree-block; also within EOF, as i_disksize follows"
         " only after the conversion",
         observable="fsync(2) returns ENOSPC once, sync(2) 0; i_disksize stays behind, and the data"
@@ -297,24 +264,18 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     ),
     KnownIssue(
         name="conversion-finds-no-tree-block-logged",
-        quirk=None,
         complaint=_NOT_CONVERTED,
         since=(7, 2),
-        fixed=None,
         path="bh",
-        triggers=(Op,),
         condition="as for conversion-finds-no-tree-block",
         observable="the kernel's log: failed to convert unwritten extents to written extents",
         reason="they are not converted",
     ),
     KnownIssue(
         name="conversion-finds-no-tree-block-iomap-logged",
-        quirk=None,
         complaint=_NOT_CONVERTED,
         since=(7, 2),
-        fixed=None,
         path="iomap",
-        triggers=(Op,),
         condition="as for conversion-finds-no-tree-block-iomap",
         observable="the kernel's log: failed to convert unwritten extents to written extents",
         reason="they are not converted",
@@ -323,7 +284,6 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         name="zero-range-revives-eof-block",
         quirk="zero_range_revives_eof_block",
         since=(7, 2),
-        fixed=None,
         path="bh",
         triggers=(Zero,),
         condition="ZERO_RANGE of whole blocks grows a file, and covers the block that holds its"
@@ -338,7 +298,6 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         name="zero-range-revives-eof-block-iomap",
         quirk="zero_range_revives_eof_block",
         since=(7, 2),
-        fixed=None,
         path="iomap",
         triggers=(Zero,),
         condition="as for zero-range-revives-eof-block",
@@ -351,9 +310,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         quirk="last_cluster_taken_for_mapped",
         image_complaint=_MISCOUNTED,
         since=(7, 2),
-        fixed=None,
         path="bh",
-        triggers=(Op,),
         feature="bigalloc",
         condition="delayed blocks come into the last cluster of the longest file, which has no"
         " block yet, and mapped blocks are before it",
@@ -367,9 +324,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         quirk="last_cluster_taken_for_mapped",
         image_complaint=_MISCOUNTED,
         since=(7, 2),
-        fixed=None,
         path="iomap",
-        triggers=(Op,),
         feature="bigalloc",
         condition="as for last-cluster-taken-for-mapped",
         observable="as there",
@@ -381,7 +336,6 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         since=(7, 2),
         fixed=(7, 3),
         path="bh",
-        triggers=(Op,),
         feature="^extents",
         condition="a file without extents ends in delayed blocks",
         observable="FIEMAP and SEEK_DATA show its delayed tail as a hole",
