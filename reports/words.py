@@ -101,8 +101,9 @@ def one_line(text: str) -> str:
 
 
 def times(count: int, noun: str) -> str:
-    """`1 workload`, `2 workloads`, `1,200 workloads`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    """`1 workload`, `2 mismatches`, `1,200 workloads`."""
+    ending = "" if count == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{count:,} {noun}{ending}"
 
 
 def columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:

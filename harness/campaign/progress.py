@@ -60,8 +60,8 @@ class Progress:
             duration_text(seconds),
             f"{times(done, 'program')}, {rate_text(done - self._first, seconds)}",
             times(workers, "guest"),
-            f"{times(len(keeper.findings), 'finding')} in {outcomes[Outcome.MISMATCH]:,}"
-            f" mismatch{'' if outcomes[Outcome.MISMATCH] == 1 else 'es'}",
+            f"{times(len(keeper.findings), 'finding')} in"
+            f" {times(outcomes[Outcome.MISMATCH], 'mismatch')}",
         ]
         for outcome in (Outcome.KNOWN, Outcome.NOT_MODELLED, Outcome.BROKEN):
             if outcomes[outcome]:
