@@ -83,6 +83,16 @@ def test_the_command_refuses_it_with_status_2(folder, monkeypatch, capsys):
     assert "is not whole: kernel missing" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("same", "status"), [(True, 0), (False, 3)])
+def test_a_recording_is_replayed_to_its_end(folder, monkeypatch, capsys, same, status):
+    monkeypatch.setattr("harness.commands.shell.ensure_host_tools", lambda: None)
+    monkeypatch.setattr("harness.commands.shell.replay", lambda _: same)
+    assert main(["shell", "--rr", str(folder)]) == status
+    said = capsys.readouterr()
+    assert ("said the same as in the recording" in said.out) == same
+    assert ("record it again" in said.err) != same
+
+
 # --- recording ------------------------------------------------------------------------------
 
 
