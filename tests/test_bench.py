@@ -12,6 +12,7 @@ from harness.bench import Job, Rate, growth, measure, read
 from harness.cli import main
 from harness.errors import USAGE
 from harness.trace import Observation
+from workloads import generate
 
 RANDOM = Path(__file__).parent / "recordings" / "iomap-rand.jsonl.xz"
 
@@ -89,6 +90,20 @@ def test_the_command_says_rates_and_costs(capsys: pytest.CaptureFixture[str]) ->
 def test_a_missing_file_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "nowhere.jsonl.xz"]) == USAGE
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_generators_are_measured_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--generate", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [*generate.KINDS, "exhaustive"]
+    programs = [generate.make(kind, 1, index) for kind in generate.KINDS for index in range(3)]
+    random = sum(len(program.ops) for program in programs[:3])
+    assert f"3 programs of {random} operations in " in lines[0]
+
+
+def test_nothing_to_measure_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench"]) == USAGE
+    assert "name recordings to measure" in capsys.readouterr().err
 
 
 def test_no_time_is_no_rate() -> None:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from campaign_kernel import buggy_pair
 
-from harness import bench_guests
-from harness.bench_guests import SEED, Ready, Work, measure_work
+from harness import bench_guests, bench_guests_report
+from harness.bench_guests import SEED, Ready, Work, measure_ready, measure_work
 from harness.bench_guests_report import ready_lines, work_lines
 from harness.cli import main
 from harness.errors import AGREE, USAGE, MachineryError
 from harness.pairs import Pair
+from harness.sides import Choice
+from harness.together import Part
+from harness.trace import Observe
 from harness.verdict import Outcome
 from reports.rows import Spent
 from workloads import generate
@@ -82,6 +88,65 @@ def test_guests_that_had_to_boot_are_told() -> None:
     assert "ready in 0.30 s (median of 3, 0.20 to 0.50)" in "\n".join(ready_lines(ready))
     booted = Ready("7.3.4", "7.2.22", "tcg", "as asked for", 5.0, (4.0,), "QEMU is old")
     assert "each guest boots: QEMU is old" in "\n".join(ready_lines(booted))
+
+
+class PlayedGuests:
+    """Guests that are ready at once."""
+
+    no_snapshots = ""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.started = 0
+
+    @contextmanager
+    def start(self) -> Iterator[SimpleNamespace]:
+        self.started += 1
+        accel = SimpleNamespace(name="tcg", reason="as asked for")
+        identity = SimpleNamespace(release="7.3.4", qemu="7.2.22", accel=accel)
+        yield SimpleNamespace(identity=identity)
+
+    def close(self) -> None:
+        self.started = -1
+
+
+def test_guests_are_measured_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    guests = PlayedGuests()
+    monkeypatch.setattr(bench_guests, "resolve_kernel", lambda *_: None)
+    monkeypatch.setattr(bench_guests, "boot_files", lambda *_, **__: None)
+    monkeypatch.setattr(bench_guests, "Guests", lambda *_, **__: guests)
+    ready = measure_ready(Choice(), 3)
+    assert (ready.kernel, ready.accel, len(ready.others)) == ("7.3.4", "tcg", 3)
+    assert 0 <= min(ready.others) <= ready.usual <= max(ready.others)
+    assert guests.started == -1
+
+
+@contextmanager
+def in_this_process(parts: Sequence[Part]) -> Iterator[SimpleNamespace]:
+    with parts[0]() as answer:
+        yield SimpleNamespace(ask=lambda question: [answer(question)])
+
+
+def test_one_guest_and_several_are_measured_in_each_way_to_observe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[tuple[Observe, int, int]] = []
+
+    def work(make: Callable[[], Choice], processes: int, programs: int) -> Work:
+        made.append((make().observe, processes, programs))
+        return WORK
+
+    ready = Ready("7.3.4", "7.2.22", "tcg", "as asked for", 1.0, (0.3,), "")
+    monkeypatch.setattr(bench_guests_report, "together", in_this_process)
+    monkeypatch.setattr(bench_guests_report, "measure_ready", lambda *_: ready)
+    monkeypatch.setattr(bench_guests_report, "measure_work", work)
+    monkeypatch.setattr("harness.commands.bench.make_pair", lambda _against, choice: choice)
+    monkeypatch.setattr("harness.commands.bench.pin_kernels", lambda _: None)
+    assert main(["bench", "--guests", "2", "--programs", "7", "--accel", "tcg"]) == AGREE
+    assert made == [(way, count, 7) for way in Observe for count in (1, 2)]
+    said = capsys.readouterr().out
+    assert "a guest is ready in 0.30 s" in said
+    assert said.count("random programs 0 to 6 of seed 1") == 2
+    assert "observed at the end of each program (--observe end)" in said
 
 
 def test_no_programs_are_no_measurement(capsys: pytest.CaptureFixture[str]) -> None:

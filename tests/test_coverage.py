@@ -12,10 +12,12 @@ import pytest
 from documented import geometry
 from fakes import make_workload
 from modelled import run
+from test_kept_traces import line_of, real
 
 from harness.cli import main
 from harness.coverage import Coverage
 from harness.errors import AGREE, USAGE
+from harness.kept_traces import TraceFile
 from harness.partitions import classes, possible, result_class
 from harness.probe import Probe, lines_of
 from harness.specification import parse_rules, specification
@@ -328,3 +330,39 @@ def test_coverage_tells_of_a_suite(tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["operations"]["pwrite"] == 1
     assert told["classes"]["pwrite"]["len"] == {"2^12": 1}
+
+
+def test_coverage_takes_recordings_folders_and_generated_programs(tmp_path, capsys):
+    (tmp_path / "one.ops").write_text("on: 4k@delalloc\n\npwrite a 0 4k\n")
+    assert main(["coverage", str(tmp_path), "--random", "1:1", "--lines", "--pairs"]) == AGREE
+    page = capsys.readouterr().out
+    assert page.startswith("2 workloads, ")
+    assert "  model/truncate.py: " in page
+    assert "  pwrite: never before " in page
+    with TraceFile(tmp_path / "kept.jsonl.xz") as file:
+        file.add(line_of(real("pwrite a 0 10000; truncate a 100; fsync a")))
+    assert main(["coverage", str(tmp_path / "kept.jsonl.xz")]) == AGREE
+    assert capsys.readouterr().out.startswith("1 workloads, 3 operations")
+    (tmp_path / "empty").mkdir()
+    assert main(["coverage", str(tmp_path / "empty")]) == USAGE
+    assert "holds no workload files" in capsys.readouterr().err
+
+
+def test_steer_tells_what_it_kept_and_goes_on_from_there(tmp_path, capsys):
+    words = ["steer", str(tmp_path / "corpus"), "--seed", "3", "--programs", "2"]
+    assert main(words) == AGREE
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"0 programs in {tmp_path / 'corpus'} reach 0 rules")
+    kept = sorted(path.stem for path in (tmp_path / "corpus").iterdir())
+    assert kept == [line.split(":")[0].strip() for line in lines[1:-1]]
+    assert lines[-1].startswith(f"{len(kept)} of 2 were kept; {len(kept)} programs now reach ")
+    assert main(words) == AGREE
+    assert capsys.readouterr().out.startswith(f"{len(kept)} programs in ")
+
+
+def test_a_corpus_that_can_not_be_read_is_told(tmp_path, capsys):
+    (tmp_path / "bad.ops").write_text("on: 4k@delalloc\n\nfrobnicate a\n")
+    assert main(["steer", str(tmp_path)]) == USAGE
+    assert "frobnicate" in capsys.readouterr().err
+    assert main(["steer", str(tmp_path), "--programs", "0"]) == USAGE
+    assert "--programs is 1 or more" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from fakes import FakeSubject, make_trace, make_workload, seen
 from harness.cli import main
 from harness.errors import USAGE, UsageError
 from harness.failing_disk import MOST_WRITES, REASON, FailingDisk, FailingRunner, failed_at
+from harness.machine import GuestSide
 from harness.pairs import make_pair
 from harness.sides import Choice
 from harness.trace import Complaint, ComplaintKind, Final, Step, Trace
@@ -20,6 +22,7 @@ from harness.verdict import Compared, Outcome
 from reports.steps import step_table
 from reports.terminal import headline
 from vm import mkfs
+from vm.errors import MountLostError
 from vm.guest import Guest
 from vm.kernel import resolve_kernel
 from vm.qemu import Devices, Machine
@@ -141,6 +144,63 @@ def test_the_pair_has_the_disk_that_fails() -> None:
     pair = make_pair("model", Choice(writes=3))
     assert isinstance(pair.actual, FailingDisk) and isinstance(pair.runner(), FailingRunner)
     assert pair.actual.writes == 3
+
+
+class PlayedDisk:
+    """A guest's disk with an image on it."""
+
+    def __init__(self, image: Path) -> None:
+        self.image = image
+
+    def copy_to(self, path: Path) -> None:
+        path.write_bytes(self.image.read_bytes())
+
+
+def side(monkeypatch: pytest.MonkeyPatch, answer: Trace | Exception) -> FailingDisk:
+    """A side whose guest shows `answer`, and leaves a whole file system on its disk."""
+
+    def run(*_: object) -> Trace:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    found = FailingDisk(Choice(), 3)
+    image = mkfs.image_file(WORKLOAD.config.image)
+    monkeypatch.setattr(GuestSide, "run", run)
+    monkeypatch.setattr(found, "_end_guest", lambda: None)
+    found._guest = SimpleNamespace(disk=PlayedDisk(image))  # type: ignore[assignment]
+    return found
+
+
+def test_the_end_is_what_e2fsck_and_the_log_say_if_the_disk_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = (complaint(1),)
+    shown = failing(*said, fsck="full of errors, as nobody has replayed the journal", s1="EIO")
+    final = side(monkeypatch, shown).run(WORKLOAD).final
+    assert final == Final(shown.steps[-1].observation, fsck="", log=said)
+
+
+def test_a_disk_that_did_not_fail_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = make_trace(WORKLOAD, "guest", "7.3.4")
+    assert side(monkeypatch, shown).run(WORKLOAD) is shown
+
+
+def test_a_mount_may_be_lost_with_the_disk_and_with_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen_before = failing(s1="EIO")
+    excused = MountLostError("no mount", seen_before, complaints=(complaint(1),))
+    final = side(monkeypatch, excused).run(WORKLOAD).final
+    assert final is not None
+    assert final.log == (complaint(1),)
+    for error in (
+        MountLostError("no mount", seen_before, complaints=(complaint(1, ComplaintKind.WARNING),)),
+        MountLostError("no mount", None, complaints=(complaint(1),)),
+    ):
+        with pytest.raises(MountLostError) as caught:
+            side(monkeypatch, error).run(WORKLOAD)
+        assert caught.value is error
 
 
 def test_e2fsck_repairs_what_a_power_failure_leaves_and_tells_what_it_cannot(

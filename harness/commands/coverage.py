@@ -15,8 +15,8 @@ from harness.generated import batches_of
 from harness.partitions import possible
 from harness.probe import lines_of
 from harness.programs import read_program
+from harness.recheck import jobs_of
 from harness.recording import SUFFIX as RECORDING
-from harness.recording import load as recorded
 from harness.trace import Placement, placement_of
 from vm import mkfs
 from vm.host_tools import ensure_host_tools
@@ -77,7 +77,8 @@ def _suite(options: argparse.Namespace) -> Iterator[tuple[Workload, Placement | 
 
 def _of_path(path: Path) -> Iterator[tuple[Workload, Placement | None]]:
     if path.name.endswith(RECORDING):
-        for trace in recorded(path.parent, path.name.removesuffix(RECORDING)):
+        for job in jobs_of(path):
+            trace = job.case().trace
             yield trace.workload, placement_of(trace)
         return
     files = sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path]
