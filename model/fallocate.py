@@ -8,6 +8,7 @@ from model.errors import OpError
 from model.inline_data import convert_inline_data
 from model.inode import Inode
 from model.map_blocks import map_blocks
+from model.placement import Shift
 from model.revived import zero_whole_blocks
 from model.tree_claim import PLENTY, limited_tree
 from model.truncate import block_zero_eof, zero_partial
@@ -245,13 +246,11 @@ def punch_hole(inode: Inode, off: int, length: int) -> None:
 
 def collapse_range(inode: Inode, off: int, length: int) -> None:
     """COLLAPSE_RANGE: remove clusters and shift what follows left (ext4_collapse_range)."""
-    begin(inode, off, length)
-    _check_shift(inode, off, length)
-    if off + length >= inode.size:
-        raise OpError("EINVAL")
+    check_range(inode, off, length)
     size = inode.sb.block_size
     low, high = off // size, (off + length) // size
-    inode.sb.placer.moved(inode.name, low, high - low, low - high)
+    refused = _shift_refused(inode, off, length) or ("EINVAL" if off + length >= inode.size else "")
+    _begin_shift(inode, refused, (low, high - low, low - high))
     start = round_down(off, PAGE)
     inode.sb.flush_range(inode, start, off + 1)
     inode.sb.flush_range(inode, off + length, None)
@@ -272,15 +271,11 @@ def collapse_range(inode: Inode, off: int, length: int) -> None:
 
 def insert_range(inode: Inode, off: int, length: int) -> None:
     """INSERT_RANGE: shift what follows right (ext4_insert_range)."""
-    begin(inode, off, length)
-    _check_shift(inode, off, length)
-    if off >= inode.size:
-        raise OpError("EINVAL")
-    if inode.size + length > inode.sb.maxbytes:
-        raise OpError("EFBIG")
+    check_range(inode, off, length)
     size = inode.sb.block_size
     low, count = off // size, length // size
-    inode.sb.placer.moved(inode.name, low, 0, count)
+    refused = _shift_refused(inode, off, length) or _insert_refused(inode, off, length)
+    _begin_shift(inode, refused, (low, 0, count))
     start = round_down(off, PAGE)
     inode.sb.flush_range(inode, start, None)
     inode.cache.truncate(start)
@@ -297,9 +292,25 @@ def insert_range(inode: Inode, off: int, length: int) -> None:
     inode.sb.rule("insert: ext4_insert_range")
 
 
-def _check_shift(inode: Inode, off: int, length: int) -> None:
+def _insert_refused(inode: Inode, off: int, length: int) -> str:
+    if off >= inode.size:
+        return "EINVAL"
+    return "EFBIG" if inode.size + length > inode.sb.maxbytes else ""
+
+
+def _shift_refused(inode: Inode, off: int, length: int) -> str:
+    """The errno of a shift that can't be made, empty if it can."""
     if not inode.extents:
-        raise OpError("ENOTSUP")
+        return "ENOTSUP"
     cluster = inode.sb.block_size * inode.sb.ratio
-    if off % cluster or length % cluster:
-        raise OpError("EINVAL")
+    return "EINVAL" if off % cluster or length % cluster else ""
+
+
+def _begin_shift(inode: Inode, refused: str, shift: Shift) -> None:
+    """No data stays inline, whether or not the shift is `refused`; a block that it comes to is
+    seen where the shift has put it. Raises `OpError`."""
+    if not refused:
+        inode.sb.placer.moved(inode.name, *shift)
+    convert_inline_data(inode)
+    if refused:
+        raise OpError(refused)

@@ -231,11 +231,11 @@ def _place(inode: Inode, lblk: int, length: int, state: int) -> Run:
     sb = inode.sb
     if guess is not None and sb.is_waiting(guess):
         guess = None
-    found = sb.placer.lookup(inode.name, lblk, guess)
+    found = sb.placer.lookup(inode.name, lblk, guess, length)
     if inode.extents and (sb.placer.unseen or sb.placer.seen < length):
         sb.rule("place not seen: ext4_mb_new_blocks")
         if found is not None and found[0] == guess and sb.placer.unseen and _is_taken(sb, guess):
-            found = sb.placer.lookup(inode.name, lblk, None)
+            found = sb.placer.lookup(inode.name, lblk, None, length)
     if found is None:
         if length > 1 and sb.free.sum() < sb.most_free // 2:
             sb.pieces_unknown = UNKNOWN_PIECES

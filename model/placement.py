@@ -84,14 +84,16 @@ class Placer:
         for name, shift in shifts:
             self._shifts.setdefault(name, []).append(shift)
 
-    def lookup(self, name: str, lblk: int, near: int | None) -> tuple[int, int] | None:
+    def lookup(
+        self, name: str, lblk: int, near: int | None, length: int = 1
+    ) -> tuple[int, int] | None:
         """Device block of `lblk` and the number of blocks that follow it contiguously.
 
         None without a placement. A block that is not there although the step's placement
-        is known was freed in the same step: it is taken to have been at `near`, behind
-        the block before it, or where nothing is adjacent to it (always with `APART`). Blocks
-        that are not there between two that are contiguous with them, or (without `APART`) at the
-        end, count as contiguous too.
+        is known was freed in the same step: it is taken to have been before the first of the
+        `length` blocks that is there, else at `near`, behind the block before it, else (always
+        with `APART`) where nothing is adjacent to it. Blocks that are not there between two that
+        are contiguous with them, or (without `APART`) at the end, count as contiguous too.
         """
         self.unseen, self.seen = False, _ENDLESS
         if not self._known:
@@ -102,10 +104,27 @@ class Placer:
             if found is not None:
                 return found
         self.unseen = True
-        if near is not None and not self._lies_apart(lblk):
-            return near, _ENDLESS
+        gap, following = self._next(name, lblk, length)
+        if not self._lies_apart(lblk):
+            if following is not None:
+                return following[0] - gap, gap + following[1]
+            if near is not None:
+                return near, _ENDLESS
         self._nowhere += 1 << 32
-        return self._nowhere, _ENDLESS
+        return self._nowhere, gap
+
+    def _next(self, name: str, lblk: int, length: int) -> tuple[int, tuple[int, int] | None]:
+        """How many blocks from `lblk` on are not there, and where the first one is that is, if
+        one of `length` blocks is."""
+        if self.gone_from is not None or self._shifts.get(name):
+            return _ENDLESS, None
+        size, extents = self._block_size, self._step.get(name, ())
+        at = bisect_right(extents, lblk * size, key=_start)
+        if at == len(extents) or extents[at].start >= (lblk + length) * size:
+            return _ENDLESS, None
+        there = extents[at].start // size
+        found = self._at(name, there)
+        return (there - lblk if found else _ENDLESS), found
 
     def _lies_apart(self, lblk: int) -> bool:
         """Whether block `lblk`, which nobody saw, is supposed not to follow the one before it: the

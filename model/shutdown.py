@@ -42,7 +42,7 @@ class _Saved(NamedTuple):
 
     `stale` are its written blocks whose content on disk is older than `content`, `inline` the
     bytes of inline data, `logged` the block that replaying the journal writes again
-    (`Inode.journaled`).
+    (`Inode.journaled`), or that has been written from there last.
     """
 
     inode: Inode
@@ -125,6 +125,12 @@ class Durable:
         """The journal has been emptied: nothing of it is replayed (jbd2_journal_flush)."""
         for name, saved in self._files.items():
             self._files[name] = saved._replace(logged=None)
+
+    def frozen(self) -> None:
+        """The journal has been emptied for good: the blocks that it wrote over newer file data, a
+        known bug, stay so (ext4_freeze)."""
+        for name, saved in self._files.items():
+            self._files[name] = saved._replace(logged=saved.inode.stale_disk)
 
     def stopped(self) -> None:
         """A file system without a journal is shut down: what was done to metadata will be
@@ -245,7 +251,7 @@ def shut_down(mount: Mount, flags: int) -> None:
     assert durable is not None, "noted from the start in workloads that shut down"
     if flags == DEFAULT:
         mount.sync()
-        durable.emptied()
+        durable.frozen()
     elif flags == LOG_FLUSH and mount.sb.journal:
         mount.commit()
     if not mount.sb.journal:

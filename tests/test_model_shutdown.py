@@ -74,6 +74,19 @@ def test_a_journal_that_was_emptied_replays_nothing() -> None:
     assert inline(line.format("remount; fsync a"), quirk)[:30] == pattern(5, 0, 30)
 
 
+def test_freezing_writes_the_journal_over_newer_data_but_for_a_known_bug() -> None:
+    """Also if a file was synced before; not if data is written after what the journal held."""
+    line, quirk = (
+        "pwrite a 0 100; fzero a 0 50; pwrite a 0 30;{} shutdown 0; remount",
+        ("inline_conversion_undone"),
+    )
+    new, old = pattern(3, 0, 30) + bytes(20), pattern(1, 0, 50)
+    for before in ("", " fsync a;", " sync;"):
+        assert inline(line.format(before))[:50] == new
+        assert inline(line.format(before), quirk)[:50] == old
+    assert inline(line.format(" sync; pwrite a 0 20;"), quirk)[:20] == pattern(5, 0, 20)
+
+
 def test_a_block_that_was_written_again_elsewhere_is_not_taken_for_the_committed_one() -> None:
     ops = "pwrite a 0 4k; fsync a; fpunch a 0 4k; pwrite a 0 4k; sync_range a 0 4k; shutdown 2"
     workload = make_workload(f"{ops}; remount; pread a 0 4k", "4k@delalloc")
