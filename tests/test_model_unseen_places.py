@@ -1,0 +1,81 @@
+"""Blocks that an operation allocates and frees, or moves, before anybody sees where they lay."""
+
+from __future__ import annotations
+
+from fakes import make_workload
+from modelled import file, geometry
+
+from harness.trace import APART, Extent, State, Step
+from model import Behaviour, Model
+from model.placement import Placer
+
+PAGE = 4096
+CONFIG = "inline@nodelalloc"
+
+
+def _at(*places: tuple[int, int, int]) -> tuple[Extent, ...]:
+    """Written extents by first block, number of blocks and place, all in blocks."""
+    return tuple(
+        Extent(start * PAGE, count * PAGE, State.WRITTEN, place * PAGE)
+        for start, count, place in places
+    )
+
+
+def _last(line: str, config: str, *steps: tuple[Extent, ...]) -> Step:
+    """The last step of a line whose file lies as `steps` say."""
+    placement = (*({"a": extents} for extents in steps), {"a": steps[-1]})
+    return Model(Behaviour(), geometry).run(make_workload(line, config), placement).steps[-1]
+
+
+def _placer(*places: tuple[int, int, int], apart: bool = False) -> Placer:
+    placer = Placer(({"a": _at(*places), **({APART: ()} if apart else {})},), PAGE)
+    placer.begin(0)
+    return placer
+
+
+def test_a_block_that_is_gone_lay_before_those_that_came_with_it() -> None:
+    placer = _placer((2, 2, 57))
+    assert placer.lookup("a", 0, None, 4) == (55, 2 + (1 << 31))
+    assert placer.unseen
+    assert placer.lookup("a", 0, 900, 4) == (55, 2 + (1 << 31))
+
+
+def test_a_block_that_is_gone_has_nothing_to_do_with_what_was_not_asked_for() -> None:
+    placer = _placer((2, 2, 57))
+    assert placer.lookup("a", 0, 900, 2) == (900, 1 << 31)
+
+
+def test_a_block_that_is_supposed_to_lie_apart_does_so_alone() -> None:
+    found = _placer((2, 2, 57), apart=True).lookup("a", 0, None, 4)
+    assert found is not None
+    assert found[0] > 1 << 61
+    assert found[1] == 2
+
+
+def test_the_block_that_inline_data_moves_to_is_seen_where_a_shift_has_put_it() -> None:
+    """Data leaves the inode for block 0, which the insertion makes block 1."""
+    line = "pwrite a 0 1; finsert a 0 4k; append a 4k; pwrite a 0 4k; pwrite a 12k 8k"
+    last = _last(
+        line, CONFIG, (), _at((1, 1, 56)), _at((1, 2, 56)), _at((0, 1, 58), (1, 2, 56)),
+        _at((0, 1, 58), (1, 2, 56), (3, 1, 59), (4, 1, 61)),
+    )  # fmt: skip
+    assert file(last).blocks == 40
+
+
+def test_a_shift_that_is_refused_moves_inline_data_all_the_same() -> None:
+    """Nothing is inserted at EOF; the data has block 0 then."""
+    last = _last("pwrite a 0 1; finsert a 4k 4k; pwrite a 8k 4k", CONFIG,
+                 (), _at((0, 1, 56)), _at((0, 1, 56), (2, 1, 58)))  # fmt: skip
+    assert (last.result, file(last).blocks) == (4096, 16)
+
+
+def test_what_is_left_of_blocks_allocated_at_once_lies_where_it_is_seen() -> None:
+    """A punch writes back what left the inode, three blocks, and frees the first of them. The
+    others and what follows them are one extent, so that the tree stays in the inode."""
+    line = "pwrite a 0 1; pwrite a 0 12k; fpunch a 0 4k; pwrite_odsync a 4k 12k; fzero a 0 8k"
+    four = _at((0, 1, 60), (1, 3, 57))
+    last = _last(
+        f"{line}; fzero a 16k 1", "inline@delalloc", (), (), _at((1, 2, 57)), _at((1, 3, 57)),
+        four, (*four, *_at((4, 1, 61))),
+    )  # fmt: skip
+    assert file(last).blocks == 40
