@@ -119,6 +119,12 @@ class Content:
         """`count` bytes from `pos`."""
         return b"".join(self._buffers(pos, pos + count))
 
+    def take(self, other: Content, start: int, end: int) -> None:
+        """Make bytes `[start, end)` those of `other`, not known where they are not there."""
+        self.write(start, other.read(start, end - start))
+        for low, high in other.lost:
+            self.lose(max(low, start), min(high, end))
+
     def move(self, start: int, target: int, size: int) -> None:
         """Shift bytes `[start, size)` to begin at `target` (collapse and insert range)."""
         delta = target - start

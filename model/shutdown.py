@@ -173,7 +173,7 @@ class Durable:
         fresh.stale_disk = saved.logged
         if saved.inline is not None:
             fresh.inline, fresh.inline_size = True, saved.inline
-            fresh.content.write(0, saved.content.read(0, saved.size))
+            fresh.content.take(saved.content, 0, saved.size)
         else:
             self._restore_content(fresh, saved)
         return fresh
@@ -188,11 +188,11 @@ class Durable:
             pos = block * size
             same = block in now and now[block] == place and not (flushed and place is None)
             if same and block not in dirty:
-                fresh.content.write(pos, live.content.read(pos, size))
+                fresh.content.take(live.content, pos, pos + size)
             elif block in saved.stale or flushed:
                 fresh.content.lose(pos, pos + size)
             else:
-                fresh.content.write(pos, saved.content.read(pos, size))
+                fresh.content.take(saved.content, pos, pos + size)
         fresh.content.zero(fresh.size)
 
 

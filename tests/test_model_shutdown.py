@@ -87,6 +87,18 @@ def test_freezing_writes_the_journal_over_newer_data_but_for_a_known_bug() -> No
     assert inline(line.format(" sync; pwrite a 0 20;"), quirk)[:20] == pattern(5, 0, 20)
 
 
+@pytest.mark.parametrize("config", ["4k@delalloc", "inline@delalloc"])
+@pytest.mark.parametrize("before", ["", "fsync a; "])
+def test_what_nobody_knows_of_a_file_is_not_known_after_a_shutdown(
+    config: str, before: str
+) -> None:
+    """A page that splice(2) copies onto itself, shifted, has undefined bytes on disk, too."""
+    trace = run(f"pwrite a 0 100; splice a 1 50 a 0; {before}shutdown 0; remount", config)
+    assert trace.final is not None
+    assert trace.final.content is not None
+    assert trace.final.content["a"].undefined == ((0, 50),)
+
+
 def test_a_block_that_was_written_again_elsewhere_is_not_taken_for_the_committed_one() -> None:
     ops = "pwrite a 0 4k; fsync a; fpunch a 0 4k; pwrite a 0 4k; sync_range a 0 4k; shutdown 2"
     workload = make_workload(f"{ops}; remount; pread a 0 4k", "4k@delalloc")
