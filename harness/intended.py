@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from harness.known import parse_release
-from harness.shapes import Moment, Shape
+from harness.moment import Moment, Shape
 from workloads.ops import Op
 
 __all__ = ["Difference", "Kinds", "Rules", "Sign", "applicable"]

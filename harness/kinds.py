@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from harness.extent import Run, State
-from harness.shapes import state_changes
+from harness.shapes_extents import state_changes
 from harness.trace import Complaint
 
 __all__ = ["kind_of"]

@@ -25,7 +25,8 @@ from harness.compare import COMPLAINTS, compare, complaints
 from harness.differences import CONTENT, INTENDED
 from harness.intended import Difference, applicable
 from harness.known import KNOWN_ISSUES
-from harness.shapes import Moment, apart
+from harness.moment import Moment
+from harness.shapes_extents import apart
 from harness.trace import Event, FileObservation, Observation, Step, Trace
 from harness.unknowns import Contents, with_unknowns
 from harness.verdict import Intended, Mismatch, Place, Verdict
@@ -301,6 +302,7 @@ class _Sorter:
             events=(_events(steps[0], m.file), _events(steps[1], m.file)),
             rules=(_rules(models[0]), _rules(models[1])),
             history=(self.history[order[0]], self.history[order[1]]),
+            traces=(self.sides[order[0]].trace, self.sides[order[1]].trace),
         )
 
     def _models(self, place: Place) -> tuple[Step | None, Step | None]:

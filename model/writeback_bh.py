@@ -152,7 +152,14 @@ def _submit(inode: Inode, folio: Folio) -> None:
     uptodate (ext4_bio_write_folio)."""
     inode.cache.clean(folio, folio.all)
     if inode.size < folio.end:
-        folio.uptodate_alone |= folio.all & ~inode.cache.bits(folio, folio.start, inode.size)
+        _uptodate_past_eof(inode, folio, folio.all & ~inode.cache.bits(folio, 0, inode.size))
+
+
+def _uptodate_past_eof(inode: Inode, folio: Folio, behind: int) -> None:
+    """The blocks `behind` EOF, bits of the folio, have not been written and count as uptodate."""
+    if behind & ~(folio.uptodate | folio.uptodate_alone):
+        inode.sb.rule("blocks past EOF: ext4_bio_write_folio")
+    folio.uptodate_alone |= behind
 
 
 def _clean_past_eof(inode: Inode, folio: Folio, needy: list[_Buffers]) -> bool:
@@ -168,7 +175,7 @@ def _clean_past_eof(inode: Inode, folio: Folio, needy: list[_Buffers]) -> bool:
     kept = inode.size % (folio.end - folio.start)
     behind = folio.all & ~inode.cache.bits(folio, folio.start, folio.start + kept)
     inode.cache.clean(folio, behind)
-    folio.uptodate_alone |= behind
+    _uptodate_past_eof(inode, folio, behind)
     inode.sb.rule("folio past EOF: ext4_bio_write_folio")
     return True
 

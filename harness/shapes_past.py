@@ -1,0 +1,289 @@
+"""What an intended difference must have come from: shapes that look back over the steps before (see
+`harness.shapes`).
+
+A rule of the model says that something was done, not to which file or block. These ask the
+traces: where EOF was and edges of ranges were, how the blocks stood, how much space there was.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from harness.extent import Run, runs
+from harness.moment import Moment
+from harness.shapes_extents import differing
+from harness.trace import FileObservation, Observation, Result, State, Trace
+from workloads.ops import (
+    Collapse,
+    DioWrite,
+    Insert,
+    Op,
+    Punch,
+    Read,
+    Rename,
+    Zero,
+    ZeroKeep,
+)  # fmt: skip
+
+__all__ = [
+    "behind_eof",
+    "blocks_zeroed_in_part",
+    "more_where_more_is_left",
+    "nearly_low",
+    "other_space_before",
+    "pages_zeroed_in_part",
+    "refused_over_other_blocks",
+]  # fmt: skip
+
+PAGE = 4096
+Pieces = list[tuple[int, int]]
+"""From byte to byte."""
+Files = tuple[FileObservation | None, FileObservation | None]
+
+
+class _Past(msgspec.Struct, frozen=True):
+    """A step that is over: what it did, with which results, and how the file was before and
+    after it, on both sides."""
+
+    op: Op
+    results: tuple[Result, Result]
+    before: Files
+    after: Files
+
+
+def _past(moment: Moment) -> list[_Past]:
+    """The steps up to the moment, by whatever name its file had then."""
+    name = str(moment.file or getattr(moment.op, "file", "")).lstrip("/")
+    ops = moment.traces[0].workload.ops
+    last = moment.place if isinstance(moment.place, int) else len(ops) - 1
+    found = []
+    for index in range(min(last, len(ops) - 1), -1, -1):
+        op = ops[index]
+        after = name
+        if isinstance(op, Rename) and op.to == name:
+            name = op.file
+        one, other = (trace.steps[index].result for trace in moment.traces)
+        seen = _files(moment, index - 1, name), _files(moment, index, after)
+        found.append(_Past(op, (one, other), *seen))
+    return found[::-1]
+
+
+def _files(moment: Moment, index: int, name: str) -> Files:
+    one, other = (_observed(trace, index).files.get(name) for trace in moment.traces)
+    return one, other
+
+
+def _observed(trace: Trace, index: int) -> Observation:
+    """What was seen after step `index`, -1 for the start."""
+    return trace.steps[index].observation if index >= 0 else trace.start
+
+
+# --- zeroing of a part of a block ---------------------------------------------------------
+
+
+def blocks_zeroed_in_part(moment: Moment) -> bool:
+    """Extents differ in blocks only of which a part may have been zeroed before: EOF was in them,
+    or the edge of a punched or zeroed range."""
+    size = moment.config.image.block_size
+    zeroed = {edge // size for edge in _edges(moment)}
+    pieces = differing(*_runs_of(moment))
+    return all(zeroed.issuperset(range(start // size, -(-end // size))) for start, end, _ in pieces)
+
+
+def pages_zeroed_in_part(moment: Moment) -> bool:
+    """What only one side takes for data are unwritten blocks in pages with such an edge."""
+    pages = {edge // PAGE for edge in _edges(moment)}
+    return _unwritten_only(moment) and all(
+        pages.issuperset(range(start // PAGE, -(-end // PAGE)))
+        for start, end in _data_of_one(moment)
+    )
+
+
+def behind_eof(moment: Moment) -> bool:
+    """What only one side takes for data are unwritten blocks that once were behind EOF, in its
+    page."""
+    size = moment.config.image.block_size
+    behind = {
+        block
+        for eof in _sizes(moment)
+        for block in range(-(-eof // size), -(-eof // PAGE) * PAGE // size)
+    }
+    return _unwritten_only(moment) and all(
+        behind.issuperset(range(start // size, -(-end // size)))
+        for start, end in _data_of_one(moment)
+    )
+
+
+def _edges(moment: Moment) -> set[int]:
+    """Bytes inside of blocks at which zeroing may have begun or ended, as they are counted now."""
+    edges = set[int]()
+    for step in _past(moment):
+        edges |= _sizes_in(step.before)
+        if isinstance(step.op, Punch | Zero | ZeroKeep):
+            edges |= {step.op.off, step.op.off + step.op.len}
+        edges = _shifted(edges, step)
+        edges |= _sizes_in(step.after)
+    return {edge for edge in edges if edge % moment.config.image.block_size}
+
+
+def _sizes(moment: Moment) -> set[int]:
+    """Where EOF has been, in bytes as they are counted now."""
+    sizes = set[int]()
+    for step in _past(moment):
+        sizes = _shifted(sizes | _sizes_in(step.before), step) | _sizes_in(step.after)
+    return sizes
+
+
+def _sizes_in(files: Files) -> set[int]:
+    return {file.size for file in files if file is not None and file.size is not None}
+
+
+def _shifted(places: set[int], step: _Past) -> set[int]:
+    """`places` after the step has moved what is behind its range."""
+    op = step.op
+    if not isinstance(op, Collapse | Insert) or 0 not in step.results:
+        return places
+    delta = op.len if isinstance(op, Insert) else -op.len
+    first = op.off if isinstance(op, Insert) else op.off + op.len
+    return {place + delta if place >= first else place for place in places}
+
+
+def _data_of_one(moment: Moment) -> Pieces:
+    """What only one of two answers of lseek(2) has."""
+    sides = [
+        tuple((start, end - start, State.WRITTEN) for start, end in value)
+        for value in moment.values
+        if isinstance(value, list)
+    ]
+    return [(start, end) for start, end, _ in differing(*sides)] if len(sides) == 2 else []
+
+
+def _unwritten_only(moment: Moment) -> bool:
+    """Blocks of which one side only knows data are unwritten on both: of these lseek(2) asks the
+    page cache."""
+    file = _past(moment)[-1].after
+    mapped = [runs(one.extents or ()) if one is not None else () for one in file]
+    return all(
+        _is_unwritten(side, start, end) for start, end in _data_of_one(moment) for side in mapped
+    )
+
+
+def _is_unwritten(found: tuple[Run, ...], start: int, end: int) -> bool:
+    return any(
+        low <= start and end <= low + length and state is State.UNWRITTEN
+        for low, length, state in found
+    )
+
+
+def _runs_of(moment: Moment) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
+    first, second = moment.values
+    assert isinstance(first, tuple) and isinstance(second, tuple), "extents"
+    return first, second
+
+
+# --- direct writes that are refused ---------------------------------------------------------
+
+
+def refused_over_other_blocks(moment: Moment) -> bool:
+    """A direct write to this file was refused on both sides, and of the blocks that it came to
+    some were written on one side only; what is read has some of these."""
+    start, end = _bytes_read(moment)
+    return any(low < end and start < high for low, high in _reached_on_one(moment))
+
+
+def _reached_on_one(moment: Moment) -> Iterator[tuple[int, int]]:
+    """The pieces of refused direct writes that are in written blocks of one side only, as they
+    are counted now."""
+    found = set[tuple[int, int]]()
+    for step in _past(moment):
+        found = {
+            (start, end)
+            for piece in found
+            for start, end in [sorted(_shifted({*piece}, step))]
+        }  # fmt: skip
+        if isinstance(step.op, DioWrite) and step.results == ("EINVAL", "EINVAL"):
+            one, other = (runs(file.extents or ()) if file else () for file in step.after)
+            low, high = step.op.off, step.op.off + step.op.len
+            for start, end, states in differing(one, other):
+                if State.WRITTEN in states and start < high and low < end:
+                    found.add((max(start, low), min(end, high)))
+    yield from found
+
+
+def _bytes_read(moment: Moment) -> tuple[int, int]:
+    """Which bytes the field is about: those of a read(2), of a checksum, or all."""
+    if isinstance(moment.op, Read):
+        return moment.op.off, moment.op.off + moment.op.len
+    block = re.search(r"4096-byte block (\d+)", moment.field)
+    return (int(block[1]) * PAGE, (int(block[1]) + 1) * PAGE) if block else (0, 1 << 63)
+
+
+# --- space ------------------------------------------------------------------------------------
+
+HIDDEN = 31
+"""Clusters by which a cheap read of a counter is off at most, for each CPU
+(percpu_counter_batch less one)."""
+
+
+def nearly_low(moment: Moment) -> bool:
+    """Between what either side had before and after the step, and as the counters may have been
+    read, a decision of ext4_nonda_switch() may have gone either way."""
+    cpus, image = moment.traces[0].workload.cpus, moment.config.image
+    ratio = image.cluster_size // image.block_size
+    watermark = 4 * (HIDDEN + 1) * cpus
+    counts = [count for seen in _around(moment) for count in _counters(seen, ratio)]
+    if not counts:
+        return False
+    slack = HIDDEN * cpus
+    most = max(free for free, _ in counts) + slack, min(dirty for _, dirty in counts) - slack
+    least = min(free for free, _ in counts) - slack, max(dirty for _, dirty in counts) + slack
+
+    def decisions(free: int, dirty: int) -> tuple[bool, ...]:
+        return free < 2 * dirty, 2 * free < 3 * dirty, free < dirty + watermark
+
+    return decisions(*most) != decisions(*least)
+
+
+def _around(moment: Moment) -> list[Observation]:
+    """What was seen before the moment's step and after it."""
+    index = moment.place if isinstance(moment.place, int) else len(moment.traces[0].steps) - 1
+    return [*moment.before, *(_observed(trace, index) for trace in moment.traces)]
+
+
+def _counters(seen: Observation, ratio: int) -> Pieces:
+    """Free and dirty clusters, if they were seen."""
+    if seen.bfree is None or seen.delalloc is None:
+        return []
+    return [((seen.bfree + seen.delalloc) // ratio, seen.delalloc // ratio)]
+
+
+def other_space_before(moment: Moment) -> bool:
+    """Before the step the two sides had different space left, or taken by files; and this is of a
+    file that the step works on."""
+    one, other = ((o.bfree, {name: f.blocks for name, f in o.files.items()}) for o in moment.before)
+    worked_on = (None, getattr(moment.op, "file", None), getattr(moment.op, "to", None))
+    return one != other and moment.file in worked_on
+
+
+def more_where_more_is_left(moment: Moment) -> bool:
+    """The side that had more space left before the step did more; both did what they could, or
+    came to a fault or the end of space or quota."""
+    done = [rank for rank in map(_rank, moment.values) if rank is not None]
+    left = [
+        (-1 if seen.bfree is None else seen.bfree, -sum(f.blocks or 0 for f in seen.files.values()))
+        for seen in moment.before
+    ]
+    if len(done) < 2 or done[0] == done[1] or left[0] == left[1]:
+        return False
+    return (done[0] < done[1]) == (left[0] < left[1])
+
+
+def _rank(result: object) -> int | None:
+    """How far a call came: a number of bytes, or an end before the first one."""
+    if isinstance(result, int):
+        return result
+    ends = {"ENOSPC": -2, "EDQUOT": -2, "EFAULT": -1, "SIGBUS": -1}
+    return ends.get(result) if isinstance(result, str) else None
