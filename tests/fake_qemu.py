@@ -87,6 +87,8 @@ def main() -> None:
         answer: object = {}
         if request["execute"] == "query-status":
             answer = {"status": "internal-error" if mode == "internal-error" else "running"}
+        if request["execute"] == "cont" and mode == "dies without an answer":
+            resumed("dies")
         reply = {"return": answer, "id": request.get("id")}
         qmp.sendall(json.dumps(reply).encode() + b"\n")
         if request["execute"] == "cont":

@@ -24,7 +24,7 @@ FAKE = Path(__file__).parent / "fake_qemu.py"
 def fake_qemu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
     def use(mode: str) -> None:
         program = tmp_path / f"qemu-{mode}"
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} -I {FAKE} {mode} "$@"\n')
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -I {FAKE} "{mode}" "$@"\n')
         program.chmod(0o755)
         monkeypatch.setattr("vm.qemu.find_program", lambda _name: str(program))
 
@@ -97,6 +97,7 @@ def test_a_damaged_memory_is_probed_again(device: Path, tmp_path: Path) -> None:
         ("talks", "not in user space after 2 s; last: .*Linux version", 4.0),
         ("internal-error", "state became internal-error", 1.5),
         ("dies", "KVM: entry failed", 1.5),
+        ("dies without an answer", "^QEMU ended: KVM: entry failed", 1.5),
         ("panics", "Kernel panic - not syncing: no init", 1.5),
         ("refuses", "Could not access KVM", 1.5),
         ("asserts", "^QEMU did not start: failed to set MSR 0x10a to 0x69 [|] .*kvm.c", 1.5),

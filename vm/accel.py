@@ -93,6 +93,9 @@ def probe(machine: Machine, deadline: float = DEADLINE, silence: float = SILENCE
     try:
         qemu.control.resume()
         return _follow(qemu, channel, console, deadline, silence)
+    except QemuError as error:  # QEMU's connections close a moment before it ends
+        words = qemu.last_words()
+        return f"QEMU ended: {words}" if words else str(error)
     except MachineryError as error:
         return str(error)
     finally:
