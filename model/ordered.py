@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from model.revived import written_in_place
 from model.units import PAGE, WRITTEN, mask, ranges, round_down, round_up
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ def write_ordered(files: Iterable[Inode]) -> None:
             continue
         low, high = round_down(ordered[0], PAGE), round_up(ordered[1], PAGE)
         for folio in inode.cache.dirty_folios(low, high):
-            inode.cache.clean(folio, _written_bits(inode, folio))
+            if folio.revived:
+                written_in_place(inode, folio)
+            inode.cache.clean(folio, _written_bits(inode, folio) | folio.dirty & folio.revived)
             inode.sb.rule("write ordered data: jbd2_submit_inode_data")
 
 

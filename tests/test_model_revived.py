@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from modelled import file, results, run, states
+from fakes import make_workload
+from modelled import file, geometry, results, run, states
 
-from harness.trace import Trace
+from harness.trace import Extent, State, Trace
+from model import Behaviour, Model
 from workloads.content import pattern
 
 QUIRK = "zero_range_revives_eof_block"
@@ -44,6 +46,21 @@ def test_old_bytes_come_back_and_what_is_written_next_is_lost(config: str) -> No
     assert results(trace)[6] == md5(old(0, 10, 5), old(10, 100))
     assert results(trace)[8] == md5()
     assert states(trace.steps[5]) == [(0, 8192, "unwritten")]
+
+
+@pytest.mark.parametrize(("synced", "kept"), [("72k", True), ("128k", False)])
+def test_a_commit_writes_the_block_in_place_and_it_stays_if_it_is_written_by_then(
+    synced: str, kept: bool
+) -> None:
+    """A write to a short unwritten extent zeroes all of it on disk, and makes it written: before
+    the commit of that write, then, or in a later write, when the commit has gone in vain."""
+    line = f"pwrite a 65537 4k; fzero a 0 80k; pwrite a 0 72k tag=5; pwrite_odsync a {synced} 4k"
+    line += "; pwrite a 72k 4k; sync; drop_caches; pread a 68k 100"
+    workload = make_workload(line, "4k@nodelalloc")
+    places = {"a": (Extent(0, 1 << 30, State.WRITTEN, 1 << 31),)}
+    model = Model(Behaviour(iomap=False, quirks=frozenset({QUIRK})), geometry)
+    trace = model.run(workload, (places,) * (len(workload.ops) + 1))
+    assert results(trace)[-1] == md5(old(69632, 69732, 5) if kept else b"")
 
 
 def test_on_the_iomap_path_a_write_takes_the_old_bytes_to_disk() -> None:
