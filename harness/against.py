@@ -15,10 +15,10 @@ from harness.differences import INTENDED
 from harness.errors import MachineryError, UsageError
 from harness.intended import Difference
 from harness.known import KNOWN_ISSUES, KnownIssue, path_of
-from harness.runner import Reference, Replayed, Runner
+from harness.runner import Replayed, Runner
 from harness.settle import Seen, settle
 from harness.sides import Side, without_path
-from harness.trace import Trace
+from harness.trace import Reference, Trace
 from harness.verdict import Compared, Mismatch, Place, Verdict
 from vm.errors import KernelPanicError, MountRefusedError
 from workloads.syntax import format_op

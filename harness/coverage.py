@@ -18,13 +18,13 @@ import msgspec
 from harness.errors import NotModelledError
 from harness.partitions import classes, result_class
 from harness.probe import Probe
-from harness.sides import PATHS, on_path
+from harness.sides import on_path
 from harness.specification import Rule, specification
 from harness.trace import Extent, Placement, State, Step, Trace
 from model import QUIRKS, Behaviour, Model
 from workloads.images import Geometry, Image
 from workloads.ops import AnyOp, FileOp, calls
-from workloads.workload import Workload
+from workloads.workload import PATHS, Workload
 
 __all__ = ["Coverage", "RuleReached", "contiguous", "novelty"]
 

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from harness.errors import EndlessError, NotModelledError
 from harness.known import KnownIssue
-from harness.trace import APART, Extent, Placement, Trace, placement_of
+from harness.trace import APART, Extent, Placement, Reference, Trace, placement_of
 from workloads.workload import Workload
-
-if TYPE_CHECKING:
-    from harness.runner import Reference
 
 __all__ = ["UNSEEN", "foretold"]
 

@@ -18,9 +18,9 @@ from harness.known import KNOWN_ISSUES, KnownIssue
 from harness.pool import each
 from harness.recheck import Job
 from harness.settle import Seen, settle
-from harness.sides import PATH_NAMES, without_path, without_path_option
+from harness.sides import without_path, without_path_option
 from harness.verdict import Compared, Verdict
-from workloads.workload import Config
+from workloads.workload import PATH_NAMES, Config
 
 __all__ = ["NO_IMAGE", "TWICE", "RecordedPair", "paired", "settled"]
 

@@ -12,7 +12,6 @@ import itertools
 import math
 import re
 from collections.abc import Iterable
-from typing import Protocol
 
 import msgspec
 
@@ -22,24 +21,21 @@ from harness.hangs import UNSEEN, foretold
 from harness.known import KNOWN_ISSUES, KnownIssue, applicable
 from harness.orders import decided, in_some_order
 from harness.suppositions import in_some_way
-from harness.trace import Complaint, ComplaintKind, Placement, Subject, Trace, placement_of
+from harness.trace import (
+    Complaint,
+    ComplaintKind,
+    Placement,
+    Reference,
+    Subject,
+    Trace,
+    placement_of,
+)
 from harness.verdict import Compared, Mismatch, Place, Verdict
 from vm.errors import KernelHangError, KernelPanicError, MountRefusedError
 from workloads.syntax import format_op
 from workloads.workload import Workload
 
-__all__ = ["Reference", "Replayed", "Runner"]
-
-
-class Reference(Protocol):
-    """The expecting side: a subject that may be able to follow known issues."""
-
-    @property
-    def name(self) -> str:
-        """How reports call it."""
-
-    def run(self, workload: Workload, placement: Placement | None, quirks: frozenset[str]) -> Trace:
-        """What it expects, following `quirks`. Raises as `Subject.run` does."""
+__all__ = ["Replayed", "Runner"]
 
 
 class Replayed:

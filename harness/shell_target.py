@@ -13,14 +13,14 @@ from harness.errors import UsageError
 from harness.manifest import SideNote
 from harness.pairs import AGAINST_PATH
 from harness.recorded_pair import kernel_of as recorded_kernel
-from harness.sides import PATHS, on_path
+from harness.sides import on_path
 from harness.start import start_from
 from harness.trace import Trace
 from vm.apt import progress
 from vm.kernel import Kernel, resolve_kernel
 from vm.kernels.identity import KernelIdentity
 from workloads.program import config_of
-from workloads.workload import Workload
+from workloads.workload import PATHS, Workload
 
 __all__ = ["Target", "target_of"]
 

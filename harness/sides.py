@@ -9,18 +9,14 @@ import msgspec
 
 from harness.trace import Observe, Placement, Trace
 from vm.boot import MEMORY
-from workloads.workload import Config, Workload
+from workloads.workload import PATHS, Config, Workload
 
 __all__ = [
-    "NO_IOMAP", "PATHS", "PATH_NAMES", "Choice", "Side", "on_path", "without_path",
+    "NO_IOMAP", "Choice", "Side", "on_path", "without_path",
     "without_path_option",
 ]  # fmt: skip
 
 NO_IOMAP = "this kernel does not know the mount option buffered_iomap"
-PATHS = ("bh", "iomap")
-"""The two paths of buffered I/O."""
-PATH_NAMES = dict(zip(PATHS, ("buffer_head", "iomap"), strict=True))
-"""What users call them."""
 _CHOOSING = ("buffered_iomap", "nobuffered_iomap")
 
 
@@ -31,7 +27,8 @@ class Choice:
     `mirror` is the address of a Debian mirror (None: the host's); `refresh` looks for newer
     packages than the cache has; `always_boot` makes no use of snapshots of a booted guest.
     `observe` says when programs are observed (`harness.observing`). The disk takes only so many
-    `writes`, if that is not None (`harness.failing_disk`). A guest has `memory` MiB, and
+    `writes`, if that is not None (`harness.failing_disk`); the `nth` call of something fails
+    (`harness.failing_call`). A guest has `memory` MiB, and
     `program_time` seconds for a program, if they are limited.
     """
 
@@ -42,6 +39,7 @@ class Choice:
     always_boot: bool = False
     observe: Observe = Observe.STEPS
     writes: int | None = None
+    nth: str | None = None
     memory: int = MEMORY
     program_time: float | None = None
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 
 from harness.differences import INTENDED
 from harness.intended import Difference
-from harness.sides import PATH_NAMES
 from harness.verdict import Verdict
 from reports.words import place_text
+from workloads.workload import PATH_NAMES
 
 __all__ = ["counted", "intended_lines", "intended_summary"]
 

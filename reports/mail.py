@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from harness.manifest import FirstBad, Manifest, SideNote
-from harness.sides import PATH_NAMES
 from harness.signature import telling
 from harness.specification import rule_noted
 from harness.trace import Complaint
@@ -19,6 +18,7 @@ from reports.panels import pictures_of
 from reports.syscalls import call_name, field_name
 from reports.words import place_text, value_text
 from workloads.syntax import format_op
+from workloads.workload import PATH_NAMES
 
 __all__ = ["LIST", "Reproducer", "mail", "subject"]
 

@@ -9,7 +9,12 @@ import msgspec
 from workloads.images import Image
 from workloads.ops import AnyOp, Parallel
 
-__all__ = ["Config", "Workload"]
+__all__ = ["PATHS", "PATH_NAMES", "Config", "Workload"]
+
+PATHS = ("bh", "iomap")
+"""The two paths of buffered I/O, as `Config.path` tells them."""
+PATH_NAMES = dict(zip(PATHS, ("buffer_head", "iomap"), strict=True))
+"""What users call them."""
 
 _MOUNT = re.compile(r"[A-Za-z0-9_=,.:/-]{0,4000}")
 

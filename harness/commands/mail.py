@@ -12,10 +12,11 @@ from harness.artifact_read import Artifact, open_artifact
 from harness.errors import AGREE, MachineryError
 from harness.pairs import AGAINST_PATH
 from harness.reproducers import RUN, exports, recipe
-from harness.sides import PATHS, on_path
+from harness.sides import on_path
 from harness.whole_file import write_whole
 from reports.mail import LIST, Reproducer, mail
 from workloads.formats.exported import said_of
+from workloads.workload import PATHS
 
 __all__ = ["add", "run"]
 
