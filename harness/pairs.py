@@ -13,12 +13,15 @@ from pathlib import Path
 
 from harness.against import Against
 from harness.errors import UsageError
-from harness.failing_disk import FailingDisk, FailingRunner
+from harness.failing import Failing, FailingRunner
+from harness.failing_call import FailingCall, Nth
+from harness.failing_disk import FailingDisk
 from harness.known import KNOWN_ISSUES
 from harness.machine import GuestSide, ModelSide, TraceSide
 from harness.runner import Runner
-from harness.sides import NO_IOMAP, PATH_NAMES, PATHS, Choice, Side
+from harness.sides import NO_IOMAP, Choice, Side
 from harness.trace import Observe
+from workloads.workload import PATH_NAMES, PATHS
 
 __all__ = ["AGAINST_PATH", "MAKERS", "MODEL", "Pair", "make_pair"]
 
@@ -35,7 +38,9 @@ def _kernel(spec: str | None, choice: Choice) -> Side:
     if spec is not None and spec.startswith(RECORDING):
         return TraceSide(Path(spec.removeprefix(RECORDING)))
     choice = dataclasses.replace(choice, kernel=spec)
-    return GuestSide(choice) if choice.writes is None else FailingDisk(choice, choice.writes)
+    if choice.writes is not None:
+        return FailingDisk(choice, choice.writes)
+    return GuestSide(choice) if choice.nth is None else FailingCall(choice, Nth.parse(choice.nth))
 
 
 def _model(_spec: str | None, _choice: Choice) -> Side:
@@ -73,8 +78,8 @@ class Pair:
     def runner(self) -> Runner | Against:
         """What compares them."""
         issues = () if self.strict else KNOWN_ISSUES
-        if self.choice.writes is not None:
-            return FailingRunner(self.expected, self.actual, issues)
+        if isinstance(self.actual, Failing):
+            return FailingRunner(self.expected, self.actual, issues, self.actual.failure)
         if self.expected.is_model:
             return Runner(self.expected, self.actual, issues)
         models = [MAKERS[MODEL](None, Choice()) for _ in self.sides]

@@ -22,8 +22,8 @@ from workloads.workload import Workload
 __all__ = [
     "APART", "LATE", "ONLY_THE_END", "TURNS", "VERSION", "Complaint", "ComplaintKind", "Content",
     "Event", "EventKind", "Extent", "FileObservation", "Final", "KernelFacts", "Observation",
-    "Observe", "Placement", "Ran", "Result", "State", "Step", "Subject", "Trace", "decode",
-    "encode", "placement_of", "unobserved_step",
+    "Observe", "Placement", "Ran", "Reference", "Result", "State", "Step", "Subject", "Trace",
+    "decode", "encode", "placement_of", "unobserved_step",
 ]  # fmt: skip
 
 VERSION = 2
@@ -191,6 +191,8 @@ class ComplaintKind(enum.StrEnum):
     """A program of the guest was killed by a trap."""
     LOST = "lost"
     """Messages were overwritten before they were read."""
+    INJECTED = "fault injection"
+    """The kernel lets something fail because it was asked to."""
     AGENT = "agent"
     """What the guest's agent could not do, in its own words."""
     OTHER = "other"
@@ -309,6 +311,17 @@ class Subject(Protocol):
         already; subjects that are real kernels ignore it. Raises `NotModelledError` or
         `MachineryError`.
         """
+
+
+class Reference(Protocol):
+    """The expecting side: a subject that may be able to follow known issues."""
+
+    @property
+    def name(self) -> str:
+        """How reports call it."""
+
+    def run(self, workload: Workload, placement: Placement | None, quirks: frozenset[str]) -> Trace:
+        """What it expects, following `quirks`. Raises as `Subject.run` does."""
 
 
 def placement_of(trace: Trace) -> Placement:

@@ -13,7 +13,9 @@ from fakes import FakeSubject, make_trace, make_workload, seen
 
 from harness.cli import main
 from harness.errors import USAGE, UsageError
-from harness.failing_disk import MOST_WRITES, REASON, FailingDisk, FailingRunner, failed_at
+from harness.failing import FailingRunner
+from harness.failing_disk import DISK, MOST_WRITES, FailingDisk
+from harness.known import KNOWN_ISSUES
 from harness.machine import GuestSide
 from harness.pairs import make_pair
 from harness.sides import Choice
@@ -49,9 +51,8 @@ def judged(actual: Trace) -> Compared:
     def model(workload: object) -> Trace:
         return make_trace(workload)  # type: ignore[arg-type]
 
-    return FailingRunner(FakeSubject("model", [model]), FakeSubject("guest", [actual])).run(
-        WORKLOAD
-    )
+    subjects = FakeSubject("model", [model]), FakeSubject("guest", [actual])
+    return FailingRunner(*subjects, KNOWN_ISSUES, DISK).run(WORKLOAD)
 
 
 # --- the comparison -----------------------------------------------------------------------
@@ -62,7 +63,8 @@ def test_nothing_is_compared_from_the_first_failed_write_on() -> None:
     verdict = compared.verdict
     assert verdict.outcome is Outcome.AGREE and verdict.steps == 1
     assert (
-        verdict.not_compared[("step", REASON)] == 3 and verdict.not_compared[("end", REASON)] == 1
+        verdict.not_compared["step", DISK.reason] == 3
+        and verdict.not_compared["end", DISK.reason] == 1
     )
     assert [line[1:2] for line in step_table(compared)[1:]] == ["=", "?", "?", "?", "?"]
     assert headline(verdict).endswith(
@@ -84,7 +86,7 @@ def test_a_disk_that_never_failed_leaves_nothing_out() -> None:
 
 def test_the_end_alone_may_be_left_out() -> None:
     verdict = judged(failing(complaint(None))).verdict
-    assert verdict.steps == 4 and ("step", REASON) not in verdict.not_compared
+    assert verdict.steps == 4 and ("step", DISK.reason) not in verdict.not_compared
     assert "failed after the last step" in verdict.note
 
 
@@ -101,10 +103,10 @@ def test_an_image_that_e2fsck_cannot_repair_is_a_mismatch() -> None:
 
 
 def test_the_step_is_that_of_the_first_complaint_or_error() -> None:
-    assert failed_at(failing(), ()) is None
-    assert failed_at(failing(s1="EIO"), ()) is None  # not the disk's
-    assert failed_at(failing(s2="EIO"), (complaint(3),)) == 2
-    assert failed_at(failing(s3="EIO"), (complaint(None), complaint(1))) == 1
+    assert DISK.first(failing(), ()) is None
+    assert DISK.first(failing(s1="EIO"), ()) is None  # not the disk's
+    assert DISK.first(failing(s2="EIO"), (complaint(3),)) == 2
+    assert DISK.first(failing(s3="EIO"), (complaint(None), complaint(1))) == 1
 
 
 # --- the machine --------------------------------------------------------------------------

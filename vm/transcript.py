@@ -26,6 +26,7 @@ from vm.contents import Contents
 from vm.errors import ChannelError
 from vm.log.lines import Line, read_lines
 from vm.log.parser import complaints, complaints_in
+from vm.log.rules import INJECTED
 from vm.seen import observation_of
 from workloads.workload import Workload
 
@@ -84,6 +85,8 @@ class Transcript:
         in_step = row.get("step") if isinstance(row.get("step"), int) else None
         try:
             self._log += read_lines(row.get("log") or (), in_step)
+            if row.get("failed") and not any(line.text.startswith(INJECTED) for line in self._log):
+                self._log.append(Line(f"{INJECTED}.", step=in_step))  # it was told to be quiet
             if "start" in row and self._start is None:
                 self._start = observation_of(row["start"])
             elif "step" in row and row["step"] == len(self._steps) and self._start is not None:

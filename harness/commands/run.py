@@ -25,6 +25,7 @@ from harness.options import (
 from harness.pairs import MODEL, make_pair
 from harness.programs import config_named, read_program
 from harness.session import exit_status
+from harness.sides import Choice
 from harness.start import mount_of, require_modelled, start_from
 from harness.trace import Observe
 from harness.verdict import Outcome
@@ -65,6 +66,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         " follows is not compared, but the kernel has to live, and e2fsck to repair the image",
     )  # fmt: skip
     parser.add_argument(
+        "--fail-nth", metavar="[KIND:]N", dest="nth",
+        help="the N-th allocation of memory that the operations come to fails (alloc, the default),"
+        " or request to the disk (request), or call of a function of the kernel (its name); the"
+        " kernel is to be built with fault injection; what is compared is as above",
+    )  # fmt: skip
+    parser.add_argument(
         "--results", metavar="DIR", help=f"where to keep mismatches (default: {FOLDER}/TIME)"
     )
 
@@ -75,14 +82,7 @@ def run(options: argparse.Namespace) -> int:
     workloads = workloads_of(options.workload, options.on, start)
     if start is not None:  # a model settles what two kernels do differently, too
         require_modelled(start, str(options.start))
-    choice = dataclasses.replace(choice_of(options), writes=options.writes)
-    if options.writes is not None and choice.observe is Observe.END:
-        raise UsageError(
-            "--fail-writes-after: which step meets the failure is to be seen, so it"
-            " goes with --observe steps only"
-        )
-    if options.writes is not None and options.against != MODEL:
-        raise UsageError("--fail-writes-after: a disk that fails goes with --against model only")
+    choice = _choice(options)
     pair = make_pair(options.against, choice, strict=options.strict_model)
     lab = Lab(pair, results_folder(options.results))
     recording = _recording(options.record, start)
@@ -100,6 +100,28 @@ def run(options: argparse.Namespace) -> int:
     if recording is not None:
         print(f"\n{recording.told()}")
     return exit_status(digests)
+
+
+def _choice(options: argparse.Namespace) -> Choice:
+    """What the user chose. Raises `UsageError` if a failure doesn't go with the rest."""
+    choice = dataclasses.replace(choice_of(options), writes=options.writes, nth=options.nth)
+    failing = [
+        option
+        for option, value in (("--fail-writes-after", choice.writes), ("--fail-nth", choice.nth))
+        if value is not None
+    ]
+    if not failing:
+        return choice
+    if len(failing) > 1:
+        raise UsageError(f"give one of {' and '.join(failing)}: only the first failure is told")
+    if choice.observe is Observe.END:
+        raise UsageError(
+            f"{failing[0]}: which step meets the failure is to be seen, so it"
+            " goes with --observe steps only"
+        )
+    if options.against != MODEL:
+        raise UsageError(f"{failing[0]}: a failure goes with --against model only")
+    return choice
 
 
 def _recording(record: str | None, start: Image | None) -> TraceFile | None:

@@ -24,7 +24,7 @@ from .tracing import Tracer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from .quota import QuotaWarnings
@@ -142,16 +142,6 @@ class Agent:
                       "traceback": traceback.format_exc()})  # fmt: skip
             gc.collect()  # not in the middle of a workload, and while the host is at work
 
-    def _listen(self, seconds: float) -> Row:
-        """Start the listener for quota warnings, if there is none yet; what went wrong."""
-        from .quota import QuotaWarnings  # noqa: PLC0415 - rarely needed
-
-        try:
-            self._quota = self._quota or QuotaWarnings(seconds)
-        except OSError as error:
-            return {"failed": str(error), "late": isinstance(error, TimeoutError)}
-        return {}
-
     def _quota_warnings(self) -> QuotaWarnings:
         """The listener, without what came before."""
         assert self._quota is not None, "the host has had it started"
@@ -163,38 +153,83 @@ class Agent:
         if command == "run":
             quota = self._quota_warnings() if request.get("warnings") else None
             run_workload(request, tell, self._instruments, quota)
-        elif command == "listen":
-            tell({"done": self._listen(request["seconds"])})
-        elif command == "clock":
-            time.clock_settime(time.CLOCK_REALTIME, request["now"])
-            tell({"done": True})
-        elif command == "uptime":
-            tell({"done": time.monotonic()})
-        elif command == "poison":
-            tell({"done": setup.poison_memory()})
-        elif command == "modules":
-            setup.load_modules(request["group"], request.get("parameters"))
-            tell({"done": True})
-        elif command == "probe":
-            from .probe import probe  # noqa: PLC0415 - rarely needed
-
-            knows = setup.knows_mount_option("buffered_iomap")
-            tell({"done": probe(request["device"], ROOT, knows)})
-        elif command == "log":
-            whole = KernelLog()
-            tell({"done": whole.read()})
-            whole.close()
-        elif command == "sysrq":
-            with open("/proc/sysrq-trigger", "w") as file:
-                file.write(request["key"])
-            tell({"done": True})
         elif command == "shell":
             from .shell import Host, run_shell  # noqa: PLC0415 - rarely needed
 
             run_shell(request, tell, self._instruments, Host(self._port, self._receive))
-        elif command == "exec":
-            from .command import run_program  # noqa: PLC0415 - rarely needed
-
-            tell({"done": run_program(request)})
+        elif command in _COMMANDS:
+            tell({"done": _COMMANDS[command](self, request)})
         else:
             raise ValueError(f"no such command: {command}")
+
+    # --- what is answered in one piece ----------------------------------------------------
+
+    def _listen(self, request: Row) -> Row:
+        """Start the listener for quota warnings, if there is none yet; what went wrong."""
+        from .quota import QuotaWarnings  # noqa: PLC0415 - rarely needed
+
+        try:
+            self._quota = self._quota or QuotaWarnings(request["seconds"])
+        except OSError as error:
+            return {"failed": str(error), "late": isinstance(error, TimeoutError)}
+        return {}
+
+    def _let_fail(self, request: Row) -> str:
+        """Have something fail in what comes; what the kernel lacks for it."""
+        from .injection import Injector  # noqa: PLC0415 - rarely needed
+
+        try:
+            self._instruments.injector = Injector(request["kind"], request["nth"])
+        except OSError as error:
+            return f"{error.filename}: {error.strerror}"
+        return ""
+
+    def _clock(self, request: Row) -> bool:
+        time.clock_settime(time.CLOCK_REALTIME, request["now"])
+        return True
+
+    def _uptime(self, _request: Row) -> float:
+        return time.monotonic()
+
+    def _poison(self, _request: Row) -> int:
+        return setup.poison_memory()
+
+    def _modules(self, request: Row) -> bool:
+        setup.load_modules(request["group"], request.get("parameters"))
+        return True
+
+    def _probe(self, request: Row) -> Row:
+        from .probe import probe  # noqa: PLC0415 - rarely needed
+
+        return probe(request["device"], ROOT, setup.knows_mount_option("buffered_iomap"))
+
+    def _log(self, _request: Row) -> list[str]:
+        whole = KernelLog()
+        try:
+            return whole.read()
+        finally:
+            whole.close()
+
+    def _sysrq(self, request: Row) -> bool:
+        with open("/proc/sysrq-trigger", "w") as file:
+            file.write(request["key"])
+        return True
+
+    def _exec(self, request: Row) -> Row:
+        from .command import run_program  # noqa: PLC0415 - rarely needed
+
+        return run_program(request)
+
+
+_COMMANDS: dict[str, Callable[[Agent, Row], object]] = {
+    "listen": Agent._listen,
+    "fail": Agent._let_fail,
+    "clock": Agent._clock,
+    "uptime": Agent._uptime,
+    "poison": Agent._poison,
+    "modules": Agent._modules,
+    "probe": Agent._probe,
+    "log": Agent._log,
+    "sysrq": Agent._sysrq,
+    "exec": Agent._exec,
+}

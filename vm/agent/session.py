@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from .injection import Injector
     from .quota import QuotaWarnings
 
     Row = dict[str, Any]
@@ -35,12 +36,14 @@ MARK = f"{TRACING}/trace_marker"
 
 
 class Instruments:
-    """What watches the kernel beside the observations of the file system."""
+    """What watches the kernel beside the observations of the file system, and what makes
+    something in it fail, if anything."""
 
     def __init__(self, tracer: Tracer, log: KernelLog, settler: Settler) -> None:
         self.tracer = tracer
         self.log = log
         self.settler = settler
+        self.injector: Injector | None = None
 
 
 def run_workload(
@@ -151,10 +154,14 @@ class Steps:
         op = self._ops[self.done]
         if self._mark is not None:
             os.write(self._mark, f"step {self.done + 1}".encode())
-        if op["op"] != "parallel":
+        if op["op"] == "parallel":
+            result, threads = run_section(self.context, op, execute)
+            return {"step": self.done, "result": result, "threads": threads}
+        injector = self._instruments.injector
+        if injector is None:
             return {"step": self.done, "result": execute(self.context, op)}
-        result, threads = run_section(self.context, op, execute)
-        return {"step": self.done, "result": result, "threads": threads}
+        result, failed = injector.execute(lambda: execute(self.context, op))
+        return {"step": self.done, "result": result, "failed": failed}
 
     def _seen(self, step: Row) -> None:
         """Add what is seen after the operation to `step`."""

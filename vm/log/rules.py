@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 from harness.trace import ComplaintKind as Kind
 
-__all__ = ["CUT_HERE", "END", "RULES", "Rule", "stable"]
+__all__ = ["CUT_HERE", "END", "INJECTED", "RULES", "Rule", "stable"]
 
 CUT_HERE = re.compile(r"-+\[ cut here \]-+")
 END = re.compile(r"---\[ end (?:trace|Kernel panic)")
 """The last line of the reports that have one."""
+INJECTED = "FAULT_INJECTION: forcing a failure"
+"""How the kernel says that it lets something fail because it was asked to (lib/fault-inject.c)."""
 
 _F = r"(?P<function>[A-Za-z_][\w.$]*)"
 _FAT = rf"{_F}\+0x"
@@ -189,6 +191,7 @@ _FILE_SYSTEM = (
 )  # fmt: skip
 
 _REST = (
+    _rule(Kind.INJECTED, INJECTED, "what was asked for failed in {function}", "trace"),
     _rule(Kind.MEMORY, r".+: page allocation failure: order", "page allocation failure", "trace"),
     _rule(Kind.MEMORY, r"SLUB: Unable to allocate memory", "SLUB: unable to allocate memory"),
     _rule(Kind.MEMORY, r"kmemleak: \d+ new suspected", "kmemleak: suspected memory leaks"),

@@ -1,0 +1,81 @@
+"""Makes what an operation needs fail: the N-th allocation, request to the disk, or call.
+
+The kernel counts down in a task what it could let fail there (`/proc/thread-self/fail-nth`,
+`should_fail_ex` in lib/fault-inject.c). The count is set only while an operation is executed, so
+what the agent itself needs between two operations never fails. What other threads do of it,
+writeback in a worker, say, is not counted.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .context import Outcome
+
+__all__ = ["Injector"]
+
+DEBUG = "/sys/kernel/debug"
+COUNT = "/proc/thread-self/fail-nth"
+ALLOCATIONS, REQUESTS = "alloc", "request"
+SLABS, PAGES, FUNCTIONS = f"{DEBUG}/failslab", f"{DEBUG}/fail_page_alloc", f"{DEBUG}/fail_function"
+_ALL_ALLOCATIONS = (
+    (f"{SLABS}/ignore-gfp-wait", "N"),
+    (f"{PAGES}/ignore-gfp-wait", "N"),
+    (f"{PAGES}/ignore-gfp-highmem", "N"),
+    (f"{PAGES}/min-order", "0"),
+)
+_NO_ALLOCATION = ((f"{SLABS}/cache-filter", "Y"), (f"{PAGES}/min-order", "99"))
+_ENOMEM = str((1 << 64) - errno.ENOMEM)
+
+
+class Injector:
+    """Lets the `nth` of what `kind` says fail, counted over all operations from now on.
+
+    `kind` is `alloc`, memory of any size; `request`, one to the disk; or a function of the kernel
+    that may be made to fail (`error_injection/list` in debugfs). Raises `OSError`, with what is
+    missing as its file, where the kernel can't.
+    """
+
+    def __init__(self, kind: str, nth: int) -> None:
+        self._left = nth
+        self._count = os.open(COUNT, os.O_RDWR | os.O_CLOEXEC)
+        for path, value in _ALL_ALLOCATIONS if kind == ALLOCATIONS else _NO_ALLOCATION:
+            _write(path, value)
+        if kind == REQUESTS:
+            _write("/sys/block/vda/make-it-fail", "1")
+        elif kind != ALLOCATIONS:
+            _write(f"{FUNCTIONS}/inject", kind)
+            try:
+                _write(f"{FUNCTIONS}/{kind}/retval", _ENOMEM)
+            except OSError as error:  # it returns no errno, and what it returns is known
+                if error.errno != errno.EINVAL:
+                    raise
+
+    def execute(self, operation: Callable[[], Outcome]) -> tuple[Outcome, bool]:
+        """What `operation` returned, and whether something in it was made to fail."""
+        if not self._left:
+            return operation(), False
+        os.pwrite(self._count, b"%d" % self._left, 0)
+        try:
+            outcome = operation()
+        except MemoryError:  # the agent's own
+            outcome = "ENOMEM"
+        finally:
+            self._left = int(os.pread(self._count, 16, 0))
+            os.pwrite(self._count, b"0", 0)
+        return outcome, not self._left
+
+
+def _write(path: str, value: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+    finally:
+        os.close(fd)
