@@ -134,7 +134,7 @@ def _write_iter(
         inode.content.write(at, source.data[start : start + copied])
         if copied < want and stale:
             inode.lose_content(at + copied, stale)
-        bits = inode.cache.bits(folio, at, at + copied)
+        bits = inode.cache.bits(folio, at, at + copied) if folio.state else folio.all
         folio.uptodate |= inode.cache.bits(folio, at, at + want)
         inode.cache.mark_dirty(folio, bits)
         inode.size = max(inode.size, at + copied)
@@ -248,9 +248,8 @@ def iomap_page_mkwrite(inode: Inode, folio: Folio) -> None:
     try:
         while at < end:
             at = write_begin(inode, at, end - at, delayed)[0].end * inode.sb.block_size
+            folio.state = folio.count > 1
             inode.cache.mark_dirty(folio, folio.all)
     except OpError:
         raise OpError("SIGBUS") from None
-    folio.state = folio.count > 1
-    inode.cache.mark_dirty(folio, folio.all)
     inode.sb.rule("map whole folio: iomap_page_mkwrite")

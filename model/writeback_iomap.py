@@ -25,6 +25,9 @@ from model.units import DELAYED, EOF_BLOCK, UNWRITTEN, ranges
 
 __all__ = ["iomap_writepages"]
 
+U32_MAX = 0xFFFFFFFF
+"""The block that ends the range to write back is kept in 32 bits: past 2^32 blocks it counts from 0
+again (min_t in ext4_iomap_map_writeback_range)."""
 MAX_WRITEPAGES_EXTENT_LEN = 2048
 """Blocks that one mapping covers at most."""
 
@@ -72,7 +75,7 @@ def _map_dirty(
         found = inode.es.lookup(low)
         if found.state == DELAYED:
             asked = high - low
-            last = min(range_end // size, EOF_BLOCK - 1)
+            last = min(range_end // size & U32_MAX, EOF_BLOCK - 1)
             if last > low + asked:  # at the end of the longest file, one too few
                 asked = last + 1 - low
             end = min(found.end, low + min(asked, MAX_WRITEPAGES_EXTENT_LEN))

@@ -100,3 +100,22 @@ def test_a_short_copy_to_a_part_of_a_new_block_is_rejected_and_its_block_mapped_
     line = f"{apart}; falloc_keep a 64k 4k; pwrite_fault a 28687 8193 fault=8k"
     trace = placed(make_workload(line, "bigalloc16k@nodelalloc"))
     assert [file(step).blocks for step in trace.steps[-2:]] == [128, 96]
+
+
+@pytest.mark.parametrize("config", ["4k@delalloc", "4k@nodelalloc"])
+def test_a_short_copy_into_a_folio_without_state_per_block_makes_all_of_it_dirty(
+    config: str,
+) -> None:
+    """It has been split since it was read; the call covers it. Through buffer heads the folio's
+    second block is zeroed and dirty for another reason."""
+    line = (
+        "truncate a 1m; pread a 0 128k; pread a 128k 128k; fpunch a 512k 4k;"
+        " pwrite_fault a 520k 8k fault=4k; fsync a"
+    )
+    written = [(520 * KIB, 8 * KIB, "written")]
+    for path in ("", ",buffered_iomap"):
+        trace = placed(make_workload(line, config + path), iomap=bool(path))
+        assert states(trace.steps[-1]) == written
+    whole = line.replace("fpunch a 512k 4k", "fpunch a 528k 4k")  # now it covers half a folio
+    trace = placed(make_workload(whole, f"{config},buffered_iomap"), iomap=True)
+    assert [run[1] for run in states(trace.steps[-1]) if run[2] == "written"] == [4 * KIB]
