@@ -27,7 +27,11 @@ _OF_THE_CALL = (
     ComplaintKind.INJECTED, ComplaintKind.IO, ComplaintKind.JBD2,
 )  # fmt: skip
 """Complaints that a failing call brings about on a kernel without bugs."""
-_NO_MEMORY = re.compile(r"page allocation failure|SLUB: unable")
+_OF_MEMORY = re.compile(
+    r"page allocation failure|SLUB: unable|EXT4-fs: ext4_do_writepages: jbd2_st"
+)
+"""The same, of kinds that have others, too; ext4_do_writepages() says at KERN_CRIT that it has got
+no handle."""
 _KEPT = re.compile(r"not cleared|reserved.data.blocks")
 """Blocks stay reserved for a file that is gone: no failure excuses that."""
 _WORDS = {"alloc": "allocation of memory", "request": "request to the disk"}
@@ -68,7 +72,7 @@ class _Call(Failure):
         reserved."""
         if _KEPT.search(complaint.title):
             return False
-        return complaint.kind in _OF_THE_CALL or _NO_MEMORY.match(complaint.title) is not None
+        return complaint.kind in _OF_THE_CALL or _OF_MEMORY.match(complaint.title) is not None
 
     def told(self, said: Complaint, place: str) -> str:
         """What failed."""

@@ -121,6 +121,19 @@ def test_what_a_kernel_without_bugs_does_not_say_is_a_mismatch(
     assert [str(m.actual) for m in verdict.mismatches] == [title]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "<2>EXT4-fs (vda): ext4_do_writepages: jbd2_start: 9223372036854775791 pages, ino 12; err -12",
+        "init: page allocation failure: order:0, mode:0xcc0(GFP_KERNEL), nodemask=(null)",
+        "SLUB: Unable to allocate memory on CPU 0 (of node 0) on node -1, gfp=0xcc0(GFP_KERNEL)",
+    ],
+)
+def test_the_kernels_own_words_for_want_of_memory_are_excused(line: str) -> None:
+    (found,) = complaints_in([line])
+    assert CALL.excuses(found)
+
+
 def test_blocks_of_files_that_are_gone_must_not_stay_reserved_in_the_kernels_own_words() -> None:
     line = "EXT4-fs (vda): Inode 12 (0000000012345678): i_reserved_data_blocks (3) not cleared!"
     (found,) = complaints_in([line])
