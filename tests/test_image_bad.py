@@ -337,6 +337,130 @@ def test_an_orphan_list_that_bites_its_tail_is_refused():
     assert (error.structure, error.reason) == ("orphan list", f"inode {number} is reached twice")
 
 
+U16, U32 = struct.Struct("<H"), struct.Struct("<I")
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "reason"),
+    [
+        (24, U32.pack(1), "the root is malformed"),
+        (30, b"\x02", "2 levels cannot be"),
+        (32, U16.pack(7), "in room for 7"),
+        (34, U16.pack(0), "0 entries in room for"),
+        (36, U32.pack(200), "block 200 is past the directory's end"),
+        (36, U32.pack(0), "block 0 of the directory is reached twice"),
+        (44, U32.pack(1), "block 1 of the directory is reached twice"),
+        (40, U32.pack(0xFFFFFFFF), "hashes are out of order"),
+    ],
+)
+def test_a_hash_tree_that_cannot_be_is_refused(at, value, reason):
+    data = build()
+    folder = file_at(data, "/folder")
+    root = folder.mapping.extents[0].physical
+    error = refused(patched(data, (root * 1024 + at, value)))
+    assert error.structure == f"hash tree of directory, inode {folder.inode.number}"
+    assert (error.block, reason in error.reason) == (root, True), error.reason
+
+
+def test_a_hash_tree_starts_with_itself_and_its_parent():
+    data = build()
+    folder = file_at(data, "/folder")
+    root = folder.mapping.extents[0].physical
+    error = refused(patched(data, (root * 1024 + 6, b"\x02")))
+    assert error.structure == f"directory, inode {folder.inode.number}"
+    assert error.reason == "no . and .."
+
+
+def test_a_leaf_that_no_hash_leads_to_is_refused():
+    data = build()
+    folder = file_at(data, "/folder")
+    root = folder.mapping.extents[0].physical * 1024
+    (count,) = U16.unpack_from(data, root + 34)
+    (lost,) = U32.unpack_from(data, root + 32 + 8 * (count - 1) + 4)
+    error = refused(patched(data, (root + 34, U16.pack(count - 1))))
+    assert error.reason == "is not reached by the hash tree"
+    blocks = [
+        block
+        for extent in folder.mapping.extents
+        for block in range(extent.physical, extent.physical + extent.length)
+    ]
+    assert error.block == blocks[lost]
+
+
+def test_a_name_that_occurs_twice_is_refused():
+    """`file` and `link` of the root directory are as long as each other."""
+    data = build()
+    root = file_at(data, "/").mapping.extents[0].physical * 1024
+    at = data.index(b"link", root, root + 1024)
+    error = refused(patched(data, (at, b"file")))
+    assert (error.structure, error.reason) == ("directory, inode 2", "a name occurs twice")
+
+
+def test_a_directory_with_a_block_that_is_unwritten_is_refused():
+    data = build()
+    root = file_at(data, "/").mapping.extents[0].physical
+    tree = header(1, 0) + struct.pack("<IHHI", 0, 0x8001, 0, root)
+    error = refused(patched(data, (inode_offset(data, 2) + I_BLOCK, tree)))
+    assert error.structure == "directory, inode 2"
+    assert error.reason == "a hole or an unwritten block"
+
+
+def test_an_extent_index_that_is_not_where_its_parent_says_is_refused():
+    data = build()
+    other = file_at(data, "/other")
+    node = other.mapping.tree[0]
+    structure = f"extent tree of inode {other.inode.number}"
+    inner = header(1, 1, 84) + struct.pack("<IIHH", 5, node + 1, 0, 0)
+    root = header(1, 2) + struct.pack("<IIHH", 0, node, 0, 0)
+    at = inode_offset(data, other.inode.number) + I_BLOCK
+    error = refused(patched(data, (at, root), (node * 1024, inner)))
+    assert error.structure == structure
+    assert error.reason == "first index at 5, but its parent says 0"
+    two = header(2, 1) + 2 * struct.pack("<IIHH", 0, node, 0, 0)
+    error = refused(patched(data, (at, two)))
+    assert error.structure == structure
+    assert "is out of order" in error.reason
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"), [(b"\0\0\0\0\0\0", "a link's target that cannot be")]
+)
+def test_a_link_whose_target_cannot_be_is_refused(target, reason):
+    data = build()
+    number = file_at(data, "/link").inode.number
+    error = refused(patched(data, (inode_offset(data, number) + I_BLOCK, target)))
+    assert (error.structure, error.reason) == (f"inode {number}", reason)
+
+
+def journal_at(data: bytes) -> int:
+    """The byte where the journal's superblock starts."""
+    return opened(data).mapping(opened(data).inode(8)).extents[0].physical * 1024
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "reason"),
+    [
+        (0, b"\0", "wrong magic or type"),
+        (4, struct.pack(">I", 2), "wrong magic or type"),
+        (12, struct.pack(">I", 2048), "blocks of 2048 bytes; 1024 are mapped"),
+        (16, struct.pack(">I", 1 << 20), "1048576 blocks of 1024 bytes; 1024 are mapped"),
+    ],
+)
+def test_a_journal_that_cannot_be_is_refused(at, value, reason):
+    data = build()
+    with pytest.raises(ImageError) as caught:
+        opened(patched(data, (journal_at(data) + at, value))).journal()
+    assert caught.value.structure == "journal superblock"
+    assert reason in caught.value.reason
+
+
+def test_a_journal_without_a_first_block_is_refused():
+    data = build()
+    damaged = patched(data, (inode_offset(data, 8) + I_BLOCK, header(0, 0)))
+    with pytest.raises(ImageError, match="the journal's first block is not mapped"):
+        opened(damaged).journal()
+
+
 # --- what is no image ------------------------------------------------------------------
 
 
