@@ -124,7 +124,7 @@ def test_what_a_kernel_without_bugs_does_not_say_is_a_mismatch(
 @pytest.mark.parametrize(
     "line",
     [
-        "<2>EXT4-fs (vda): ext4_do_writepages: jbd2_start: 9223372036854775791 pages, ino 12; err -12",
+        "<2>EXT4-fs (vda): ext4_do_writepages: jbd2_start: 13 pages, ino 12; err -12",
         "init: page allocation failure: order:0, mode:0xcc0(GFP_KERNEL), nodemask=(null)",
         "SLUB: Unable to allocate memory on CPU 0 (of node 0) on node -1, gfp=0xcc0(GFP_KERNEL)",
     ],
