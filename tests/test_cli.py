@@ -297,3 +297,51 @@ def test_a_reader_that_goes_away_is_no_traceback():
     os.close(write)
     assert done.stderr == ""
     assert done.returncode == MACHINERY
+
+
+class PlayedSide:
+    """A guest that comes up, or does not."""
+
+    knows, error = True, ""
+    closed = 0
+
+    def __init__(self, _choice):
+        pass
+
+    def prepare(self):
+        if PlayedSide.error:
+            raise MachineryError(PlayedSide.error)
+
+    def header(self):
+        return ["kernel 7.3.4"]
+
+    def identity(self):
+        return {"accel": "tcg", "accel_reason": "as asked for"}
+
+    def knows_iomap(self):
+        return PlayedSide.knows
+
+    def close(self):
+        PlayedSide.closed += 1
+
+
+@pytest.mark.parametrize(
+    ("knows", "error", "status", "said"),
+    [
+        (True, "", 0, "ok  guest: the kernel knows buffered_iomap: both paths can be tested"),
+        (False, "", 0, "--  guest: the kernel does not know buffered_iomap: the iomap path can't"),
+        (True, "no boot", 3, "BAD guest: no boot"),
+    ],
+)
+def test_doctor_brings_a_guest_up_and_down(monkeypatch, capsys, knows, error, status, said):
+    monkeypatch.setattr(PlayedSide, "knows", knows)
+    monkeypatch.setattr(PlayedSide, "error", error)
+    monkeypatch.setattr(PlayedSide, "closed", 0)
+    monkeypatch.setattr(doctor, "GuestSide", PlayedSide)
+    monkeypatch.setattr(doctor, "CHECKS", {"guest": doctor.CHECKS["guest"]})
+    monkeypatch.setattr(host_tools, "missing_packages", list)
+    assert main(["doctor"]) == status
+    assert PlayedSide.closed == 1
+    out = capsys.readouterr().out
+    assert said in out
+    assert ("accelerator tcg: as asked for" in out) == (not error)

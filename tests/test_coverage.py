@@ -16,7 +16,7 @@ from test_kept_traces import line_of, real
 
 from harness.cli import main
 from harness.coverage import Coverage
-from harness.errors import AGREE, USAGE
+from harness.errors import AGREE, MACHINERY, USAGE
 from harness.kept_traces import TraceFile
 from harness.partitions import classes, possible, result_class
 from harness.probe import Probe, lines_of
@@ -297,6 +297,11 @@ def test_generate_prints_and_writes(tmp_path, capsys):
     assert main(["lint", str(tmp_path / "out")]) == AGREE
     assert main(["generate", "exhaustive", "--count", "--on", "4k@delalloc"]) == AGREE
     assert "6137 of 2" in capsys.readouterr().out
+    assert main(["generate", "random", "--index", "0:2", "--count"]) == AGREE
+    assert "2 programs, 68 operations" in capsys.readouterr().out
+    (tmp_path / "file").touch()
+    assert main(["generate", "random", "-o", str(tmp_path / "file")]) == MACHINERY
+    assert "cannot write to" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -271,3 +271,38 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["import", "fsx", str(tmp_path / "absent")]) == 2
     assert main(["export", "c", str(tmp_path / "absent")]) == 2
     assert main(["export", "c", str(workload), "--config", "5k@x"]) == 2
+
+
+def test_without_a_file_they_write_to_standard_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workload = tmp_path / "w.ops"
+    workload.write_text("on: 4k@delalloc\n\npwrite a 0 4k\n")
+    assert main(["export", "xfs_io", str(workload)]) == 0
+    assert capsys.readouterr().out.startswith("#!")
+    assert main(["export", "xfstests", str(workload)]) == 0
+    both = capsys.readouterr().out
+    assert both.startswith("==> 999 <==\n#!")
+    assert "\n==> 999.out <==\nQA output created by 999\n" in both
+    (tmp_path / "w.sh").write_text('xfs_io -f -c "pwrite 0 8k" -c "bmap -v" a\n')
+    words = ["import", "xfs_io", str(tmp_path / "w.sh"), "--config", "1k@nodelalloc"]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert "on: 1k@nodelalloc" in said.out
+    assert "pwrite a 0 8k" in said.out
+    assert "xfs_io: " in said.err
+
+
+def test_what_can_not_be_written_or_foretold_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workload = tmp_path / "w.ops"
+    workload.write_text("on: 4k@delalloc\n\npwrite a 0 4k\n")
+    for words in (["export", "c", str(workload)], ["import", "fsx", str(workload)]):
+        assert main([*words, "-o", str(tmp_path / "none/out")]) == 2
+    assert "cannot write" in capsys.readouterr().err
+    assert main(["import", "fsx", str(workload), str(workload)]) == 2
+    assert "a format and one file" in capsys.readouterr().err
+    workload.write_text("on: 4k@delalloc\nsize: 8m\n\nfalloc a 0 16m\n")
+    assert main(["export", "xfstests", str(workload)]) == 2
+    assert "needs to know what is expected, and that can't be known" in capsys.readouterr().err

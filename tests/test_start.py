@@ -13,9 +13,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from fakes import make_trace, make_workload
+from fakes import FakeSubject, make_trace, make_workload
 
+from harness.archive import ArtifactError
 from harness.artifact import keep, program_of
+from harness.artifact_read import open_artifact
 from harness.cli import main
 from harness.compare import compare
 from harness.errors import AGREE, MACHINERY, USAGE, NotModelledError, UsageError
@@ -23,7 +25,7 @@ from harness.expected_image import expected_of
 from harness.image.canonical import canonical
 from harness.machine import ModelSide
 from harness.pairs import Pair
-from harness.sides import Side
+from harness.sides import Choice, Side
 from harness.start import require_modelled, start_from
 from harness.trace import Trace, decode, encode
 from harness.verdict import Compared
@@ -171,6 +173,24 @@ def test_a_mismatch_keeps_the_start_and_repeats_from_it(started, tmp_path):
     out.unlink()
     with pytest.raises(UsageError, match=r"started from from-.*, the image given is from-"):
         expected_of(folder, start=mkfs.image_file(config_of("4k@delalloc").image))
+
+
+def test_an_artifact_brings_its_start_and_only_that(started, tmp_path):
+    workload = on(started, "append a 1")
+    trace = make_trace(workload)
+    folder = tmp_path / "kept"
+    pair = Pair(ModelSide(), FakeSubject("guest", []), "model", Choice())
+    keep(Compared(compare(trace, trace), trace, trace), pair, folder, "why")
+    image = folder / "start.img.gz"
+    with open_artifact(folder) as artifact:
+        artifact.provide_start()
+        given = mkfs.image_file(config_of("4k@delalloc").image).read_bytes()
+        image.write_bytes(gzip.compress(given, 1))
+        with pytest.raises(ArtifactError, match=r"is not the image that the workload started from"):
+            artifact.provide_start()
+        image.unlink()
+        with pytest.raises(ArtifactError, match=r"is incomplete: start\.img\.gz is missing"):
+            artifact.provide_start()
 
 
 def test_the_expected_image_of_a_workload_that_starts_from_one(started, tmp_path, capsys):

@@ -73,7 +73,7 @@ def _write(exported: Exported, target: Path | None) -> None:
     if target is None:
         for suffix, text in exported.files.items():
             if len(exported.files) > 1:
-                print(f"==> {suffix} <==")
+                print(f"==> {DEFAULT_STEM}{suffix} <==")
             sys.stdout.write(text)
         return
     main = next(iter(exported.files))
