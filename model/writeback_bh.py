@@ -93,7 +93,9 @@ def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
         _submit(inode, folio)
         folio.marked = False
     reached = folios[-1].end if folios else dirty[0].start
-    if len(folios) < len(dirty) and _clean_past_eof(inode, dirty[len(folios)], needy):
+    ends = bool(folios) and folios[-1].first + folios[-1].count >= eof and not inode.sb.data_journal
+    if len(folios) < len(dirty) and not ends:
+        _clean_past_eof(inode, dirty[len(folios)])
         reached = dirty[len(folios)].end
     for low, high in mapped.lost:
         _lose(inode, low, high)
@@ -162,22 +164,18 @@ def _uptodate_past_eof(inode: Inode, folio: Folio, behind: int) -> None:
     folio.uptodate_alone |= behind
 
 
-def _clean_past_eof(inode: Inode, folio: Folio, needy: list[_Buffers]) -> bool:
-    """The first folio wholly past EOF ends the walk (mpage_process_page_bufs); returns
-    whether it was submitted.
+def _clean_past_eof(inode: Inode, folio: Folio) -> None:
+    """The first folio wholly past EOF ends the walk, unless a dirty one that holds the last block
+    before EOF did so already (mpage_process_page_bufs).
 
-    If it ends an extent that was being gathered it stays dirty; otherwise it is submitted
-    with a length taken from i_size modulo its own size, and buffers behind that length
-    become clean though nothing was written (mpage_submit_folio, ext4_bio_write_folio).
+    It is submitted with a length taken from i_size modulo its own size, and buffers behind that
+    length become clean though nothing was written (mpage_submit_folio, ext4_bio_write_folio).
     """
-    if needy and needy[-1].end == folio.first:
-        return False
     kept = inode.size % (folio.end - folio.start)
     behind = folio.all & ~inode.cache.bits(folio, folio.start, folio.start + kept)
     inode.cache.clean(folio, behind)
     _uptodate_past_eof(inode, folio, behind)
     inode.sb.rule("folio past EOF: ext4_bio_write_folio")
-    return True
 
 
 def _need_mapping(inode: Inode, folio: Folio, eof: int) -> Iterator[_Buffers]:
