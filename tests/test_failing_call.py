@@ -217,6 +217,24 @@ def test_of_other_kinds_no_allocation_counts(
     assert kernel.written["kernel/debug/failslab/cache-filter"] == "Y"
 
 
+@pytest.mark.parametrize(
+    ("number", "said"), [(errno.EINVAL, "no such function"), (errno.ERANGE, "not in error_inj")]
+)
+def test_a_function_that_may_not_fail_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+) -> None:
+    kernel = _Kernel(tmp_path, monkeypatch)
+
+    def write(path: str, value: str) -> None:
+        if path.endswith("inject"):
+            raise OSError(number, os.strerror(number), path)
+        kernel._write(path, value)
+
+    monkeypatch.setattr(injection, "_write", write)
+    with pytest.raises(OSError, match=said):
+        Injector("f", 1)
+
+
 def test_a_kernel_that_cannot_is_told_with_what_it_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -242,3 +242,6 @@ def test_fsync_fails_when_the_disk_does_and_the_guest_is_gone_afterwards(
     assert ["?", "2", "fsync", "a", "EIO"] in [row[:5] for row in rows]
     assert "the disk failed in step 2 (fsync a)" in out
     assert started and all(guest.dead for guest in started)
+    assert main([*words[:-2], "--fail-nth", "1"]) == USAGE  # Debian's has no fault injection
+    assert "this kernel can't let that fail" in capsys.readouterr().out
+    assert all(guest.dead for guest in started)

@@ -30,6 +30,11 @@ _ALL_ALLOCATIONS = (
     (f"{PAGES}/min-order", "0"),
 )
 _NO_ALLOCATION = ((f"{SLABS}/cache-filter", "Y"), (f"{PAGES}/min-order", "99"))
+_REFUSED = {
+    errno.EINVAL: "it has no such function",
+    errno.ERANGE: "the function is not in error_injection/list",
+}
+"""What the kernel's answer to a function's name means (fei_write in kernel/fail_function.c)."""
 _ENOMEM = str((1 << 64) - errno.ENOMEM)
 
 
@@ -49,12 +54,7 @@ class Injector:
         if kind == REQUESTS:
             _write("/sys/block/vda/make-it-fail", "1")
         elif kind != ALLOCATIONS:
-            _write(f"{FUNCTIONS}/inject", kind)
-            try:
-                _write(f"{FUNCTIONS}/{kind}/retval", _ENOMEM)
-            except OSError as error:  # it returns no errno, and what it returns is known
-                if error.errno != errno.EINVAL:
-                    raise
+            _let_fail(kind)
 
     def execute(self, operation: Callable[[], Outcome]) -> tuple[Outcome, bool]:
         """What `operation` returned, and whether something in it was made to fail."""
@@ -69,6 +69,22 @@ class Injector:
             self._left = int(os.pread(self._count, 16, 0))
             os.pwrite(self._count, b"0", 0)
         return outcome, not self._left
+
+
+def _let_fail(function: str) -> None:
+    """Name the `function` that is to fail, and what it is to return, if that may be chosen."""
+    path = f"{FUNCTIONS}/inject"
+    try:
+        _write(path, function)
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        raise OSError(error.errno, _REFUSED[error.errno], path) from error
+    try:
+        _write(f"{FUNCTIONS}/{function}/retval", _ENOMEM)
+    except OSError as error:  # it returns no errno, and what it returns is known
+        if error.errno != errno.EINVAL:
+            raise
 
 
 def _write(path: str, value: str) -> None:
