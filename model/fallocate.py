@@ -27,15 +27,17 @@ __all__ = ["allocate", "collapse_range", "insert_range", "punch_hole", "write_ze
 
 
 def check_range(inode: Inode, off: int, length: int) -> None:
-    """Errors that all modes share, in the kernel's order (vfs_fallocate)."""
+    """Errors that all modes share for `length` bytes from byte `off`, in the kernel's order
+    (vfs_fallocate). Raises `OpError`."""
     if off < 0 or length <= 0:
         raise OpError("EINVAL")
     if off + length > inode.sb.maxbytes:
         raise OpError("EFBIG")
 
 
-def begin(inode: Inode, off: int, length: int) -> None:
-    """`check_range`, then no data stays inline (ext4_fallocate)."""
+def prepare_fallocate(inode: Inode, off: int, length: int) -> None:
+    """What all modes begin with: `check_range`, then no data stays inline (vfs_fallocate,
+    ext4_fallocate). Raises `OpError`."""
     check_range(inode, off, length)
     convert_inline_data(inode)
 
@@ -50,7 +52,7 @@ def write_zeroes(inode: Inode, off: int, length: int) -> None:
 def allocate(inode: Inode, off: int, length: int, keep_size: bool) -> None:
     """Mode 0 and KEEP_SIZE: holes and delayed blocks become unwritten
     (ext4_do_fallocate, ext4_alloc_file_blocks)."""
-    begin(inode, off, length)
+    prepare_fallocate(inode, off, length)
     if not inode.extents:
         raise OpError("ENOTSUP")
     end = off + length
@@ -93,7 +95,7 @@ def _grow(inode: Inode, size: int) -> None:
 
 def zero_range(inode: Inode, off: int, length: int, keep_size: bool) -> None:
     """ZERO_RANGE: whole blocks become unwritten, edges are zeroed (ext4_zero_range)."""
-    begin(inode, off, length)
+    prepare_fallocate(inode, off, length)
     if not inode.extents:
         raise OpError("ENOTSUP")
     end, size = off + length, inode.sb.block_size
@@ -221,7 +223,7 @@ def update_disksize_before_punch(inode: Inode, off: int, length: int) -> None:
 
 def punch_hole(inode: Inode, off: int, length: int) -> None:
     """PUNCH_HOLE: whole blocks go, edges are zeroed (ext4_punch_hole)."""
-    begin(inode, off, length)
+    prepare_fallocate(inode, off, length)
     size = inode.sb.block_size
     last = inode.sb.maxbytes if inode.extents else inode.sb.bitmap_maxbytes - size
     if off >= inode.size or off >= last:

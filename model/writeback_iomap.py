@@ -21,7 +21,7 @@ from model.io_end import convert_written, may_be_lost, outcomes
 from model.map_blocks import map_blocks
 from model.page_cache import Folio
 from model.tree_claim import conversion_room
-from model.units import DELAYED, EOF_BLOCK, UNWRITTEN, ranges
+from model.units import DELAYED, EOF_BLOCK, HOLE, UNWRITTEN, ranges
 
 __all__ = ["iomap_writepages"]
 
@@ -156,7 +156,8 @@ def _end_io(inode: Inode, done: list[tuple[int, int]], size: int) -> None:
         while at < high:
             run = inode.es.lookup(at).cut(at, high)
             at = run.end
-            _finish_ioend(inode, run, size)
+            if run.state != HOLE:  # what is dirty over a hole is in no I/O (iomap_add_to_ioend)
+                _finish_ioend(inode, run, size)
     inode.unsaved += lost
 
 
