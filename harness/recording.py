@@ -64,7 +64,7 @@ class Recorded(msgspec.Struct, frozen=True):
         """The model's switches for this kernel, with the `quirks` that it is to follow."""
         return Behaviour.of_release(
             self.release, iomap=self.iomap, cyclic_sync=self.flusher_first,
-            flusher_preempted=self.realtime, quirks=quirks,
+            waker_preempted=self.realtime, quirks=quirks,
         )  # fmt: skip
 
 

@@ -325,10 +325,16 @@ class Reference(Protocol):
 
 
 def placement_of(trace: Trace) -> Placement:
-    """Where the kernel behind `trace` put the blocks, step by step."""
+    """Where the kernel behind `trace` put the blocks, step by step.
+
+    A file system that was shut down shows nothing, and does nothing more: where blocks lie by
+    then shows after the next mount.
+    """
     observations = [step.observation if step.observed else None for step in trace.steps]
     if trace.final is not None:
-        observations.append(trace.final.observation)
+        end = trace.final.observation
+        observations = [end if seen is not None and seen.error else seen for seen in observations]
+        observations.append(end)
     return tuple(
         None
         if observation is None

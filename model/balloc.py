@@ -183,7 +183,7 @@ def nonda_switch(sb: Superblock) -> bool:
         )
     if kick and not sb.flusher_busy:
         sb.rule("low-space writeback: ext4_nonda_switch")
-        sb.io_waits = sb.behaviour.flusher_preempted
+        sb.io_waits = sb.behaviour.waker_preempted
         sb.writeback_all()
         sb.flusher_busy, sb.io_waits = sb.io_waits, False
     if nonda:

@@ -152,11 +152,12 @@ class Behaviour(msgspec.Struct, frozen=True):
     flusher thread, which sync(2) wakes, runs before sync's own writeback: a matter of the
     kernel's preemption model and the caller's scheduling class."""
 
-    flusher_preempted: bool = True
-    """A task that waited for low-space writeback goes on before the flusher thread has noted
-    that it is idle again (WB_writeback_running), so that its next request for such writeback is
-    skipped unless it slept meanwhile (`bdi_split_work_to_wbs`, skip_if_busy): on one CPU, if the
-    task is of a real-time class, as in guests of `vm`."""
+    waker_preempted: bool = True
+    """A task that waited goes on before the thread that woke it: on one CPU, if the task is of a
+    real-time class, as in guests of `vm`. So the flusher thread counts as busy still after
+    low-space writeback (WB_writeback_running), and the next request for that is skipped unless
+    the task slept meanwhile (`bdi_split_work_to_wbs`, skip_if_busy); and the worker that converted
+    the blocks of an I/O still holds the last folio of it (`folio_end_writeback`)."""
 
     quirks: frozenset[str] = frozenset()
     """Names of the `QUIRKS` that the kernel is known for."""

@@ -98,7 +98,8 @@ def _write_rest(inode: Inode, pos: int, data: bytes | memoryview) -> int:
     written. Raises `OpError`."""
     written = buffered_write(inode, pos, Source(data))
     inode.sb.flush_range(inode, pos, pos + written)
-    _drop_clean(inode, pos, pos + written)
+    inode.cache.evict(pos, pos + written)
+    inode.drop_unsaved()
     return written
 
 

@@ -35,6 +35,7 @@ def convert_written(inode: Inode, low: int, high: int) -> int:
     Returns the block up to which it came: short of `high` where a tree block can't be had and
     nothing may be zeroed, a known bug; without it the block is there all the same.
     """
+    inode.sb.worker_holds(inode.cache, inode.cache.get((high - 1) // inode.cache.per_page))
     unknown = inode.sb.space_unknown is not None
     if (unknown and _splits_nothing(inode, low, high)) or (room := conversion_room(inode)) is None:
         inode.convert(low, high, WRITTEN)

@@ -224,11 +224,15 @@ def _obtainable(inode: Inode, charged: int, delayed: bool) -> int:
 
 def _place(inode: Inode, lblk: int, length: int, state: int) -> Run:
     """The physical blocks, as far as they are contiguous."""
+    sb = inode.sb
+    implied = _place_in_cluster(inode, lblk)
+    if implied is not None:
+        sb.was_elsewhere(implied)
+        return Run(lblk, lblk + length, state, implied)
     before = inode.es.lookup(lblk - 1) if lblk else None
     guess = None
     if before is not None and before.pblk is not None:
         guess = before.pblk + lblk - before.start
-    sb = inode.sb
     if guess is not None and sb.is_waiting(guess):
         guess = None
     found = sb.placer.lookup(inode.name, lblk, guess, length)
@@ -243,6 +247,17 @@ def _place(inode: Inode, lblk: int, length: int, state: int) -> Run:
     pblk, contiguous = found
     sb.was_elsewhere(pblk)
     return Run(lblk, lblk + min(length, contiguous), state, pblk)
+
+
+def _place_in_cluster(inode: Inode, lblk: int) -> int | None:
+    """Where block `lblk` has to be because another one of its cluster is mapped
+    (get_implied_cluster_alloc)."""
+    ratio = inode.sb.ratio
+    if ratio == 1:
+        return None
+    base = round_down(lblk, ratio)
+    runs = inode.es.overlapping(base, base + ratio)
+    return next((run.pblk + lblk - run.start for run in runs if run.pblk is not None), None)
 
 
 def _is_taken(sb: Superblock, pblk: int) -> bool:

@@ -88,6 +88,8 @@ class Mount:
             self.durable.flushed(inode)
         destroy_inline_data(inode)
         rewritten(inode, start)
+        if inode.cache.dirty_folios(start, end):
+            self.sb.let_go()
         if inode.iomap:
             iomap_writepages(inode, start, end)
         else:
@@ -155,6 +157,7 @@ class Mount:
             return
         write_ordered(self.files.values())
         self.sb.end_io()  # the task sleeps, and what is freed can be had at the end of it only
+        self.sb.let_go()
         self.sb.end_transaction()
         self.sb.flusher_busy = False
         if self.durable is not None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from model.inode import Inode
     from model.page_cache import Folio
 
-__all__ = ["write_ordered"]
+__all__ = ["pass_over_past_eof", "write_ordered"]
 
 
 def write_ordered(files: Iterable[Inode]) -> None:
@@ -30,7 +30,22 @@ def write_ordered(files: Iterable[Inode]) -> None:
             if folio.revived:
                 written_in_place(inode, folio)
             inode.cache.clean(folio, _written_bits(inode, folio) | folio.dirty & folio.revived)
+            pass_over_past_eof(inode, folio)
             inode.sb.rule("write ordered data: jbd2_submit_inode_data")
+
+
+def pass_over_past_eof(inode: Inode, folio: Folio) -> None:
+    """Of a folio that is submitted the buffers past EOF are not written, but clean and uptodate
+    from then on, delayed ones too (ext4_bio_write_folio). In a folio wholly past EOF those are it
+    that are behind i_size modulo the folio's size (mpage_submit_folio)."""
+    if folio.end <= inode.size:
+        return
+    kept = inode.size % (folio.end - folio.start)
+    behind = folio.all & ~inode.cache.bits(folio, folio.start, folio.start + kept)
+    inode.cache.clean(folio, behind)
+    if behind & ~(folio.uptodate | folio.uptodate_alone):
+        inode.sb.rule("blocks past EOF: ext4_bio_write_folio")
+    folio.uptodate_alone |= behind
 
 
 def _written_bits(inode: Inode, folio: Folio) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from model.units import PAGE, ceil_div, mask
+from model.units import PAGE, ceil_div, mask, round_down, round_up
 
 __all__ = ["Folio", "PageCache", "write_order"]
 
@@ -241,6 +241,15 @@ class PageCache:
         self._folios.clear()
         self.dirty.clear()
 
+    def evict(self, start: int, end: int) -> None:
+        """Remove folios that lie within the pages of bytes `[start, end)`, but not dirty ones, nor
+        one that somebody holds (invalidate_mapping_pages)."""
+        low, high = round_down(start, PAGE), round_up(end, PAGE)
+        for folio in self.overlapping(low, high):
+            whole = low <= folio.start and folio.end <= high
+            if whole and not self.is_dirty(folio) and folio is not self.pinned:
+                self.drop(folio)
+
     def drop_clean(self) -> None:
         """Remove all folios without dirty blocks (drop_caches, invalidate_mapping_pages).
 
@@ -272,8 +281,10 @@ class PageCache:
     def _truncate_partial(self, folio: Folio, start: int, end: int) -> None:
         """Forget a part of a folio, then try to split it (truncate_inode_partial_folio).
 
-        A dirty folio that has buffers or per-block state is not split, nor is `pinned`, which goes
-        as a whole if it is clean; without such state blocks can't become clean one by one.
+        A folio that has dirty buffers or dirty per-block state is not split, nor is `pinned`, which
+        goes as a whole if none of its buffers is dirty: before anything else the split takes them
+        away, and the folio counts as clean then (try_to_free_buffers). Without per-block state
+        blocks can't become clean one by one.
         """
         dirty = self.is_dirty(folio)
         held = dirty and folio.state
@@ -287,10 +298,11 @@ class PageCache:
             folio.revived &= ~bits
         if folio.pages == 1:
             return
+        if held or (folio.buffers and folio.dirty):
+            return
         if folio is self.pinned:
-            if not dirty:
-                self.drop(folio)
-        elif not held and not (folio.buffers and folio.dirty):
+            self.drop(folio)
+        else:
             self._split(folio, start, end)
 
     def _split(self, folio: Folio, start: int, end: int) -> None:

@@ -161,6 +161,7 @@ def can_leave_out_trees(workload: Workload) -> bool:
 def _step(mount: Mount, op: ops.AnyOp, observed: bool) -> Step:
     sb = mount.sb
     sb.events, sb.because, sb.quirks = [], {}, {}
+    sb.let_go()
     sb.flusher_busy = False
     threads: tuple[tuple[Ran, ...], ...] = ()
     overlapping: dict[str, str] = {}

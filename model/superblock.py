@@ -20,6 +20,7 @@ from workloads.workload import Config
 if TYPE_CHECKING:
     from model.extent_status import Run
     from model.inode import Inode
+    from model.page_cache import Folio, PageCache
     from model.quota import Quota
 
 __all__ = ["PerCpuCounter", "Superblock", "max_extent_file_bytes"]
@@ -107,6 +108,7 @@ class Superblock:
         run since (WB_writeback_running). None: nobody knows."""
         self.io_waits = self.in_worker = False
         self._ending: list[Callable[[], None]] = []
+        self._held_in: PageCache | None = None
         self.root = True
         self.read_only = self.shut_down = False
         self.quota: Quota
@@ -205,6 +207,7 @@ class Superblock:
 
     def end_io(self) -> None:
         """The task sleeps or comes to its end, and workers run."""
+        self.let_go()
         if not self._ending:
             return
         ending, self._ending = self._ending, []
@@ -212,6 +215,20 @@ class Superblock:
         for end in ending:
             end()
         self.in_worker = False
+
+    def worker_holds(self, cache: PageCache, folio: Folio | None) -> None:
+        """A worker has ended the I/O to `folio` of `cache`. A task that waited for this goes on
+        before the worker lets go of the folio (folio_end_writeback), which is when that task
+        sleeps next."""
+        self.let_go()
+        if self.behaviour.waker_preempted:
+            cache.pinned, self._held_in = folio, cache
+
+    def let_go(self) -> None:
+        """Workers hold no folio any more."""
+        if self._held_in is not None:
+            self._held_in.pinned = None
+            self._held_in = None
 
     # --- what a step leaves behind ---------------------------------------------------------
 

@@ -20,6 +20,7 @@ from model.extent_status import Run
 from model.inode import Inode
 from model.io_end import convert_written, may_be_lost, outcomes, take_turns
 from model.map_blocks import map_blocks
+from model.ordered import pass_over_past_eof
 from model.page_cache import Folio
 from model.revived import revive, written_in_place
 from model.units import DELAYED, HOLE, UNWRITTEN, WRITTEN, ranges
@@ -153,28 +154,13 @@ def _submit(inode: Inode, folio: Folio) -> None:
     """All blocks of `folio` are clean then; those past EOF, which are not written, count as
     uptodate (ext4_bio_write_folio)."""
     inode.cache.clean(folio, folio.all)
-    if inode.size < folio.end:
-        _uptodate_past_eof(inode, folio, folio.all & ~inode.cache.bits(folio, 0, inode.size))
-
-
-def _uptodate_past_eof(inode: Inode, folio: Folio, behind: int) -> None:
-    """The blocks `behind` EOF, bits of the folio, have not been written and count as uptodate."""
-    if behind & ~(folio.uptodate | folio.uptodate_alone):
-        inode.sb.rule("blocks past EOF: ext4_bio_write_folio")
-    folio.uptodate_alone |= behind
+    pass_over_past_eof(inode, folio)
 
 
 def _clean_past_eof(inode: Inode, folio: Folio) -> None:
     """The first folio wholly past EOF ends the walk, unless a dirty one that holds the last block
-    before EOF did so already (mpage_process_page_bufs).
-
-    It is submitted with a length taken from i_size modulo its own size, and buffers behind that
-    length become clean though nothing was written (mpage_submit_folio, ext4_bio_write_folio).
-    """
-    kept = inode.size % (folio.end - folio.start)
-    behind = folio.all & ~inode.cache.bits(folio, folio.start, folio.start + kept)
-    inode.cache.clean(folio, behind)
-    _uptodate_past_eof(inode, folio, behind)
+    before EOF did so already (mpage_process_page_bufs)."""
+    pass_over_past_eof(inode, folio)
     inode.sb.rule("folio past EOF: ext4_bio_write_folio")
 
 

@@ -52,7 +52,8 @@ def iomap_writepages(inode: Inode, start: int = 0, end: int | None = None) -> No
         folio.state = folio.count > 1
     if inode.writeback_error is not None and done:
         inode.unsaved.append(_take_last(inode, done))
-    inode.sb.after_io(partial(_end_io, inode, done, inode.size))
+    if done:
+        inode.sb.after_io(partial(_end_io, inode, done, inode.size))
 
 
 def _gather(done: list[tuple[int, int]], piece: tuple[int, int]) -> None:

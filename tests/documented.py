@@ -221,7 +221,7 @@ def _of_recording(recording: str, name: str, switches: dict[str, Any]) -> Case:
     line, listed = _recording(recording)[name]
     seen = trace_of(line, listed, recording, kernel.release)
     standard = {
-        "iomap": kernel.iomap, "cyclic_sync": kernel.flusher_first, "flusher_preempted": False,
+        "iomap": kernel.iomap, "cyclic_sync": kernel.flusher_first, "waker_preempted": False,
     }  # fmt: skip
     behaviour = Behaviour(**{**standard, **switches})
     return Case(behaviour, geometry_of(seen), seen.workload, placement_of(seen))

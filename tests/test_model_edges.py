@@ -214,7 +214,7 @@ def test_io_that_low_space_starts_waits_only_while_the_flusher_thread_does(preem
     sb = superblock(
         10, dirty=SimpleNamespace(approx=lambda: 6), watermark=0, space_unknown=None,
         without_trees=False, flusher_busy=False, io_waits=False, rule=lambda _text: None,
-        behaviour=SimpleNamespace(flusher_preempted=preempted),
+        behaviour=SimpleNamespace(waker_preempted=preempted),
     )  # fmt: skip
     sb.writeback_all = lambda: during.append(sb.io_waits)
     assert not balloc.nonda_switch(sb)

@@ -29,7 +29,7 @@ def last_step(before: str, line: str, *, preempted: bool = True, path: str = "")
         name: (Extent(0, 1 << 30, State.WRITTEN, 1 << power),)
         for name, power in (("a", 31), ("f", 35))
     }
-    behaviour = Behaviour(iomap=bool(path), flusher_preempted=preempted)
+    behaviour = Behaviour(iomap=bool(path), waker_preempted=preempted)
     trace = Model(behaviour, geometry).run(workload, (places,) * (len(workload.ops) + 1))
     return trace.steps[-1]
 
@@ -67,7 +67,7 @@ def test_what_was_written_is_converted_once_the_write_has_ended(
         ),
         "f": (Extent(0, 1 << 30, State.WRITTEN, 1 << 35),),
     }
-    behaviour = Behaviour(iomap=False, flusher_preempted=preempted)
+    behaviour = Behaviour(iomap=False, waker_preempted=preempted)
     trace = Model(behaviour, geometry).run(workload, (places,) * (len(workload.ops) + 1))
     assert trace.steps[-1].result == result
 

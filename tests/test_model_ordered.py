@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from modelled import results, run
+from modelled import results, run, states
 
 PART_OF_A_PAGE = "falloc a 0 256k; pread a 100k 4k; pwrite a 100k 1k; pwrite b 0 1k; "
 SEEN = "drop_caches; seek a"
@@ -29,3 +29,11 @@ def test_a_commit_for_another_file_cleans_what_it_writes(
 def test_what_a_commit_wrote_once_it_does_not_write_again() -> None:
     line = f"{PART_OF_A_PAGE}fsync b; pwrite a 100k 1k; pwrite b 1k 1k; fsync b; {SEEN}"
     assert results(run(line, "1k@nodelalloc"))[-1] == [[100 << 10, 104 << 10]]
+
+
+@pytest.mark.parametrize(("commit", "left"), [("fsync b; ", 4096), ("", 0)])
+def test_a_commit_passes_over_what_is_dirty_past_eof(commit: str, left: int) -> None:
+    """A failed write left it there; nothing writes it when it is within EOF."""
+    line = f"dwrite a 0 4k; pwrite_fault a 0 8k fault=0; pwrite b 0 4k; {commit}pwrite a 8k 4k"
+    last = run(f"{line}; fsync a").steps[-1]
+    assert sum(length for _, length, state in states(last) if state == "delayed") == left

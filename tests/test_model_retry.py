@@ -57,13 +57,15 @@ def test_a_folio_that_begins_before_eof_is_held_between_tries(config: str, wrote
     assert result == (wrote if isinstance(wrote, str) else wrote * 1024)
 
 
-@pytest.mark.parametrize("dirty", [True, False])
-def test_a_folio_that_is_held_stays_whole_if_it_is_dirty_else_it_goes(dirty: bool) -> None:
-    """It can't be split, and nobody needs what is clean (truncate_inode_partial_folio)."""
+@pytest.mark.parametrize(("dirty", "stays"), [(0b1, True), (0b100, False), (0, False)])
+def test_a_folio_that_is_held_stays_whole_if_what_is_left_is_dirty_else_it_goes(
+    dirty: int, *, stays: bool
+) -> None:
+    """It can't be split, and nobody needs what is clean; what was dirty behind the cut was so for
+    the failed write only (truncate_inode_partial_folio, try_to_free_buffers)."""
     cache = PageCache(4096, 2 << 20)
     folio = cache.add(0, 3)
     folio.buffers, cache.pinned = True, folio
-    if dirty:
-        cache.mark_dirty(folio, 1)
+    cache.mark_dirty(folio, dirty)
     cache.truncate(8192)
-    assert cache.get(0) is (folio if dirty else None)
+    assert cache.get(0) is (folio if stays else None)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from fakes import make_workload
 from modelled import file, geometry
 
-from harness.trace import APART, Extent, State, Step
+from harness.trace import (
+    APART,
+    Extent,
+    FileObservation,
+    Final,
+    Observation,
+    State,
+    Step,
+    Trace,
+    placement_of,
+)
 from model import Behaviour, Model
 from model.placement import Placer
 
@@ -19,6 +29,10 @@ def _at(*places: tuple[int, int, int]) -> tuple[Extent, ...]:
         Extent(start * PAGE, count * PAGE, State.WRITTEN, place * PAGE)
         for start, count, place in places
     )
+
+
+def _file(extents: tuple[Extent, ...]) -> FileObservation:
+    return FileObservation(4096, extents=extents)
 
 
 def _last(line: str, config: str, *steps: tuple[Extent, ...]) -> Step:
@@ -79,3 +93,30 @@ def test_what_is_left_of_blocks_allocated_at_once_lies_where_it_is_seen() -> Non
         four, (*four, *_at((4, 1, 61))),
     )  # fmt: skip
     assert file(last).blocks == 40
+
+
+def test_a_block_of_a_cluster_with_a_mapped_one_is_beside_that() -> None:
+    """Whatever is before it in the file, seen or not: else the tree would grow or shrink."""
+    seen = _at((0, 1, 64), (25, 1, 129))
+    line = "pwrite a 0 4k; fsync a; falloc a 100k 4k; pwrite a 4k 92k; pwrite a 96k 4k; fsync a"
+    placement = ({"a": seen},) * 5 + ({},)
+    trace = Model(Behaviour(), geometry).play(
+        make_workload(line, "bigalloc16k@delalloc"), placement
+    )[1]
+    last = trace.files["a"].es.lookup(24)
+    assert last.pblk is not None
+    assert last.pblk + 24 - last.start == 128
+
+
+def test_what_a_shutdown_wrote_is_where_the_next_mount_shows_it() -> None:
+    workload = make_workload("pwrite a 0 4k; shutdown 0; pread a 0 4k", "4k@delalloc")
+    seen = Observation(files={"a": _file(_at((0, 1, 77)))})
+    steps = (
+        Step(4096, (), Observation(files={"a": _file(())})),
+        Step(0, (), Observation(error="EIO")),
+        Step("EIO", (), Observation(error="EIO")),
+    )
+    trace = Trace(workload, "kernel", Observation(), steps, Final(seen))
+    assert [places.get("a") for places in placement_of(trace) if places is not None] == [
+        (), _at((0, 1, 77)), _at((0, 1, 77)), _at((0, 1, 77)),
+    ]  # fmt: skip
