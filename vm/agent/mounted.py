@@ -51,6 +51,7 @@ class Mounted:
             libc.mount(self.device, self.root, "ext4", libc.MS_NOATIME, self.options)
         except OSError as error:
             raise MountError("mount", error) from error
+        self._say_all()
         self._table = InodeTable(self.device)
         self._delalloc = os.open(
             f"{self.sysfs}/delayed_allocation_blocks", os.O_RDONLY | os.O_CLOEXEC
@@ -84,6 +85,13 @@ class Mounted:
             if error is not None:
                 return {"error": error}
         return observe(self.files, self._table, self._delalloc, names)
+
+    def _say_all(self) -> None:
+        """Have ext4 say everything: by default it leaves out what comes after ten messages in five
+        seconds, a shutdown's acknowledgement as well as what would be a complaint."""
+        for kind in ("err", "warning", "msg"):
+            with open(f"{self.sysfs}/{kind}_ratelimit_interval_ms", "w") as file:
+                file.write("0")
 
     def _forget_device_cache(self) -> None:
         fd = os.open(self.device, os.O_RDONLY | os.O_CLOEXEC)
