@@ -144,37 +144,53 @@ class ExtentTree:
             slot.length += tail.length
             raise
 
-    def convert(
-        self, lblk: int, length: int, to_unwritten: bool = False, eof: int = 0
-    ) -> list[tuple[int, int]]:
-        """Make `length` blocks from `lblk` written, or unwritten (ext4_split_convert_extents).
+    def convert(self, lblk: int, length: int, to_unwritten: bool = False) -> None:
+        """Make `length` blocks from `lblk` written, or unwritten (ext4_split_convert_extents),
+        as if no tree block were ever refused.
 
-        Written: the end of I/O (ext4_convert_unwritten_extents). Unwritten: ZERO_RANGE
-        (convert_initialized_extent). Blocks that are in the wanted state already stay as
-        they are. Raises `ExtentTreeError` if a block is not mapped.
-
-        Where ZERO_RANGE is refused a tree block, the range of an extent within `eof`
-        (i_disksize rounded up to blocks) is zeroed and stays written; returns such ranges.
-        Of an extent that is not within, raises `TreeBlockRefused`.
+        Written: the end of I/O (ext4_convert_unwritten_extents). Unwritten: see
+        `make_unwritten`. Blocks that are in the wanted state already stay as they are. Raises
+        `ExtentTreeError` if a block is not mapped.
         """
-        end, kept = lblk + length, []
+        end = lblk + length
         self._require_mapped(lblk, end)
         while lblk < end:
             path = self._find(lblk)
             slot = path.leaf.slots[path.at]
             stop = min(end, slot.end)
             if slot.unwritten != to_unwritten:
-                if to_unwritten and min(end, self._run_end(lblk)) - lblk > MAX_UNWRITTEN:
-                    stop = min(stop, lblk + MAX_UNWRITTEN // 2)
-                within = slot.end <= max(eof, stop)
-                try:
+                if to_unwritten:
+                    stop = self.make_unwritten(lblk, end - lblk)[0]
+                else:
                     self._split_convert(path, lblk, stop, to_unwritten)
-                except TreeBlockRefused:
-                    if not within:
-                        raise
-                    kept.append((lblk, stop))
             lblk = stop
-        return kept
+
+    def make_unwritten(
+        self, lblk: int, length: int, eof: int = EOB, zeroout: int = EOB
+    ) -> tuple[int, bool]:
+        """Make written blocks unwritten for ZERO_RANGE (convert_initialized_extent); only the
+        extent that holds `lblk` is touched. Returns the block that it came to, and whether
+        those before it were zeroed on disk instead and stay written.
+
+        That is done where the split is refused a tree block, if the extent, or the range, ends
+        within `eof` (i_disksize rounded up to blocks) and no more than `zeroout` blocks
+        (extent_max_zeroout_kb) are asked for; else `TreeBlockRefused` is raised
+        (ext4_split_extent). Raises `ExtentTreeError` if `lblk` is not mapped.
+        """
+        asked = min(lblk + length, self._run_end(lblk)) - lblk
+        if asked > MAX_UNWRITTEN:
+            asked = MAX_UNWRITTEN // 2
+        path = self._find(lblk)
+        slot = path.leaf.slots[path.at]
+        stop = min(lblk + asked, slot.end)
+        within = slot.end <= max(eof, lblk + asked)
+        try:
+            self._split_convert(path, lblk, stop, to_unwritten=True)
+        except TreeBlockRefused:
+            if not within or asked > zeroout:
+                raise
+            return stop, True
+        return stop, False
 
     def initialize(self, lblk: int, length: int, eof: int, zeroout: int) -> tuple[int, int]:
         """Write to unwritten blocks without end of I/O (ext4_ext_convert_to_initialized).

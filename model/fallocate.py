@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from harness.errors import NotModelledError
 from model.balloc import is_plentiful, with_retries
 from model.errors import OpError
 from model.inline_data import convert_inline_data
@@ -131,11 +130,9 @@ def _convert_unwritten(
         while low < high:
             run = inode.es.lookup(low)
             if run.state == WRITTEN:
-                end = min(run.end, high)
-                _make_unwritten(inode, low, end)
+                low = _make_some_unwritten(inode, low, min(run.end, high))
             else:
-                end = _allocate_some(inode, low, high, normalize=big)
-            low = end
+                low = _allocate_some(inode, low, high, normalize=big)
     except OpError:
         if new_size and low > first:
             _grow(inode, min(new_size, low * inode.sb.block_size))
@@ -145,7 +142,7 @@ def _convert_unwritten(
 
 def _on_disk(inode: Inode, low: int, high: int) -> list[tuple[int, bytes | None]]:
     """First byte and content of what blocks `[low, high)` hold on disk, nothing for a block that
-    is dirty; left out if the range is sure to find space."""
+    holds something else in the page cache; left out if the range is sure to find space."""
     sb = inode.sb
     if is_plentiful(sb, (high - low) // sb.ratio + PLENTY):
         return []
@@ -154,45 +151,59 @@ def _on_disk(inode: Inode, low: int, high: int) -> list[tuple[int, bytes | None]
         start, end = run.start * size, run.end * size
         if run.state != WRITTEN:
             continue
-        if not inode.cache.dirty_folios(start, end):
+        unsaved = {block for first, last in inode.unsaved for block in range(first, last)}
+        if not unsaved and not inode.cache.dirty_folios(start, end):
             found.append((start, inode.content.read(start, end - start)))
             continue
         for pos in range(start, end, size):
-            dirty = inode.cache.holds_dirty(pos)
-            found.append((pos, None if dirty else inode.content.read(pos, size)))
+            other = pos // size in unsaved or inode.cache.holds_dirty(pos)
+            found.append((pos, None if other else inode.content.read(pos, size)))
     return found
 
 
 def _show_again(inode: Inode, start: int, on_disk: list[tuple[int, bytes | None]]) -> None:
-    """What `_on_disk` found from byte `start` on is read again."""
+    """What `_on_disk` found from byte `start` on is read again; but not where a page that the
+    range covers in part stays cached: there zeros are read until it is dropped."""
+    size = inode.sb.block_size
     for pos, data in on_disk:
         if data is None and pos >= start:
-            inode.content.lose(pos, min(pos + inode.sb.block_size, inode.size))
+            inode.content.lose(pos, min(pos + size, inode.size))
         elif data is not None and pos + len(data) > start:
             inode.content.write(max(pos, start), data[max(start - pos, 0) :])
+    end = max((pos + len(data or b" " * size) for pos, data in on_disk), default=start)
+    for folio in inode.cache.overlapping(start, end):
+        low, high = max(folio.start, start) // size, min(folio.end, end) // size
+        for run in inode.es.overlapping(low, high):
+            if run.state == WRITTEN:
+                inode.content.zero(run.start * size, run.end * size)
+                inode.unsaved.append((run.start, run.end))
 
 
-def _make_unwritten(inode: Inode, low: int, high: int) -> None:
-    """Written blocks `[low, high)` become unwritten. What can't be split from its extent for
-    want of a tree block is zeroed on disk and stays written (convert_initialized_extent)."""
-    if inode.tree_unknown is not None or inode.sb.without_trees:
+def _make_some_unwritten(inode: Inode, low: int, high: int) -> int:
+    """Written blocks from `low` on become unwritten, up to the end of their extent or `high`;
+    returns the block that it reached (convert_initialized_extent).
+
+    What can't be split from its extent for want of a tree block is zeroed on disk and stays
+    written, if it is short and the extent ends within EOF. Raises `OpError` if not.
+    """
+    sb = inode.sb
+    if inode.tree_unknown is not None or sb.without_trees:
         inode.convert(low, high, UNWRITTEN)
-        return
-    eof = ceil_div(inode.disksize, inode.sb.block_size)
-    try:
+        return high
+    eof = ceil_div(inode.disksize, sb.block_size)
+
+    def attempt() -> tuple[int, bool]:
         with limited_tree(inode, use_reserved=False):
-            kept = inode.tree.convert(low, high - low, to_unwritten=True, eof=eof)
-    except OpError:
-        raise NotModelledError(
-            "zero range in an extent that ends past EOF finds no space for a tree block"
-        ) from None
-    for run in inode.es.overlapping(low, high):
-        inode.es.set(run.become(UNWRITTEN))
-    for start, end in kept:
-        inode.sb.rule("zeroed on disk: ext4_split_extent_zeroout")
-        for run in inode.es.overlapping(start, end):
-            inode.es.set(run.become(WRITTEN))
+            return inode.tree.make_unwritten(low, high - low, eof, sb.max_zeroout)
+
+    stop, zeroed = with_retries(sb, attempt)
+    if zeroed:
+        sb.rule("zeroed on disk: ext4_split_extent_zeroout")
+    else:
+        for run in inode.es.overlapping(low, stop):
+            inode.es.set(run.become(UNWRITTEN))
     inode.tree_changed()
+    return stop
 
 
 def zero_edges(inode: Inode, start: int, end: int) -> None:

@@ -273,7 +273,7 @@ def _convert_to_initialized(inode: Inode, lblk: int, end: int) -> Run:
     can't be split for want of a tree block. Raises `OpError`.
     """
     sb = inode.sb
-    zeroout = sb.behaviour.max_zeroout_kib * 1024 // sb.block_size
+    zeroout = sb.max_zeroout
     low, high = lblk, end
     if inode.tree_unknown is None:
         eof = max(ceil_div(inode.disksize, sb.block_size), end)

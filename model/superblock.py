@@ -168,6 +168,11 @@ class Superblock:
         self.waiting.clear()
 
     @property
+    def max_zeroout(self) -> int:
+        """Blocks that are rather zeroed than split from their extent (s_extent_max_zeroout_kb)."""
+        return self.behaviour.max_zeroout_kib * 1024 // self.block_size
+
+    @property
     def data_frees_wait(self) -> bool:
         """Blocks of file data that are freed can't be used before the next commit
         (ext4_mb_free_metadata): always with data=ordered or journal."""

@@ -195,3 +195,48 @@ def test_what_is_behind_the_last_block_seen_is_contiguous_or_apart(
     trace = placed(workload, {"a": seen, "fill": FAR["fill"], **supposed})
     assert results(trace)[-1] == result
     assert UNSEEN in trace.steps[-1].because
+
+
+LONG = (
+    "pwrite a 0 128k; pwrite a 160k 4k; pwrite a 200k 4k; pwrite a 240k 4k; fsync a;"
+    " falloc fill 0 60m; fzero_keep a {}; pread a 40k 64k; drop_caches; pread a 48k 16k"
+)
+
+
+@pytest.mark.parametrize(
+    ("block", "zeroed", "length", "result"),
+    [
+        ("4k", "40k", "32k", 0),
+        ("4k", "40k", "36k", "ENOSPC"),
+        ("4k", "42k", "34k", 0),
+        ("1k", "40k", "32k", 0),
+        ("1k", "40k", "33k", "ENOSPC"),
+    ],
+)
+def test_zero_range_that_may_not_split_zeroes_no_more_than_32_kib(
+    block: str, zeroed: str, length: str, result: object
+) -> None:
+    """Of an extent in a full root, on a full file system (extent_max_zeroout_kb). What was not
+    zeroed on disk is there again once the page cache is dropped."""
+    trace = placed(make_workload(LONG.format(f"{zeroed} {length}"), f"{block}@delalloc"))
+    assert results(trace)[5:7] == ["ENOSPC", result]
+    zeros = hashlib.md5(bytes(16 * KIB)).hexdigest()
+    assert (results(trace)[-1] == zeros) is (result == 0)
+    assert (0, 128 * KIB, "written") in states(trace.steps[6])
+
+
+def test_a_failed_zero_range_leaves_zeros_in_a_page_that_it_covers_in_part() -> None:
+    """With blocks of 1 KiB: 43k to 44k are read as zeros until the page goes; then nobody
+    knows, here."""
+    line = (
+        "pwrite a 0 128k; pwrite a 160k 4k; pwrite a 200k 4k; pwrite a 240k 4k; fsync a;"
+        " falloc fill 0 60m; fzero_keep a 43k 34k; pread a 43k 1k; pread a 44k 1k; drop_caches;"
+        " pread a 43k 1k"
+    )
+    trace = placed(make_workload(line, "1k@delalloc"))
+    zeros = hashlib.md5(bytes(KIB)).hexdigest()
+    assert results(trace)[6] == "ENOSPC"
+    assert results(trace)[7] == zeros
+    assert results(trace)[8] != zeros
+    assert "result" in trace.steps[-1].unpredicted
+    assert "result" not in trace.steps[7].unpredicted
