@@ -15,7 +15,12 @@ from workloads.syntax import SUFFIX, format_op, format_program, workloads
 
 FILES = sorted(path for path in CATALOGUE.rglob("*") if path.is_file())
 PROGRAMS = catalogue()
-LONG = ("reserve-runs-out", "second-leaf", "writeback-without-space")
+LONG = (
+    "reserve-runs-out",
+    "shutdown-after-many-messages",
+    "second-leaf",
+    "writeback-without-space",
+)
 """Programs that need many operations."""
 
 
