@@ -211,10 +211,25 @@ def test_of_other_kinds_no_allocation_counts(
     kernel = _Kernel(tmp_path, monkeypatch)
     Injector("request", 1)
     assert kernel.written["block/vda/make-it-fail"] == "1"
-    Injector("some_function", 1)
+    injector = Injector("some_function", 3)
     assert kernel.written["kernel/debug/fail_function/inject"] == "some_function"
     assert int(kernel.written["kernel/debug/fail_function/some_function/retval"]) - (1 << 64) == -12
     assert kernel.written["kernel/debug/failslab/cache-filter"] == "Y"
+    settings = {name: kernel.written[f"kernel/debug/fail_function/{name}"] for name in (
+        "interval", "times", "probability"
+    )}  # fmt: skip
+    assert settings == {"interval": "3", "times": "1", "probability": "0"}
+    seen = list[str]()
+
+    def operation() -> int:
+        seen.append(kernel.written["kernel/debug/fail_function/probability"])
+        return 0
+
+    for times, failed in (("1", False), ("0", True)):
+        monkeypatch.setattr(injection, "_read", lambda _path, times=times: times)
+        assert injector.execute(operation) == (0, failed)
+        assert kernel.written["kernel/debug/fail_function/probability"] == "0"
+    assert seen == ["100", "100"]
 
 
 @pytest.mark.parametrize(

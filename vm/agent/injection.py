@@ -1,9 +1,9 @@
 """Makes what an operation needs fail: the N-th allocation, request to the disk, or call.
 
 The kernel counts down in a task what it could let fail there (`/proc/thread-self/fail-nth`,
-`should_fail_ex` in lib/fault-inject.c). The count is set only while an operation is executed, so
-what the agent itself needs between two operations never fails. What other threads do of it,
-writeback in a worker, say, is not counted.
+`should_fail_ex` in lib/fault-inject.c). It counts only while an operation is executed, so what the
+agent itself needs between two operations never fails. What other threads do of it, writeback in a
+worker, say, is not counted.
 """
 
 from __future__ import annotations
@@ -47,28 +47,66 @@ class Injector:
     """
 
     def __init__(self, kind: str, nth: int) -> None:
-        self._left = nth
-        self._count = os.open(COUNT, os.O_RDWR | os.O_CLOEXEC)
         for path, value in _ALL_ALLOCATIONS if kind == ALLOCATIONS else _NO_ALLOCATION:
             _write(path, value)
         if kind == REQUESTS:
             _write("/sys/block/vda/make-it-fail", "1")
         elif kind != ALLOCATIONS:
             _let_fail(kind)
+        counted = kind in {ALLOCATIONS, REQUESTS}
+        self._count: _TaskCount | _FunctionCount | None
+        self._count = _TaskCount(nth) if counted else _FunctionCount(nth)
 
     def execute(self, operation: Callable[[], Outcome]) -> tuple[Outcome, bool]:
         """What `operation` returned, and whether something in it was made to fail."""
-        if not self._left:
+        if self._count is None:
             return operation(), False
-        os.pwrite(self._count, b"%d" % self._left, 0)
+        self._count.go_on()
         try:
             outcome = operation()
         except MemoryError:  # the agent's own
             outcome = "ENOMEM"
         finally:
-            self._left = int(os.pread(self._count, 16, 0))
-            os.pwrite(self._count, b"0", 0)
-        return outcome, not self._left
+            failed = self._count.stop()
+        if failed:
+            self._count = None
+        return outcome, failed
+
+
+class _TaskCount:
+    """What may fail, counted by the kernel in this thread."""
+
+    def __init__(self, nth: int) -> None:
+        self._left = nth
+        self._file = os.open(COUNT, os.O_RDWR | os.O_CLOEXEC)
+
+    def go_on(self) -> None:
+        """Count."""
+        os.pwrite(self._file, b"%d" % self._left, 0)
+
+    def stop(self) -> bool:
+        """Count no more; whether the last one has come."""
+        self._left = int(os.pread(self._file, 16, 0))
+        os.pwrite(self._file, b"0", 0)
+        return not self._left
+
+
+class _FunctionCount:
+    """Calls of a function. Its breakpoint is no part of a task to the kernel, so calls by any
+    thread count."""
+
+    def __init__(self, nth: int) -> None:
+        for name, value in (("interval", nth), ("times", 1), ("probability", 0)):
+            _write(f"{FUNCTIONS}/{name}", str(value))
+
+    def go_on(self) -> None:
+        """Count."""
+        _write(f"{FUNCTIONS}/probability", "100")
+
+    def stop(self) -> bool:
+        """Count no more; whether the last one has come."""
+        _write(f"{FUNCTIONS}/probability", "0")
+        return _read(f"{FUNCTIONS}/times") == "0"
 
 
 def _let_fail(function: str) -> None:
@@ -95,3 +133,8 @@ def _write(path: str, value: str) -> None:
         raise OSError(error.errno, error.strerror, path) from error
     finally:
         os.close(fd)
+
+
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read().strip()
