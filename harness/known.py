@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from workloads.ops import Op, Pwritev, Shutdown, WriteFault, Zero, calls
+from workloads.ops import Insert, Op, Pwritev, Shutdown, WriteFault, Zero, calls
 from workloads.workload import Config, Workload
 
 __all__ = ["KNOWN_ISSUES", "KnownIssue", "applicable", "parse_release", "path_of"]
@@ -304,6 +304,27 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         observable="the old bytes of that block are read in place of zeros until the page cache is"
         " dropped; a write to a part of it brings the rest back to disk",
         reason="ext4_zero_range() as there; the folio stays uptodate over the unwritten block",
+    ),
+    KnownIssue(
+        name="failed-insert-range-grows-file",
+        quirk="failed_insert_range_grows_file",
+        since=(7, 2),
+        path="bh",
+        triggers=(Insert,),
+        condition="INSERT_RANGE has to split an extent and finds no tree block, as when all that"
+        " is free waits for a commit",
+        observable="fallocate(2) fails with ENOSPC, and the file has grown by the range",
+        reason="ext4_insert_range() moves i_size and i_disksize before it splits the extent",
+    ),
+    KnownIssue(
+        name="failed-insert-range-grows-file-iomap",
+        quirk="failed_insert_range_grows_file",
+        since=(7, 2),
+        path="iomap",
+        triggers=(Insert,),
+        condition="as for failed-insert-range-grows-file",
+        observable="as there",
+        reason="ext4_insert_range() as there",
     ),
     KnownIssue(
         name="last-cluster-taken-for-mapped",

@@ -88,6 +88,11 @@ QUIRKS: dict[str, Quirk] = {
             "back as written (ext4_block_zero_eof), then makes it unwritten",
         ),
         Quirk(
+            "failed_insert_range_grows_file",
+            "INSERT_RANGE that finds no tree block fails with ENOSPC, and the file is larger.",
+            "ext4_insert_range moves i_size and i_disksize before it splits the extent",
+        ),
+        Quirk(
             "last_cluster_taken_for_mapped",
             "With bigalloc, delayed blocks in the last cluster a file can have reserve nothing "
             "if mapped blocks are before it; once allocated the cluster is missing from i_blocks.",

@@ -1,4 +1,5 @@
-"""fallocate(2) in all modes (fs/ext4/extents.c `ext4_fallocate`, fs/ext4/inode.c)."""
+"""fallocate(2) in all modes that leave blocks where they are (fs/ext4/extents.c `ext4_fallocate`,
+fs/ext4/inode.c)."""
 
 from __future__ import annotations
 
@@ -7,22 +8,21 @@ from model.errors import OpError
 from model.inline_data import convert_inline_data
 from model.inode import Inode
 from model.map_blocks import map_blocks
-from model.placement import Shift
 from model.revived import zero_whole_blocks
-from model.tree_claim import PLENTY, limited_tree
+from model.tree_claim import PLENTY, limited_tree, may_lack_tree_block, split_at
 from model.truncate import block_zero_eof, zero_partial
 from model.units import (
-    EOF_BLOCK,
-    PAGE,
     UNWRITTEN,
     UNWRITTEN_MAX_LEN,
     WRITTEN,
     ceil_div,
-    round_down,
     round_up,
 )
 
-__all__ = ["allocate", "collapse_range", "insert_range", "punch_hole", "write_zeroes", "zero_range"]
+__all__ = [
+    "OnDisk", "allocate", "check_range", "on_disk", "punch_hole", "show_again", "write_zeroes",
+    "zero_range",
+]  # fmt: skip
 
 
 def check_range(inode: Inode, off: int, length: int) -> None:
@@ -107,11 +107,12 @@ def zero_range(inode: Inode, off: int, length: int, keep_size: bool) -> None:
             zero_edges(inode, off, end)
     update_disksize_before_punch(inode, off, length)
     unsaved = inode.cache.holds_dirty(inode.size)
-    on_disk = _on_disk(inode, low, high) if high > low else []
+    plenty = is_plentiful(inode.sb, (high - low) // inode.sb.ratio + PLENTY)
+    stays = on_disk(inode, low, high) if high > low and not plenty else []
     inode.cache.truncate(off, end)
     if high > low:
         zero_whole_blocks(inode, low, high, grows=new_size > inode.size, unsaved=unsaved)
-        _convert_unwritten(inode, low, high, new_size, on_disk)
+        _convert_unwritten(inode, low, high, new_size, stays)
     if new_size:
         _grow(inode, new_size)
     if not inode.sb.behaviour.zero_range_edges_first:
@@ -119,12 +120,10 @@ def zero_range(inode: Inode, off: int, length: int, keep_size: bool) -> None:
     inode.sb.rule("zero range: ext4_zero_range")
 
 
-def _convert_unwritten(
-    inode: Inode, low: int, high: int, new_size: int, on_disk: list[tuple[int, bytes | None]]
-) -> None:
+def _convert_unwritten(inode: Inode, low: int, high: int, new_size: int, stays: OnDisk) -> None:
     """Written, delayed and missing blocks become unwritten (EXT4_GET_BLOCKS_CONVERT_UNWRITTEN
-    in ext4_map_blocks). On ENOSPC the size moves to where it stands, and what is on disk behind
-    that shows again."""
+    in ext4_map_blocks). On ENOSPC the size moves to where it stands, and what `stays` on disk
+    behind that shows again."""
     first, big = low, high - low > UNWRITTEN_MAX_LEN
     try:
         while low < high:
@@ -136,17 +135,18 @@ def _convert_unwritten(
     except OpError:
         if new_size and low > first:
             _grow(inode, min(new_size, low * inode.sb.block_size))
-        _show_again(inode, low * inode.sb.block_size, on_disk)
+        show_again(inode, low * inode.sb.block_size, stays)
         raise
 
 
-def _on_disk(inode: Inode, low: int, high: int) -> list[tuple[int, bytes | None]]:
-    """First byte and content of what blocks `[low, high)` hold on disk, nothing for a block that
-    holds something else in the page cache; left out if the range is sure to find space."""
-    sb = inode.sb
-    if is_plentiful(sb, (high - low) // sb.ratio + PLENTY):
-        return []
-    size, found = sb.block_size, list[tuple[int, bytes | None]]()
+OnDisk = list[tuple[int, bytes | None]]
+"""First byte and content of what written blocks hold on disk, nothing for one that is not known."""
+
+
+def on_disk(inode: Inode, low: int, high: int) -> OnDisk:
+    """What is on disk of blocks `[low, high)`; not known of those that hold something else in the
+    page cache."""
+    size, found = inode.sb.block_size, OnDisk()
     for run in inode.es.overlapping(low, high):
         start, end = run.start * size, run.end * size
         if run.state != WRITTEN:
@@ -161,16 +161,16 @@ def _on_disk(inode: Inode, low: int, high: int) -> list[tuple[int, bytes | None]
     return found
 
 
-def _show_again(inode: Inode, start: int, on_disk: list[tuple[int, bytes | None]]) -> None:
-    """What `_on_disk` found from byte `start` on is read again; but not where a page that the
-    range covers in part stays cached: there zeros are read until it is dropped."""
+def show_again(inode: Inode, start: int, stays: OnDisk) -> None:
+    """What `stays` on disk from byte `start` on is read again; but not where a page that the
+    range covers in part is cached still: there zeros are read until it is dropped."""
     size = inode.sb.block_size
-    for pos, data in on_disk:
+    for pos, data in stays:
         if data is None and pos >= start:
             inode.content.lose(pos, min(pos + size, inode.size))
         elif data is not None and pos + len(data) > start:
             inode.content.write(max(pos, start), data[max(start - pos, 0) :])
-    end = max((pos + len(data or b" " * size) for pos, data in on_disk), default=start)
+    end = max((pos + len(data or b" " * size) for pos, data in stays), default=start)
     for folio in inode.cache.overlapping(start, end):
         low, high = max(folio.start, start) // size, min(folio.end, end) // size
         for run in inode.es.overlapping(low, high):
@@ -233,7 +233,11 @@ def update_disksize_before_punch(inode: Inode, off: int, length: int) -> None:
 
 
 def punch_hole(inode: Inode, off: int, length: int) -> None:
-    """PUNCH_HOLE: whole blocks go, edges are zeroed (ext4_punch_hole)."""
+    """PUNCH_HOLE: whole blocks go, edges are zeroed (ext4_punch_hole).
+
+    An extent that goes on behind the hole has to be split. If that finds no tree block nothing is
+    freed, but the page cache is gone: what is on disk there shows again. Raises `OpError`.
+    """
     prepare_fallocate(inode, off, length)
     size = inode.sb.block_size
     last = inode.sb.maxbytes if inode.extents else inode.sb.bitmap_maxbytes - size
@@ -246,84 +250,18 @@ def punch_hole(inode: Inode, off: int, length: int) -> None:
     end = min(end, last)
     update_disksize_before_punch(inode, off, end - off)
     low, high = ceil_div(off, size), end // size
+    stays = on_disk(inode, low, high) if high > low and may_lack_tree_block(inode) else []
     inode.cache.truncate(off, end)
     if high > low:
         inode.content.zero(low * size, high * size)
     zero_edges(inode, off, end)
     if high > low:
-        inode.remove_status(low, high)
-        inode.remove_mapped(low, high)
         inode.prealloc.discard()
+        inode.remove_status(low, high)
+        try:
+            split_at(inode, high)
+        except OpError:
+            show_again(inode, low * size, stays)
+            raise
+        inode.remove_mapped(low, high)
     inode.sb.rule("punch: ext4_punch_hole")
-
-
-def collapse_range(inode: Inode, off: int, length: int) -> None:
-    """COLLAPSE_RANGE: remove clusters and shift what follows left (ext4_collapse_range)."""
-    check_range(inode, off, length)
-    size = inode.sb.block_size
-    low, high = off // size, (off + length) // size
-    refused = _shift_refused(inode, off, length) or ("EINVAL" if off + length >= inode.size else "")
-    _begin_shift(inode, refused, (low, high - low, low - high))
-    start = round_down(off, PAGE)
-    inode.sb.flush_range(inode, start, off + 1)
-    inode.sb.flush_range(inode, off + length, None)
-    inode.cache.truncate(start)
-    inode.drop_unsaved()
-    inode.prealloc.discard()
-    inode.remove_status(low, EOF_BLOCK)
-    inode.remove_mapped(low, high)
-    inode.es.shift(high, low - high)
-    if inode.tree_unknown is None:
-        inode.tree.shift(high, low - high)
-        inode.tree_changed()
-    inode.content.move(off + length, off, inode.size)
-    inode.size -= length
-    inode.disksize = inode.size
-    inode.sb.rule("collapse: ext4_collapse_range")
-
-
-def insert_range(inode: Inode, off: int, length: int) -> None:
-    """INSERT_RANGE: shift what follows right (ext4_insert_range)."""
-    check_range(inode, off, length)
-    size = inode.sb.block_size
-    low, count = off // size, length // size
-    refused = _shift_refused(inode, off, length) or _insert_refused(inode, off, length)
-    _begin_shift(inode, refused, (low, 0, count))
-    start = round_down(off, PAGE)
-    inode.sb.flush_range(inode, start, None)
-    inode.cache.truncate(start)
-    inode.drop_unsaved()
-    inode.size += length
-    inode.disksize += length
-    inode.prealloc.discard()
-    inode.remove_status(low, EOF_BLOCK)
-    inode.es.shift(low, count)
-    if inode.tree_unknown is None:
-        inode.tree.shift(low, count)
-        inode.tree_changed()
-    inode.content.move(off, off + length, inode.size - length)
-    inode.sb.rule("insert: ext4_insert_range")
-
-
-def _insert_refused(inode: Inode, off: int, length: int) -> str:
-    if off >= inode.size:
-        return "EINVAL"
-    return "EFBIG" if inode.size + length > inode.sb.maxbytes else ""
-
-
-def _shift_refused(inode: Inode, off: int, length: int) -> str:
-    """The errno of a shift that can't be made, empty if it can."""
-    if not inode.extents:
-        return "ENOTSUP"
-    cluster = inode.sb.block_size * inode.sb.ratio
-    return "EINVAL" if off % cluster or length % cluster else ""
-
-
-def _begin_shift(inode: Inode, refused: str, shift: Shift) -> None:
-    """No data stays inline, whether or not the shift is `refused`; a block that it comes to is
-    seen where the shift has put it. Raises `OpError`."""
-    if not refused:
-        inode.sb.placer.moved(inode.name, *shift)
-    convert_inline_data(inode)
-    if refused:
-        raise OpError(refused)

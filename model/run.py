@@ -11,7 +11,7 @@ import msgspec
 
 from harness.errors import NotModelledError
 from harness.trace import Final, Observation, Placement, Ran, Result, Step, Trace
-from model import fallocate
+from model import fallocate, shift_range
 from model.access import check_access
 from model.after_shutdown import not_predicted
 from model.behaviour import Behaviour
@@ -343,12 +343,12 @@ def _zero_keep(mount: Mount, op: ops.ZeroKeep) -> Result:
 
 
 def _collapse(mount: Mount, op: ops.Collapse) -> Result:
-    fallocate.collapse_range(mount.file(op.file), op.off, op.len)
+    shift_range.collapse_range(mount.file(op.file), op.off, op.len)
     return 0
 
 
 def _insert(mount: Mount, op: ops.Insert) -> Result:
-    fallocate.insert_range(mount.file(op.file), op.off, op.len)
+    shift_range.insert_range(mount.file(op.file), op.off, op.len)
     return 0
 
 

@@ -16,7 +16,7 @@ from model.balloc import has_free_clusters, need_plenty
 from model.errors import OpError
 from model.extent_nodes import ROOT_ENTRIES
 from model.extent_tree import TreeBlockRefused
-from model.units import UNWRITTEN
+from model.units import UNWRITTEN, WRITTEN
 
 if TYPE_CHECKING:
     from model.extent_status import Run
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from model.superblock import Superblock
 
 __all__ = [
-    "claim_tree_blocks", "conversion_room", "limited_tree", "room_for_tree", "take_reserved",
+    "claim_tree_blocks", "conversion_room", "limited_tree", "may_lack_tree_block", "room_for_tree",
+    "split_at", "take_reserved",
 ]  # fmt: skip
 
 PLENTY = 5
@@ -162,6 +163,34 @@ def limited_tree(inode: Inode, use_reserved: bool = True) -> Iterator[None]:
         raise OpError(error) from None
     finally:
         tree.refuses = None
+
+
+def may_lack_tree_block(inode: Inode) -> bool:
+    """Whether a split may find no tree block before the next commit, though it may use what is
+    kept for conversions (EXT4_GET_BLOCKS_METADATA_NOFAIL)."""
+    return inode.extents and room_for_tree(inode, 0, use_reserved=True)[0] < PLENTY
+
+
+def split_at(inode: Inode, lblk: int) -> None:
+    """Let an extent of the file begin at block `lblk`, so that what is before or behind it can go
+    or move (ext4_force_split_extent_at, ext4_insert_range). Nobody commits to find a tree block
+    for that. Raises `OpError`."""
+    run = inode.es.lookup(lblk)
+    across = run.start < lblk and run.state in (UNWRITTEN, WRITTEN)
+    if not across or not may_lack_tree_block(inode):
+        return
+    if inode.sb.without_trees:
+        need_plenty(inode.sb, PLENTY + inode.sb.free_pending)
+        return
+    if inode.tree_unknown is not None:
+        raise NotModelledError(UNKNOWN_CLAIM)
+    try:
+        with limited_tree(inode):
+            inode.tree.split_at(lblk)
+    except OpError:
+        inode.sb.rule("no tree block for a split: ext4_force_split_extent_at")
+        raise
+    inode.tree_changed()
 
 
 def _tree_growth(inode: Inode, run: Run, pblk: int) -> int:

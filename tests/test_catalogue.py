@@ -39,7 +39,7 @@ def test_file(path: Path) -> None:
 
 def test_size() -> None:
     assert len(PROGRAMS) == len(FILES) >= 250
-    assert 300 <= sum(len(workloads(program)) for program in PROGRAMS) <= 900
+    assert 300 <= sum(len(workloads(program)) for program in PROGRAMS) <= 950
 
 
 def test_names_are_unique() -> None:

@@ -6,12 +6,13 @@ import hashlib
 
 import pytest
 from fakes import make_workload
-from modelled import FREE, file, placed, results, states
+from modelled import FREE, file, geometry, placed, results, states
 
 from harness.errors import NotModelledError
 from harness.suppositions import UNSEEN
 from harness.trace import APART, EventKind, Extent, State, Trace
 from model import Behaviour, Model
+from model.errors import OpError
 from workloads.images import Geometry
 
 AT_ONCE = "quota4k@nodelalloc,usrquota"
@@ -240,3 +241,75 @@ def test_a_failed_zero_range_leaves_zeros_in_a_page_that_it_covers_in_part() -> 
     assert results(trace)[8] != zeros
     assert "result" in trace.steps[-1].unpredicted
     assert "result" not in trace.steps[7].unpredicted
+
+
+WAITING = (
+    "pwrite a 0 64k; pwrite a 512k 4k; pwrite a 640k 4k; pwrite a 768k 4k; falloc f 0 400k;"
+    " falloc g 0 64m; sync; unlink f; pwrite b 0 324k; sync_range b 0 0; "
+)
+"""Four extents in the root of `a`; what is kept is used, and what is free waits for a commit."""
+
+
+def waiting(line: str, *, iomap: bool = False, quirk: bool = False, before: str = WAITING) -> Trace:
+    """All of `line`, and of `before` it."""
+    places = {
+        name: (Extent(0, 1 << 30, State.WRITTEN, 1 << power),)
+        for name, power in (("a", 31), ("b", 35), ("f", 40), ("g", 45))
+    }
+    quirks = frozenset({"failed_insert_range_grows_file"} if quirk else ())
+    config = "small4k@delalloc" + ",buffered_iomap" * iomap
+    workload = make_workload(WAITING + line, config)
+    model = Model(Behaviour(iomap=iomap, quirks=quirks), geometry)
+    return model.run(workload, (places,) * (len(workload.ops) + 1))
+
+
+SPLITS = ("fpunch a 8k 4k", "fcollapse a 8k 4k", "finsert a 8k 4k")
+
+
+@pytest.mark.parametrize("iomap", [False, True])
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_split_waits_for_no_commit(split: str, iomap: bool) -> None:
+    """It fails at once, and leaves everything as it was; after the next commit it succeeds."""
+    read = "pread a 0 64k"
+    trace = waiting(f"{read}; {split}; {read}; fsync a; {split}", iomap=iomap)
+    before, failed, after, _, done = results(trace)[-5:]
+    assert (failed, done) == ("ENOSPC", 0)
+    assert before == after
+    assert file(trace.steps[-4]) == file(trace.steps[-5])
+    assert "no tree block for a split: ext4_force_split_extent_at" in trace.steps[-4].because
+
+
+@pytest.mark.parametrize("split", ["fpunch a 0 64k", "fcollapse a 0 64k", "finsert a 512k 4k"])
+def test_what_begins_or_ends_with_an_extent_needs_no_split(split: str) -> None:
+    assert results(waiting(split))[-1] == 0
+
+
+@pytest.mark.parametrize("quirk", [False, True])
+def test_a_failed_insert_grows_the_file_with_a_known_bug_only(quirk: bool) -> None:
+    trace = waiting("finsert a 8k 4k", quirk=quirk)
+    seen, grown = file(trace.steps[-1]), 4 * KIB * quirk
+    assert (seen.size, seen.disksize) == (772 * KIB + grown, 772 * KIB + grown)
+    assert bool(trace.steps[-1].quirks) is quirk
+
+
+def test_a_failed_punch_loses_what_is_not_on_disk() -> None:
+    """The page cache of the range is gone by then: nobody knows what was on disk of a block that
+    had been written over, and of one that was delayed there is nothing."""
+    trace = waiting("pwrite a 8k 4k; fpunch a 8k 4k; pread a 8k 4k; pread a 12k 4k")
+    assert results(trace)[-3] == "ENOSPC"
+    assert "result" in trace.steps[-2].unpredicted
+    assert "result" not in trace.steps[-1].unpredicted
+
+
+def test_where_a_shift_has_allocated_before_it_failed_the_model_refuses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OpError("ENOSPC")
+
+    monkeypatch.setattr("model.shift_range.split_at", refuse)
+    for shift in ("fcollapse a 8k 4k", "finsert a 8k 4k"):
+        line = f"pwrite a 0 64k; fsync a; {{}}{shift}"
+        assert results(placed(make_workload(line.format(""))))[-1] == "ENOSPC"
+        with pytest.raises(NotModelledError, match="a shift that has allocated delayed blocks"):
+            placed(make_workload(line.format("pwrite a 100k 4k; ")))
