@@ -201,6 +201,19 @@ CACHING: tuple[Difference, ...] = (
         follows=DATA,
     ),
     Difference(
+        name="direct-write-leaves-a-folio",
+        situation="a direct write comes to a page past EOF that a failed write left; then pages"
+        " near its end are stored to or written, and a part of the file is written back, or a store"
+        " comes",
+        first="the data takes the page cache, where its last folio stays: nothing around it is read"
+        " ahead, and folios are of other sizes",
+        second="there is no such page, and nothing of the direct write is cached",
+        why="iomap_write_failed() forgets the page at once; whoever ends the I/O holds the folio",
+        source="kiocb_invalidate_pages; ext4_dio_write_iter; invalidate_mapping_pages",
+        signs=_other_folios(rules(first=(BUSY,))),
+        follows=SPACE,
+    ),
+    Difference(
         name="refused-in-part",
         situation="a direct write of odd length, which is refused at its end, comes to blocks that"
         " are written on one path only",

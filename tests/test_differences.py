@@ -231,6 +231,10 @@ EXAMPLES: dict[str, list[Example]] = {
         Example("falloc a 0 32k; pwrite_fault a 20k 4097 fault=0; fsync a; dwrite a 0 32769;"
                 " pread a 20k 4k", 4, lambda s: with_file(s, size=5)),
     ],
+    "direct-write-leaves-a-folio": [
+        Example("pwrite_fault a 0 12k fault=8k; dwrite a 0 20k; truncate a 60k; mwrite a 16k 1;"
+                " pwrite a 20k 12k; sync_range a 24k 1", 5, extents((0, 20, W), (20, 12, U))),
+    ],
     "page-past-eof-stays-dirty": [
         Example("pwrite_fault a 0 12k fault=8k; dwrite a 4k 4196", 1, result("EIO")),
     ],
