@@ -52,7 +52,9 @@ class Allocator(Placer):
                     taken |= (1 << high - low + 1) - 1 << low
         return taken
 
-    def lookup(self, name: str, lblk: int, near: int | None) -> tuple[int, int] | None:
+    def lookup(
+        self, name: str, lblk: int, near: int | None, length: int = 1
+    ) -> tuple[int, int] | None:
         """A place as a kernel could have chosen it."""
         inode = self.mount.files[name]
         low = lblk // self.ratio * self.ratio

@@ -223,6 +223,7 @@ class Watch:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.tracer = self.log = self.settler = self
+        self.injector = None
 
     def drain(self) -> tuple[list[dict[str, object]], int]:
         self.asked.append("drain")
