@@ -23,6 +23,8 @@ BATCH = 31
 """Folios that a read takes at a time (PAGEVEC_SIZE)."""
 NEVER = 1 << 63
 """A page that gets no mark."""
+NODE = 64
+"""Pages that a lowest node of the page cache's tree holds (XA_CHUNK_SIZE)."""
 
 
 class Readahead:
@@ -154,11 +156,59 @@ def _sync(inode: Inode, index: int, count: int) -> None:
 
 
 def _cached_before(cache: PageCache, index: int, limit: int) -> int:
-    """Cached pages right before page `index`, of `limit` at most (page_cache_prev_miss)."""
+    """Pages right before page `index` that count as cached, of `limit` at most
+    (page_cache_prev_miss, xas_prev).
+
+    The walk looks up the last one and goes back from there slot by slot; in a larger folio it
+    stands on the first slot of that, but goes on counting from the page that was looked up.
+    """
+    at = index - 1
+    slot, step = _slot_found(cache, at)
     count = 0
-    while count < min(limit, index) and cache.get(index - 1 - count) is not None:
+    while count < min(limit, index) and cache.get(slot) is not None:
         count += 1
+        at -= 1
+        if step == 1 and slot % NODE:
+            slot -= 1
+        elif slot // step % NODE != at // step % NODE:  # __xas_prev
+            if slot < NODE:
+                break
+            slot, step = _slot_in(cache, slot // NODE - 1, at)
     return count
+
+
+def _next_miss(cache: PageCache, index: int, limit: int) -> int:
+    """The first page from page `index` on that counts as not cached, of `limit`
+    (page_cache_next_miss, xas_next). As above it lags behind if it begins inside a folio, up to
+    the end of the tree's node."""
+    slot, step = _slot_found(cache, index)
+    if step == NODE:
+        slot = index
+    node = slot // NODE
+    for at in range(index, index + limit):
+        if slot // NODE != node:
+            slot, node = at, at // NODE
+        if cache.get(slot) is None:
+            return at
+        slot += 1
+    return index + limit
+
+
+def _slot_found(cache: PageCache, index: int) -> tuple[int, int]:
+    """The page in whose slot a look-up of page `index` ends, and the pages of such a slot: the
+    first one of its folio (xas_descend)."""
+    folio = cache.get(index)
+    if folio is None:
+        return index, 1
+    return folio.index, 1 if folio.pages < NODE else NODE
+
+
+def _slot_in(cache: PageCache, node: int, index: int) -> tuple[int, int]:
+    """The same where a walk enters a node that is not that of page `index` (xas_set_offset)."""
+    folio = cache.get(node * NODE)
+    if folio is not None and folio.pages >= NODE:
+        return node * NODE, NODE
+    return node * NODE + index % NODE, 1
 
 
 def _async(inode: Inode, folio: Folio, index: int, count: int) -> None:
@@ -170,9 +220,7 @@ def _async(inode: Inode, folio: Folio, index: int, count: int) -> None:
         ahead.start += ahead.size
         ahead.size = max(ahead.size, _next_size(ahead.size, ahead.pages))
     else:
-        start = index + 1
-        while start <= index + ahead.pages and inode.cache.get(start) is not None:
-            start += 1
+        start = _next_miss(inode.cache, index + 1, ahead.pages)
         if start - index > ahead.pages:
             return
         ahead.start = start

@@ -6,7 +6,8 @@ The numbers are worked out by hand from mm/readahead.c; the recorded programs `r
 
 from __future__ import annotations
 
-from modelled import chosen, disagreements, run, states
+import pytest
+from modelled import chosen, disagreements, file, run, states
 
 from harness.recording import recorded_by
 
@@ -93,3 +94,24 @@ def test_recorded_programs_with_folios_that_were_read_ahead() -> None:
 def test_copying_reads_ahead_like_reading() -> None:
     line = "truncate a 160k; copy_range a 0 4k b 0; copy_range a 4k 4k b 4k; mwrite a 20k 1"
     assert delayed(line) == [(16, 32)]
+
+
+@pytest.mark.parametrize(
+    ("cached", "write", "at", "folio"),
+    [
+        ("pwrite a 0 8k; pwrite a 8k 8k; pread a 16k 1", "20k 28k", 32, 1),  # a window of 9 pages
+        ("pwrite a 0 16k; pread a 16k 1", "20k 28k", 32, 4),  # one page counts of four: no window
+        ("pwrite a 0 256k; pread a 256k 1", "260k 60k", 288, 1),
+        ("pwrite a 0 1m; pread a 1m 1", "1028k 60k", 1056, 8),  # one of 256
+        ("pwrite a 16k 16k; drop_caches; pread a 20k 1", "32k 60k", 36, 1),
+        ("pwrite a 16k 16k; drop_caches; pread a 20k 1", "32k 60k", 48, 4),
+    ],
+)
+def test_what_is_cached_beside_a_page_is_counted_by_slots(
+    cached: str, write: str, at: int, folio: int
+) -> None:
+    """How many blocks are written with the one at `at` KiB: those of its folio. All were seen on
+    the kernel 7.3.4."""
+    line = f"truncate a 4m; {cached}; pwrite a {write}; sync_range a {at}k 1"
+    before, after = (file(step).reserved or 0 for step in run(line).steps[-2:])
+    assert before - after == folio
