@@ -236,7 +236,7 @@ WRITING: tuple[Difference, ...] = (
         second="the write is done; the extent is split after the I/O, where zeroing its other"
         " parts helps against a lack of space",
         why="mapping finds unwritten blocks and leaves them so",
-        source="iomap series, ext4_iomap_get_blocks; ext4_split_extent_at",
+        source="iomap series, ext4_iomap_get_blocks; ext4_split_extent",
         signs=(Sign("result", more_done, WRITES, rules(SPLIT)),),
         follows=DATA,
         options=frozenset({"nodelalloc"}),
