@@ -23,7 +23,8 @@ class Keeper:
     """Writes to `store` and `shelf`; nobody else does.
 
     What the disk does not take is held back and tried again by `retry`: rows all, artifacts
-    as far as memory goes. `outcomes` counts programs once, however often they come.
+    as far as memory goes. `outcomes` counts a program on each of its
+    configurations and paths once, however often it comes.
     """
 
     def __init__(self, night: str, store: Store, shelf: Shelf) -> None:
@@ -33,7 +34,10 @@ class Keeper:
         self._held = 0
         self._lost: set[str] = set()
         """Where artifacts would be that were dropped: rows that name them come once more."""
-        self._seen = {row.key: row.digest.outcome for row in store.rows() if row.night == night}
+        rows = [row for row in store.rows() if row.night == night]
+        self._seen = {row.key: row.digest.outcome for row in rows}
+        self.programs = {_written(row) for row in rows}
+        """The programs that have run, each once whatever its configurations and paths."""
         self.outcomes: Counter[Outcome] = Counter(self._seen.values())
         self.findings: set[str] = {finding.signature for finding in store.findings()}
         self.trouble: dict[str, int] = {}
@@ -47,6 +51,7 @@ class Keeper:
     def take(self, done: Done) -> bool:
         """Keep a program's row and artifact; whether it is the first of its signature."""
         row = done.row
+        self.programs.add(_written(row))
         before = self._seen.get(row.key)
         if before is not row.digest.outcome:
             if before is not None:
@@ -103,6 +108,11 @@ class Keeper:
 
     def _complain(self, what: str) -> None:
         self.trouble[what] = self.trouble.get(what, 0) + 1
+
+
+def _written(row: Row) -> str:
+    """The program of a row, without configuration and path."""
+    return row.program.partition("::")[0]
 
 
 def _without_artifact(done: Done) -> Done:

@@ -133,7 +133,7 @@ def work(
         parent = 0 if scheduler else os.getpid()
         setup = Setup(night.id, asked.plan, asked.against, asked.choice, asked.strict, parent)
         engine = Engine(client, setup, keeper, store.finished(night.id))
-        progress = Progress(keeper, limits.seconds, asked.plan.count)
+        progress = Progress(keeper, limits.seconds, asked.plan.total)
         clock, before = _Clock(store, night), keeper.outcomes.total()
         with engine.at_work() as ready:
             for text in (*ready.header, f"night {night.id}, seed {asked.plan.seed}: {night.line}"):

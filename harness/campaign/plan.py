@@ -59,6 +59,13 @@ class Plan(msgspec.Struct, frozen=True):
     length: int = LENGTH
     shard: int = 20
 
+    @property
+    def total(self) -> int | None:
+        """Programs in all, None without end."""
+        if self.kinds and self.count is None:
+            return None
+        return sum(shard.stop - shard.start for shard in shards(self))
+
     def batch(self, shard: Shard) -> Batch:
         """The programs of a shard that is not the catalogue's."""
         configs = self.configs

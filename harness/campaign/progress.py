@@ -34,6 +34,12 @@ def rate_text(count: int, seconds: float) -> str:
     return f"{rate * 3600:.1f}/h"
 
 
+def _done(runs: int, programs: int) -> str:
+    """How many programs; how many runs that is if some ran on several configurations or paths."""
+    text = times(programs, "program")
+    return text if runs == programs else f"{text} in {times(runs, 'run')}"
+
+
 class Progress:
     """Tells of `keeper`, of a campaign of `count` programs or `seconds`, where these are known."""
 
@@ -43,6 +49,7 @@ class Progress:
         self._keeper, self._seconds, self._count = keeper, seconds, count
         self._began = time.monotonic()
         self._first = keeper.outcomes.total()
+        self._programs = len(keeper.programs)
         self._shown = LiveLine(out, every=_EVERY, seldom=_SELDOM)
 
     def show(self, workers: int, *, end: bool = False) -> None:
@@ -58,7 +65,7 @@ class Progress:
         done = outcomes.total()
         parts = [
             duration_text(seconds),
-            f"{times(done, 'program')}, {rate_text(done - self._first, seconds)}",
+            f"{_done(done, len(keeper.programs))}, {rate_text(done - self._first, seconds)}",
             times(workers, "guest"),
             f"{times(len(keeper.findings), 'finding')} in"
             f" {times(outcomes[Outcome.MISMATCH], 'mismatch')}",
@@ -68,12 +75,14 @@ class Progress:
                 parts.append(f"{outcomes[outcome]:,} {outcome}")
         if keeper.backlog:
             parts.append(f"{keeper.backlog:,} wait for disk space")
-        left = self._left(seconds, done)
+        left = self._left(seconds)
         return ", ".join(parts) + (f"; {duration_text(left)} left" if left is not None else "")
 
-    def _left(self, seconds: float, done: int) -> float | None:
+    def _left(self, seconds: float) -> float | None:
+        """Seconds; by programs, of which each runs on all of its configurations and paths."""
         if self._seconds is not None:
             return self._seconds - seconds
-        if self._count is not None and done > self._first:
-            return (self._count - done) * seconds / (done - self._first)
+        programs = len(self._keeper.programs)
+        if self._count is not None and programs > self._programs:
+            return (self._count - programs) * seconds / (programs - self._programs)
         return None
