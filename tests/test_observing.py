@@ -16,6 +16,7 @@ from harness.artifact_read import open_artifact
 from harness.compare import compare
 from harness.errors import NotModelledError
 from harness.lab import Lab
+from harness.observing import UNFORETOLD
 from harness.pairs import Pair
 from harness.recheck import jobs_of, judge
 from harness.sides import Choice
@@ -127,6 +128,19 @@ def test_a_mismatch_that_only_the_end_showed_stays_one_and_says_so(tmp_path: Pat
     assert "--observe end workload.ops" in (folder / "README.txt").read_text()
     with open_artifact(folder) as artifact:
         assert artifact.manifest.observe is Observe.END
+
+
+def test_what_the_model_could_not_know_at_the_end_is_no_mismatch_and_counted() -> None:
+    """The kernel does the same both times; the model foretells that when it knows the steps."""
+    lab, kernel = lab_of({2: WRONG})
+    foretold = lab.pair.expected
+    assert isinstance(foretold, FakeSubject)
+    knowing = partial(make_trace, subject="model", steps={2: WRONG})
+    foretold._left = [make_trace, knowing]
+    verdict = lab.run(WORKLOAD).verdict
+    assert kernel.looked == [Observe.END, Observe.STEPS]
+    assert (verdict.outcome, verdict.note) == (Outcome.AGREE, "")
+    assert verdict.not_compared["size", UNFORETOLD] == 1
 
 
 def test_a_panic_in_the_second_run_is_the_mismatch() -> None:
