@@ -40,7 +40,6 @@ from model import mount as mount_module
 from model.behaviour import Behaviour
 from model.errors import OpError
 from model.extent_status import Run
-from model.fallocate import insert_range
 from model.indirect_tree import DIRECT, IndirectTree
 from model.inode import Inode
 from model.mmap import filemap_fault
@@ -50,6 +49,7 @@ from model.page_cache import PageCache
 from model.placement import Placer
 from model.quota_warnings import SOFT_BELOW
 from model.run import Model
+from model.shift_range import insert_range
 from model.source import Source
 from model.superblock import PerCpuCounter
 from model.units import DELAYED, PAGE, UNWRITTEN, WRITTEN

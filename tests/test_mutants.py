@@ -182,7 +182,7 @@ def hunted(name: str, *cases: Case, tests: object = lambda: None) -> Found:
 
 
 def test_the_first_workload_that_differs_is_told() -> None:
-    name = "run._truncate: missing: setattr_size(inode, op.size) -> pass"
+    name = "first_table._truncate: missing: setattr_size(inode, op.size) -> pass"
     found = hunted(name, case("pwrite a 0 4k"), case("pwrite a 0 4k; truncate a 100; sync"))
     assert found.by == "fake:pwrite a 0 4k; truncate a 100; sync"
     assert found.how == "step 2 of 3: a size"
@@ -190,7 +190,7 @@ def test_the_first_workload_that_differs_is_told() -> None:
 
 
 def test_what_no_workload_shows_survives_or_fails_a_test() -> None:
-    name = "run._truncate: missing: setattr_size(inode, op.size) -> pass"
+    name = "first_table._truncate: missing: setattr_size(inode, op.size) -> pass"
     assert hunted(name, case("pwrite a 0 4k")).by is None
     found = hunted(name, case("pwrite a 0 4k"), tests=lambda: "test_x.py::test_y")
     assert (found.by, found.how) == ("test_x.py::test_y", "a test fails")
@@ -273,11 +273,11 @@ def test_the_command_lists_survivors_with_their_rules(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [str(folder / "fake.jsonl.xz"), "--all", "--no-tests", "-j", "1", "--only"]
-    assert command.main([*words, "run._collapse"]) == 1
+    assert command.main([*words, "first_table._collapse"]) == 1
     out = capsys.readouterr().out
-    assert "SURVIVES run._collapse: missing" in out
+    assert "SURVIVES first_table._collapse: missing" in out
     assert "falloc.collapse" in out
-    assert command.main([*words, "run._truncate: missing"]) == 0
+    assert command.main([*words, "first_table._truncate: missing"]) == 0
     out = capsys.readouterr().out
     assert "| fake:example@4k@delalloc: step 2 of 3: delalloc" in out
     assert "1 of 1 found out (100.0 %), 0 equivalent" in out
@@ -287,19 +287,19 @@ def test_the_command_lists_survivors_with_their_rules(
 def test_equivalent_ones_are_counted_apart_or_tried(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (name,) = [one.name for one in mutants() if one.name.startswith("run._collapse: missing")]
+    (name,) = [one.name for one in mutants() if one.name.startswith("first_table._collapse: missing")]
     (folder / EQUIVALENT).write_text(f"{name}\n    no reason, really\n")
     words = [str(folder / "fake.jsonl.xz"), "--all", "--no-tests", "-j", "1", "--only", name]
     assert command.main(words) == 0
     assert "0 of 0 found out (100.0 %), 1 equivalent" in capsys.readouterr().out
     assert command.main([*words, "--equivalent"]) == 1
-    assert "equivalent, as said: run._collapse" in capsys.readouterr().out
+    assert "equivalent, as said: first_table._collapse" in capsys.readouterr().out
 
 
 def test_those_that_are_left_can_be_listed(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--all", "--list", "--only", "run._collapse: "]
+    words = ["--all", "--list", "--only", "first_table._collapse: "]
     assert command.main(words) == 0
     every = [line.partition("  [")[0] for line in capsys.readouterr().out.splitlines()]
     write_shown(folder, {every[0]: "where it showed"})
