@@ -109,7 +109,7 @@ def zero_range(inode: Inode, off: int, length: int, keep_size: bool) -> None:
     unsaved = inode.cache.holds_dirty(inode.size)
     plenty = is_plentiful(inode.sb, (high - low) // inode.sb.ratio + PLENTY)
     stays = on_disk(inode, low, high) if high > low and not plenty else []
-    inode.cache.truncate(off, end)
+    _truncate_page_cache(inode, off, end)
     if high > low:
         zero_whole_blocks(inode, low, high, grows=new_size > inode.size, unsaved=unsaved)
         _convert_unwritten(inode, low, high, new_size, stays)
@@ -118,6 +118,14 @@ def zero_range(inode: Inode, off: int, length: int, keep_size: bool) -> None:
     if not inode.sb.behaviour.zero_range_edges_first:
         zero_edges(inode, off, end)
     inode.sb.rule("zero range: ext4_zero_range")
+
+
+def _truncate_page_cache(inode: Inode, start: int, end: int) -> None:
+    """Forget what is cached of bytes `[start, end)`; journalled data is written first
+    (ext4_truncate_page_cache_block_range)."""
+    if inode.sb.data_journal:
+        inode.sb.flush_range(inode, start, end)
+    inode.cache.truncate(start, end)
 
 
 def _convert_unwritten(inode: Inode, low: int, high: int, new_size: int, stays: OnDisk) -> None:
@@ -251,7 +259,7 @@ def punch_hole(inode: Inode, off: int, length: int) -> None:
     update_disksize_before_punch(inode, off, end - off)
     low, high = ceil_div(off, size), end // size
     stays = on_disk(inode, low, high) if high > low and may_lack_tree_block(inode) else []
-    inode.cache.truncate(off, end)
+    _truncate_page_cache(inode, off, end)
     if high > low:
         inode.content.zero(low * size, high * size)
     zero_edges(inode, off, end)

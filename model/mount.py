@@ -86,6 +86,9 @@ class Mount:
             return
         if self.durable is not None:
             self.durable.flushed(inode)
+        if self.sb.data_journal and inode.cache.dirty and inode.changed_in == self.sb.transaction:
+            self.sb.rule("commit journalled data: ext4_do_writepages")
+            self.commit()
         destroy_inline_data(inode)
         rewritten(inode, start)
         if inode.cache.dirty_folios(start, end):

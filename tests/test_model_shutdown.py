@@ -203,3 +203,21 @@ def test_a_file_that_a_commit_once_wrote_is_written_by_each(once: bool) -> None:
     content, undefined = last(line, "4k@delalloc,dioread_lock", 4096)
     assert undefined == (() if once else ((4096, 4096),))
     assert (content == pattern(line.count(";") - 1, 4096, 4096)) is once
+
+
+@pytest.mark.parametrize(
+    ("call", "kept"),
+    [
+        ("fzero a 16k 4k", True),
+        ("fpunch a 16k 4k", True),
+        ("sync_range a 60k 4k", True),  # though these pages are clean
+        ("pread a 16k 4k", False),
+        ("falloc a 16k 4k", False),
+    ],
+)
+@pytest.mark.parametrize("config", ["4k@data=journal", "4k@nodelalloc"])
+def test_writeback_of_journalled_data_commits_first(call: str, config: str, *, kept: bool) -> None:
+    """All of the transaction, other files too; without journalled data nothing commits."""
+    line = f"pwrite a 0 64k; sync; pwrite a 0 8k; pwrite b 0 4k; {call}; shutdown 2; remount"
+    trace = run(line, config)
+    assert ("b" in trace.steps[-1].observation.files) == (kept and "journal" in config)
