@@ -65,7 +65,7 @@ def test_the_time_left_counts_programs_on_however_many_paths_they_run(
             keeper.take(Done(_row(number, path)))
     monkeypatch.setattr(progress.time, "monotonic", lambda: 100.0)
     shown.show(1, end=True)
-    assert f"21 programs in {2 + 20 * len(paths)} runs" in out.getvalue()
+    assert f"21 programs ({2 + 20 * len(paths)} runs), " in out.getvalue()
     assert "6 min 35 s left" in out.getvalue()
 
 

@@ -44,6 +44,11 @@ class Keeper:
         """What could not be kept, and how often."""
 
     @property
+    def counts(self) -> tuple[int, int]:
+        """Runs of programs on their configurations and paths, and programs."""
+        return self.outcomes.total(), len(self.programs)
+
+    @property
     def backlog(self) -> int:
         """Programs that are held back."""
         return len(self._waiting)

@@ -66,6 +66,7 @@ class Ended(msgspec.Struct, frozen=True):
 
     digests: tuple[Digest, ...]
     ran: int
+    programs: int
     seconds: float
     why: str
     dropped: int
@@ -134,7 +135,7 @@ def work(
         setup = Setup(night.id, asked.plan, asked.against, asked.choice, asked.strict, parent)
         engine = Engine(client, setup, keeper, store.finished(night.id))
         progress = Progress(keeper, limits.seconds, asked.plan.total)
-        clock, before = _Clock(store, night), keeper.outcomes.total()
+        clock, before = _Clock(store, night), keeper.counts
         with engine.at_work() as ready:
             for text in (*ready.header, f"night {night.id}, seed {asked.plan.seed}: {night.line}"):
                 tell(text)
@@ -154,9 +155,9 @@ def work(
                 clock.note(end=True)
         _check_kept(keeper, folder)
         digests = tuple(row.digest for row in store.rows() if row.night == night.id)
-        ran = keeper.outcomes.total() - before
+        ran, programs = (now - then for now, then in zip(keeper.counts, before, strict=True))
         why = engine.ended_by
-        return Ended(digests, ran, clock.seconds, why, shelf.dropped, keeper.trouble)
+        return Ended(digests, ran, programs, clock.seconds, why, shelf.dropped, keeper.trouble)
 
 
 def _check_kept(keeper: Keeper, folder: Path) -> None:

@@ -11,7 +11,7 @@ from harness.verdict import Outcome
 from reports.words import times
 from vm.live_line import LiveLine
 
-__all__ = ["Progress", "duration_text", "rate_text"]
+__all__ = ["Progress", "done_text", "duration_text", "rate_text"]
 
 _EVERY, _SELDOM = 0.5, 60.0
 """Seconds between changes of the line, and between lines where there is no terminal."""
@@ -34,10 +34,10 @@ def rate_text(count: int, seconds: float) -> str:
     return f"{rate * 3600:.1f}/h"
 
 
-def _done(runs: int, programs: int) -> str:
-    """How many programs; how many runs that is if some ran on several configurations or paths."""
+def done_text(runs: int, programs: int) -> str:
+    """`20 programs (40 runs)`: a program may run on several configurations and paths."""
     text = times(programs, "program")
-    return text if runs == programs else f"{text} in {times(runs, 'run')}"
+    return text if runs == programs else f"{text} ({times(runs, 'run')})"
 
 
 class Progress:
@@ -48,8 +48,7 @@ class Progress:
     ) -> None:
         self._keeper, self._seconds, self._count = keeper, seconds, count
         self._began = time.monotonic()
-        self._first = keeper.outcomes.total()
-        self._programs = len(keeper.programs)
+        self._first, self._programs = keeper.counts
         self._shown = LiveLine(out, every=_EVERY, seldom=_SELDOM)
 
     def show(self, workers: int, *, end: bool = False) -> None:
@@ -62,10 +61,10 @@ class Progress:
 
     def _line(self, seconds: float, workers: int) -> str:
         keeper, outcomes = self._keeper, self._keeper.outcomes
-        done = outcomes.total()
+        done, programs = keeper.counts
         parts = [
             duration_text(seconds),
-            f"{_done(done, len(keeper.programs))}, {rate_text(done - self._first, seconds)}",
+            f"{done_text(done, programs)}, {rate_text(done - self._first, seconds)}",
             times(workers, "guest"),
             f"{times(len(keeper.findings), 'finding')} in"
             f" {times(outcomes[Outcome.MISMATCH], 'mismatch')}",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.artifact import FOLDER, results_folder
 from harness.campaign.plan import Plan
-from harness.campaign.progress import duration_text, rate_text
+from harness.campaign.progress import done_text, duration_text, rate_text
 from harness.errors import UsageError
 from harness.extras import require
 from harness.generated import Batch, chosen_configs
@@ -132,7 +132,7 @@ def _summary(folder: Path, ended: Ended) -> list[str]:
         "",
         *summarise(ended.digests),
         "",
-        f"{times(ended.ran, 'program')} in {duration_text(ended.seconds)}"
+        f"{done_text(ended.ran, ended.programs)} in {duration_text(ended.seconds)}"
         f" ({rate_text(ended.ran, ended.seconds)}); {ended.why}",
     ]
     for what, count in ended.trouble.items():
