@@ -59,9 +59,12 @@ COMMAND_LINE = (
     "lsm=",  # nobody here to be kept from anything; it takes time, as the next two do
     "cgroup_disable=memory",
     "psi=0",
+    "damon_stat.enabled=0",  # looks at memory all the time
     "rootfstype=ramfs",  # whose pages drop_caches passes in half the time that tmpfs takes
     "swiotlb=noforce",
 )
+_PORTS = "max_ports=2"
+"""The first is a console's. Each interrupt asks all queues, two a port, of 31 ports by default."""
 _MEMORY = "memory"
 _WRITE = "write_aio"
 """blkdebug's name for a write request."""
@@ -134,7 +137,7 @@ class Machine:
             "-chardev",
             f"socket,id=console,fd={fds['console']},logfile=/proc/self/fd/{fds['log']}",
             "-serial", "chardev:console",
-            "-device", f"virtio-serial-pci{_kicks(self.accel)}",
+            "-device", f"virtio-serial-pci,{_PORTS}{_kicks(self.accel)}",
             "-chardev", f"socket,id=agent,fd={fds['agent']}",
             "-device", f"virtserialport,chardev=agent,name={PORT}",
         ]  # fmt: skip
