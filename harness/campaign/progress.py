@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TextIO
 
@@ -44,7 +43,7 @@ class Progress:
     """Tells of `keeper`, of a campaign of `count` programs or `seconds`, where these are known."""
 
     def __init__(
-        self, keeper: Keeper, seconds: float | None, count: int | None, out: TextIO = sys.stderr
+        self, keeper: Keeper, seconds: float | None, count: int | None, out: TextIO | None = None
     ) -> None:
         self._keeper, self._seconds, self._count = keeper, seconds, count
         self._began = time.monotonic()
