@@ -11,7 +11,8 @@ from modelled import FREE, file, geometry, results, states
 
 from harness.suppositions import ANY_ORDER, BESIDE
 from harness.trace import LATE, TURNS, Extent, State, Trace
-from model import Behaviour, Model
+from model import Behaviour, Model, io_end
+from model.placement import Placer
 from workloads.content import pattern
 
 KIB = 1024
@@ -219,3 +220,24 @@ def test_on_iomap_a_conversion_beside_a_commit_may_have_what_that_frees(
     step = followed(TWO_LEFT, line, ",buffered_iomap", left=1, supposed=supposed).steps[-1]
     assert states(step)[0] == (0, 64 * KIB if first == "written" else BLOCK, first)
     assert BESIDE in step.because
+
+
+@pytest.mark.parametrize(("ios", "orders"), [(1, 0), (2, 2), (4, 24), (6, 24)])
+def test_no_more_than_so_many_orders_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch, ios: int, orders: int
+) -> None:
+    """Their number grows as a factorial does."""
+    seen = []
+    worked_out = io_end._in_order
+    monkeypatch.setattr(io_end, "_in_order", lambda *each: seen.append(each) or worked_out(*each))
+    writes = "; ".join(f"pwrite a {8 * at}k 4k" for at in range(ios))
+    followed(SIXTEEN, f"{writes}; sync_range a 0 0")
+    assert len(seen) == orders
+
+
+def test_the_last_order_that_is_supposed_counts() -> None:
+    placer = Placer(({TURNS[0]: (), TURNS[2]: ()}, {}), BLOCK)
+    placer.begin(0)
+    assert placer.turn == 3
+    placer.begin(1)
+    assert placer.turn == 0

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from modelled import results, run, states
+from fakes import make_workload
+from modelled import placed, results, run, states
+
+from harness.trace import Extent, State
 
 PART_OF_A_PAGE = "falloc a 0 256k; pread a 100k 4k; pwrite a 100k 1k; pwrite b 0 1k; "
 SEEN = "drop_caches; seek a"
@@ -24,6 +27,18 @@ def test_a_commit_for_another_file_cleans_what_it_writes(
     """The first two were seen on Debian's 7.3.4."""
     trace = run(f"{PART_OF_A_PAGE}{commit}{SEEN}", config)
     assert results(trace)[-1] == [[100 << 10, (100 << 10) + data]]
+
+
+def test_a_commit_for_space_cleans_what_it_writes_too() -> None:
+    """What is allocated last finds its blocks only behind the commit that frees them."""
+    line = f"falloc f 0 12000k; sync; {PART_OF_A_PAGE}unlink f; falloc g 0 12000k; {SEEN}"
+    places = {
+        name: (Extent(0, 1 << 30, State.WRITTEN, 1 << power),)
+        for name, power in (("a", 31), ("b", 35), ("f", 40), ("g", 45))
+    }
+    trace = placed(make_workload(line, "1k@nodelalloc"), places)
+    assert results(trace)[-3:] == [0, 0, [[100 << 10, 101 << 10]]]
+    assert "retry: ext4_should_retry_alloc" in trace.steps[-3].because
 
 
 def test_what_a_commit_wrote_once_it_does_not_write_again() -> None:

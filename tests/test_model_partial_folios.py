@@ -119,3 +119,16 @@ def test_a_short_copy_into_a_folio_without_state_per_block_makes_all_of_it_dirty
     whole = line.replace("fpunch a 512k 4k", "fpunch a 528k 4k")  # now it covers half a folio
     trace = placed(make_workload(whole, f"{config},buffered_iomap"), iomap=True)
     assert [run[1] for run in states(trace.steps[-1]) if run[2] == "written"] == [4 * KIB]
+
+
+@pytest.mark.parametrize(
+    ("line", "noted"),
+    [
+        ("pwrite a 12k 4k; fsync a; pwrite a 8k 8k", True),
+        (f"pwrite a 2m 4k; fsync a; pwrite a {2048 * KIB - 4199} 8199", False),
+    ],
+)
+def test_only_a_folio_that_its_mapping_made_smaller_is_told_of(line: str, noted: bool) -> None:
+    """The second mapping ends where the largest folio would: it takes nothing from the folio."""
+    last = run(line, "4k@delalloc,buffered_iomap", iomap=True).steps[-1]
+    assert ("folio within its mapping: iomap_get_folio" in last.because) is noted

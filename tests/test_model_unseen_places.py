@@ -59,6 +59,14 @@ def test_a_block_that_is_gone_has_nothing_to_do_with_what_was_not_asked_for() ->
     assert placer.lookup("a", 0, 900, 2) == (900, 1 << 31)
 
 
+def test_where_blocks_came_to_later_says_nothing_of_those_that_were_freed() -> None:
+    placer = _placer((0, 1, 50), (2, 2, 57))
+    placer.gone_from = 1
+    assert placer.lookup("a", 0, None, 1) == (50, 1)
+    assert placer.lookup("a", 1, 900, 4) == (900, 1 << 31)
+    assert placer.unseen
+
+
 def test_a_block_that_is_supposed_to_lie_apart_does_so_alone() -> None:
     found = _placer((2, 2, 57), apart=True).lookup("a", 0, None, 4)
     assert found is not None
