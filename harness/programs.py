@@ -38,4 +38,7 @@ def config_named(name: str, size: int | None = None) -> Config:
             f"{name} is no configuration; write IMAGE@MOUNT, as in 4k@delalloc; images are "
             f"{', '.join(IMAGES)}"
         )
-    return config_of(name, size)
+    try:
+        return config_of(name, size)
+    except ValueError as error:
+        raise UsageError(f"{name} is no configuration: {error}") from error

@@ -121,6 +121,7 @@ def test_a_file_runs_on_its_own_configurations_or_on_those_asked_for(pair, tmp_p
         (["missing.ops"], "cannot read missing.ops: No such file or directory\n"),
         (["/dev/null"], "/dev/null:1:1: there is no operation"),
         ([LINE, "--on", "9k@delalloc"], "9k@delalloc is no configuration"),
+        ([LINE, "--on", "4k@delalloc,"], "4k@delalloc, is no configuration"),
         ([LINE, "--results", "/dev/null/x"], "--results /dev/null/x: /dev/null is no directory"),
         ([LINE, "--against", "path:both"], "the paths are path:buffer_head and path:iomap"),
     ],

@@ -222,6 +222,7 @@ def test_any_text_gives_a_program_that_round_trips_or_a_syntax_error(text: str) 
         ("on: 4k@delalloc 1kk@delalloc\nsync", 1, 17, 'did you mean "1k"?'),
         ("on: 4k\nsync", 1, 5, "write 4k@delalloc"),
         ("on: 4k@dela/lloc\nsync", 1, 8, "is no list of mount options"),
+        ("on: 4k@delalloc, 1k@delalloc\nsync", 1, 8, "is no list of mount options"),
         ("on: default default\nsync", 1, 13, '"default" is named twice'),
         ("on: default # all\nsync", 1, 13, "comments need lines of their own"),
         ("size: 1000000\nsync", 1, 7, "it must be whole KiB from 1m to 64m"),

@@ -37,7 +37,7 @@ HEADERS = ("show", "on", "rules", "size")
 _HEADER = re.compile(r"\s*([A-Za-z_]+)\s*:(.*)", re.DOTALL)
 _TOKEN = re.compile(r"\S+")
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
-_MOUNT = re.compile(r"[A-Za-z0-9_=,.-]+")
+_MOUNT = re.compile(r"[A-Za-z0-9_=.-]+(?:,[A-Za-z0-9_=.-]+)*")
 _RULE = re.compile(r"[A-Za-z0-9_.:-]+")
 
 

@@ -16,7 +16,8 @@ PATHS = ("bh", "iomap")
 PATH_NAMES = dict(zip(PATHS, ("buffer_head", "iomap"), strict=True))
 """What users call them."""
 
-_MOUNT = re.compile(r"[A-Za-z0-9_=,.:/-]{0,4000}")
+_OPTION = "[A-Za-z0-9_=.:/-]+"
+_MOUNT = re.compile(rf"(?=.{{0,4000}}\Z)(?:{_OPTION}(?:,{_OPTION})*)?")
 
 
 class Config(msgspec.Struct, frozen=True):
