@@ -18,7 +18,7 @@ from harness.errors import MachineryError, UsageError
 from harness.kept_traces import TraceFile
 from harness.mutants import __main__ as command
 from harness.mutants import hunt as hunting
-from harness.mutants.cases import Case, cases_of
+from harness.mutants.cases import Case, Reach, cases_of
 from harness.mutants.herd import spread
 from harness.mutants.hunt import Found, hunt
 from harness.mutants.listing import Function, Mutant, chosen, functions, mutants
@@ -174,9 +174,12 @@ def case(line: str, config: str = "4k@delalloc") -> Case:
     return Case(f"fake:{line}", Job("fake", 1, line_of(real(line, config))))
 
 
-def hunted(name: str, *cases: Case, tests: object = lambda: None) -> Found:
+def hunted(
+    name: str, *cases: Case, tests: object = lambda: None, usual: dict[str, Reach] | None = None
+) -> Found:
     def work(_: object) -> bytes:
-        return msgspec.json.encode(hunt(mutant(name), cases, {}, tests))  # type: ignore[arg-type]
+        found = hunt(mutant(name), cases, usual or {}, tests)  # type: ignore[arg-type]
+        return msgspec.json.encode(found)
 
     return msgspec.json.decode(next(spread(work, [0], 1)), type=Found)
 
@@ -328,7 +331,12 @@ def test_a_sample_of_mutants_is_found_out_where_it_was_last() -> None:
     known = [one for one in chosen(1, mutants()) if shown.get(one.name) in cases]
     assert len(known) > 300
     taken = random.Random(1).sample(known, SAMPLE)
-    found = [hunted(one.name, cases[shown[one.name]]) for one in taken]
+    tried = {shown[one.name]: cases[shown[one.name]] for one in taken}
+    usual = {
+        name: Reach(b"", sum(one.job.check().not_compared.values()), agrees=True)
+        for name, one in tried.items()
+    }
+    found = [hunted(one.name, tried[shown[one.name]], usual=usual) for one in taken]
     assert [one.mutant for one in found if one.by is None] == []
 
 
