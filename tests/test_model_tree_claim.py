@@ -13,7 +13,14 @@ from harness.suppositions import UNSEEN
 from harness.trace import APART, EventKind, Extent, State, Trace
 from model import Behaviour, Model
 from model.errors import OpError
+from model.extent_status import Run
+from model.inode import Inode
+from model.mount import Mount
+from model.placement import Placer
+from model.tree_claim import may_lack_tree_block, split_at
+from model.units import WRITTEN
 from workloads.images import Geometry
+from workloads.program import config_of
 
 AT_ONCE = "quota4k@nodelalloc,usrquota"
 KIB = 1024
@@ -313,3 +320,30 @@ def test_where_a_shift_has_allocated_before_it_failed_the_model_refuses(
         assert results(placed(make_workload(line.format(""))))[-1] == "ENOSPC"
         with pytest.raises(NotModelledError, match="a shift that has allocated delayed blocks"):
             placed(make_workload(line.format("pwrite a 100k 4k; ")))
+
+
+def _nearly_full(spare: int) -> Inode:
+    """A file with blocks 0 to 7, in a file system that has `spare` clusters beside those that are
+    kept for conversions."""
+    config = config_of("4k@delalloc")
+    mount = Mount(config, geometry(config.image), Behaviour(), Placer(None, 4 * KIB))
+    inode = mount.file("a")
+    inode.es.set(Run(0, 8, WRITTEN, 100))
+    inode.tree.insert(0, 8, 100, False)
+    sb = mount.sb
+    sb.free.add(sb.resv + spare - sb.free.sum())
+    return inode
+
+
+@pytest.mark.parametrize(("spare", "lacks"), [(100, False), (2, False), (-1000, True)])
+def test_a_split_may_use_what_is_kept_for_conversions(spare: int, lacks: bool) -> None:
+    assert may_lack_tree_block(_nearly_full(spare)) is lacks
+
+
+def test_only_a_split_inside_an_extent_needs_to_know_the_tree() -> None:
+    inode = _nearly_full(-1000)
+    inode.tree_unknown = "nobody looked"
+    split_at(inode, 0)
+    split_at(inode, 8)
+    with pytest.raises(NotModelledError, match="where the kernel put it is not known"):
+        split_at(inode, 4)
