@@ -10,19 +10,20 @@ from model.mount import Mount
 __all__ = ["remount_options"]
 
 _DATA = ("data=ordered", "data=writeback", "data=journal")
+_READ_ONLY = ("ro", "rw")
 _PAIRS = (
     ("dioread_lock", "dioread_nolock"),
     ("auto_da_alloc", "noauto_da_alloc"),
 )
 """Options that take effect at once and exclude each other."""
 _IGNORED = frozenset({
-    "rw", "nodiscard", "noinit_itable", "barrier", "nobarrier", "errors=remount-ro",
+    "nodiscard", "noinit_itable", "barrier", "nobarrier", "errors=remount-ro",
     "errors=continue", "usrquota", "quota",
 })  # fmt: skip
 """Accepted; nothing that can be observed changes."""
 _DELALLOC = ("delalloc", "nodelalloc")
 _PATHS = ("buffered_iomap", "nobuffered_iomap")
-_KNOWN = _IGNORED.union({"ro"}, _DATA, _DELALLOC, *_PAIRS)
+_KNOWN = _IGNORED.union(_READ_ONLY, _DATA, _DELALLOC, *_PAIRS)
 
 
 def remount_options(mount: Mount, text: str) -> None:
@@ -33,24 +34,26 @@ def remount_options(mount: Mount, text: str) -> None:
     fresh = set(sb.options)
     for word in words:
         _check_known(mount, word)
-    if "ro" in words and not sb.read_only and mount.open:
+    lasting = _lasting(words)
+    read_only = "ro" in lasting
+    if read_only and not sb.read_only and mount.open:
         sb.rule("files open for writing: sb_prepare_remount_readonly")
         raise OpError("EBUSY")
-    for word in _lasting(words):
+    for word in lasting:
         _change(mount, fresh, word)
-    if sb.shut_down and ("ro" in words) != sb.read_only:
+    if sb.shut_down and read_only != sb.read_only:
         raise OpError("EROFS")
-    if "ro" in words and not sb.read_only:
+    if read_only and not sb.read_only:
         mount.sync()
-    sb.read_only = "ro" in words
+    sb.read_only = read_only
     sb.set_options(fresh)
     sb.rule("options changed: ext4_reconfigure")
 
 
 def _lasting(words: list[str]) -> list[str]:
     """Those of `words` that no later one of the same choice replaces: they are looked at when
-    all have been read (ext4_check_opt_consistency)."""
-    choices = (_DATA, _DELALLOC, _PATHS, *_PAIRS)
+    all have been read (vfs_parse_sb_flag, ext4_check_opt_consistency)."""
+    choices = (_READ_ONLY, _DATA, _DELALLOC, _PATHS, *_PAIRS)
     last = {next((choice for choice in choices if word in choice), word): word for word in words}
     return list(last.values())
 
