@@ -217,9 +217,7 @@ def test_delayed_allocation_cannot_be_switched_off() -> None:
     assert trace.steps[-1].observation.delalloc == 2
 
 
-@pytest.mark.parametrize(
-    ("options", "results"), [("ro,rw", [0, 4096]), ("rw,ro", ["EBUSY", 4096])]
-)
+@pytest.mark.parametrize(("options", "results"), [("ro,rw", [0, 4096]), ("rw,ro", ["EBUSY", 4096])])
 def test_of_read_only_and_read_write_the_last_counts(options: str, results: list[object]) -> None:
     trace = run(f"pwrite a 0 4k; remount_opts {options}; pwrite a 4k 4k")
     assert [step.result for step in trace.steps[1:]] == results
