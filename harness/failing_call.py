@@ -15,9 +15,6 @@ from harness.failing import Failing, Failure
 from harness.sides import Choice
 from harness.trace import Complaint, ComplaintKind
 from vm.guest import Guest
-from vm.guests import Guests
-from vm.initramfs import BootFiles
-from vm.kernel import Kernel
 
 __all__ = ["CALL", "FailingCall", "Nth"]
 
@@ -82,14 +79,17 @@ class _Call(Failure):
 CALL = _Call()
 
 
-class _Starter(Guests):
-    """Starts guests in which `nth` fails."""
+class FailingCall(Failing):
+    """A kernel in a guest in which `nth` fails."""
 
-    nth: Nth
+    failure = CALL
 
-    def start(self, cpus: int = 1) -> Guest:
-        """As `Guests.start`. Raises `UsageError` if the kernel can't let it fail."""
-        guest = super().start(cpus)
+    def __init__(self, choice: Choice, nth: Nth) -> None:
+        super().__init__(choice)
+        self.nth = nth
+
+    def _started(self, cpus: int) -> Guest:
+        guest = super()._started(cpus)
         kind, nth = self.nth
         request = {"cmd": "fail", "kind": kind, "nth": nth}
         said = guest.ask(request, guest.deadlines.step, "setting up fault injection")["done"]
@@ -100,23 +100,6 @@ class _Starter(Guests):
                 " docs/seeded-bugs.md has what it has to be built with"
             )
         return guest
-
-
-class FailingCall(Failing):
-    """A kernel in a guest in which `nth` fails."""
-
-    failure = CALL
-
-    def __init__(self, choice: Choice, nth: Nth) -> None:
-        super().__init__(choice)
-        self.nth = nth
-
-    def starter(self, kernel: Kernel, files: BootFiles) -> Guests:
-        """What starts its guests."""
-        choice = self.choice
-        starter = _Starter(kernel, choice.accel, files, always_boot=choice.always_boot)
-        starter.nth = self.nth
-        return starter
 
     def header(self) -> list[str]:
         """Also what fails."""

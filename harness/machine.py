@@ -168,11 +168,9 @@ class GuestSide(Side):
         if self._guest is not None and not self._guest.dead and self._cpus == cpus:
             return self._guest
         self._end_guest()
-        if self._guests is None:
-            raise MachineryError("the guest was not prepared")
         began = time.monotonic()
         try:
-            self._guest = self._guests.start(cpus)
+            self._guest = self._started(cpus)
         except Exception:
             self._failed_starts += 1
             raise
@@ -180,6 +178,12 @@ class GuestSide(Side):
             self.starting += time.monotonic() - began
         self._failed_starts, self._cpus = 0, cpus
         return self._guest
+
+    def _started(self, cpus: int) -> Guest:
+        """A new guest."""
+        if self._guests is None:
+            raise MachineryError("the guest was not prepared")
+        return self._guests.start(cpus)
 
     def usable(self) -> bool:
         """False once two starts in a row have failed."""

@@ -13,15 +13,15 @@ from fakes import FakeSubject, make_trace, make_workload, seen
 from harness.cli import main
 from harness.errors import USAGE, UsageError
 from harness.failing import FailingRunner
-from harness.failing_call import CALL, FailingCall, Nth, _Starter
+from harness.failing_call import CALL, FailingCall, Nth
 from harness.known import KNOWN_ISSUES
+from harness.machine import GuestSide
 from harness.pairs import make_pair
 from harness.sides import Choice
 from harness.trace import Complaint, ComplaintKind, Final, Trace
 from harness.verdict import Compared, Outcome
 from vm.agent import injection
 from vm.agent.injection import Injector
-from vm.guests import Guests
 from vm.log.parser import complaints_in
 from vm.transcript import Transcript
 
@@ -270,9 +270,8 @@ def test_the_host_refuses_a_kernel_that_cannot_and_ends_its_guest(
     guest = SimpleNamespace(
         ask=ask, close=lambda: closed.append(True), deadlines=SimpleNamespace(step=1.0)
     )
-    monkeypatch.setattr(Guests, "start", lambda *_: guest)
-    starter = _Starter.__new__(_Starter)
-    starter.nth = Nth("alloc", 3)
+    monkeypatch.setattr(GuestSide, "_started", lambda *_: guest)
+    side = FailingCall(Choice(), Nth("alloc", 3))
     with pytest.raises(UsageError, match="alloc:3: this kernel can't let that fail: /sys/kernel"):
-        starter.start()
+        side._alive()
     assert closed and asked == [{"cmd": "fail", "kind": "alloc", "nth": 3}]
