@@ -56,11 +56,9 @@ class _Past(msgspec.Struct, frozen=True):
 
 def _past(moment: Moment) -> list[_Past]:
     """The steps up to the moment, by whatever name its file had then."""
-    name = str(moment.file or getattr(moment.op, "file", "")).lstrip("/")
-    ops = moment.traces[0].workload.ops
-    last = moment.place if isinstance(moment.place, int) else len(ops) - 1
+    name, ops = _name(moment), moment.traces[0].workload.ops
     found = []
-    for index in range(min(last, len(ops) - 1), -1, -1):
+    for index in range(_last(moment), -1, -1):
         op = ops[index]
         after = name
         if isinstance(op, Rename) and op.to == name:
@@ -69,6 +67,17 @@ def _past(moment: Moment) -> list[_Past]:
         seen = _files(moment, index - 1, name), _files(moment, index, after)
         found.append(_Past(op, (one, other), *seen))
     return found[::-1]
+
+
+def _name(moment: Moment) -> str:
+    """The file that the moment is about, or else its operation."""
+    return str(moment.file or getattr(moment.op, "file", "")).lstrip("/")
+
+
+def _last(moment: Moment) -> int:
+    """The last step up to the moment."""
+    last = len(moment.traces[0].workload.ops) - 1
+    return min(moment.place, last) if isinstance(moment.place, int) else last
 
 
 def _files(moment: Moment, index: int, name: str) -> Files:
@@ -164,8 +173,8 @@ def _data_of_one(moment: Moment) -> Pieces:
 def _unwritten_only(moment: Moment) -> bool:
     """Blocks of which one side only knows data are unwritten on both: of these lseek(2) asks the
     page cache."""
-    file = _past(moment)[-1].after
-    mapped = [runs(one.extents or ()) if one is not None else () for one in file]
+    files = _files(moment, _last(moment), _name(moment))
+    mapped = [runs(one.extents or ()) if one is not None else () for one in files]
     return all(
         _is_unwritten(side, start, end) for start, end in _data_of_one(moment) for side in mapped
     )

@@ -155,11 +155,11 @@ def on_disk(inode: Inode, low: int, high: int) -> OnDisk:
     """What is on disk of blocks `[low, high)`; not known of those that hold something else in the
     page cache."""
     size, found = inode.sb.block_size, OnDisk()
+    unsaved = {block for first, last in inode.unsaved for block in range(first, last)}
     for run in inode.es.overlapping(low, high):
         start, end = run.start * size, run.end * size
         if run.state != WRITTEN:
             continue
-        unsaved = {block for first, last in inode.unsaved for block in range(first, last)}
         if not unsaved and not inode.cache.dirty_folios(start, end):
             found.append((start, inode.content.read(start, end - start)))
             continue
@@ -178,7 +178,7 @@ def show_again(inode: Inode, start: int, stays: OnDisk) -> None:
             inode.content.lose(pos, min(pos + size, inode.size))
         elif data is not None and pos + len(data) > start:
             inode.content.write(max(pos, start), data[max(start - pos, 0) :])
-    end = max((pos + len(data or b" " * size) for pos, data in stays), default=start)
+    end = max((pos + (size if data is None else len(data)) for pos, data in stays), default=start)
     for folio in inode.cache.overlapping(start, end):
         low, high = max(folio.start, start) // size, min(folio.end, end) // size
         for run in inode.es.overlapping(low, high):

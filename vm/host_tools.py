@@ -95,14 +95,14 @@ def ensure_host_tools(programs: Iterable[str] = PROGRAMS) -> None:
     if privilege is None:
         raise missing_error(packages, f"{names} missing, and installing needs root")
     with cache.locked(cache.cache_root() / "host-tools.lock"):
-        if missing_packages(wanted):  # another process of ours may have installed them meanwhile
-            progress(f"installing {names}")
-            _install(privilege, wanted)
+        packages = missing_packages(wanted)  # another process of ours may have installed some
+        if packages:
+            _install(privilege, wanted, packages)
 
 
-def _install(privilege: list[str], wanted: list[str]) -> None:
-    packages = missing_packages(wanted)
+def _install(privilege: list[str], wanted: list[str], packages: list[str]) -> None:
     names = " and ".join(packages)
+    progress(f"installing {names}")
     install = ("install", "--no-install-recommends", *packages)
     try:
         done = _apt_get(privilege, *install)

@@ -60,8 +60,8 @@ _HELPERS = re.compile(
     r"|watchdog\w*|call_timer_fn|run_timer\w*|handle_irq\w*|common_interrupt|irq_\w+|do_softirq\w*"
     r"|__do_softirq|handle_softirqs|trace_hardirqs\w*|native_\w+|pv_\w+|__raw_callee\w*"
     r"|bad_page\w*|(?:__)?free_(?:pages|one|unref|frozen)\w*|free_tail_page\w*|check_(?:new|free)_page\w*"
-    r"|should_fail\w*|fail_dump|__should_fail\w*|fei_\w+|aggr_pre_handler|\w*kprobe\w*|optimized_callback|int3_\w+|"
-    r"dump_header|warn_alloc|__warn_printk|warn_slowpath\w*"
+    r"|should_fail\w*|fail_dump|__should_fail\w*|fei_\w+|aggr_pre_handler|\w*kprobe\w*|optimized_callback|int3_\w+"
+    r"|dump_header|warn_alloc|__warn_printk|warn_slowpath\w*"
     r"|object_err|slab_(?:err|bug|fix|pad_check)\w*|check_(?:slab|object)\w*|on_freelist|print_trailer"
     r"|entry_SYSCALL\w*|do_syscall_\w+|ret_from_fork\w*|kthread|x64_sys_call|memory_failure\w*"
 )
