@@ -30,7 +30,7 @@ from harness.trace import (
 from harness.verdict import Mismatch, Verdict
 from workloads.syntax import format_op
 
-__all__ = ["COMPLAINTS", "compare", "complaints"]
+__all__ = ["COMPLAINTS", "compare", "complaints", "joined"]
 
 _FILE_FIELDS = ("size", "blocks", "disk_blocks", "disksize", "reserved")
 _RANGED = ("blocks", "disk_blocks")
@@ -145,7 +145,7 @@ class _Comparison(Findings):
         if want == seen:
             return
         hidden = self.reasons[0].get("pieces") or self.reasons[1].get("pieces")
-        if hidden is not None and _joined(expected) == _joined(actual):
+        if hidden is not None and joined(expected) == joined(actual):
             self.not_compared["pieces", hidden] += 1
         else:
             self.differ(file, "events", want, seen)
@@ -244,15 +244,16 @@ def _by_file(events: Iterable[Event]) -> dict[str, tuple[Event, ...]]:
     return files
 
 
-def _joined(events: Iterable[Event]) -> list[Event]:
-    """`events` with the pieces of an allocation as one: those that follow each other and take up
-    where the one before has left the reservation."""
+def joined(events: Iterable[Event]) -> list[Event]:
+    """`events` with the pieces of an allocation as one: those of a file that follow each other and
+    take up where the one before has left the reservation."""
     found: list[Event] = []
     for event in events:
         before = found[-1] if found else None
         if (
             before is not None
             and event.kind is before.kind is EventKind.UPDATE
+            and event.file == before.file
             and event.claim == before.claim
             and event.reserved == before.reserved - before.count
         ):

@@ -28,7 +28,7 @@ from harness.known import KNOWN_ISSUES
 from harness.moment import Moment
 from harness.shapes_extents import apart
 from harness.trace import Event, FileObservation, Observation, Step, Trace
-from harness.unknowns import Contents, with_unknowns
+from harness.unknowns import Contents, in_pieces_of, with_unknowns
 from harness.verdict import Intended, Mismatch, Place, Verdict
 from reports.words import value_text
 from workloads.ops import Op, Read, Rename, Seek, Shutdown
@@ -315,8 +315,12 @@ class _Sorter:
 
 
 def _read(model: Trace | None, seen: Seen) -> Trace | None:
-    """`model` with contents as its kernel's were read: recordings have no checksums of blocks."""
-    if model is None or model.final is None or seen.trace.final is None:
+    """`model` as its kernel was looked at: what it leaves open by the pieces that were seen, and
+    contents as they were read, as recordings have no checksums of blocks."""
+    if model is None:
+        return None
+    model = in_pieces_of(seen.trace, model)
+    if model.final is None or seen.trace.final is None:
         return model
     final = msgspec.structs.replace(
         model.final,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
+from harness.compare import joined
 from harness.trace import Content, Step, Trace
 
-__all__ = ["Contents", "with_unknowns"]
+__all__ = ["Contents", "in_pieces_of", "with_unknowns"]
 
 _BY_CHANCE = ("result", "pieces")
 """Results that nobody can know, and where what is set aside for files cuts an allocation."""
@@ -50,3 +51,21 @@ def _undefined(seen: Contents, expected: Contents) -> Contents:
         name: msgspec.structs.replace(content, undefined=ranges.get(name, ()))
         for name, content in seen.items()
     }
+
+
+def in_pieces_of(trace: Trace, model: Trace) -> Trace:
+    """`model`, with allocations in the pieces that its kernel's `trace` shows, where it leaves
+    those open and they come to the same."""
+    steps = tuple(
+        msgspec.structs.replace(expects, events=step.events)
+        if "pieces" in expects.unpredicted and _same_sum(expects, step)
+        else expects
+        for step, expects in zip(trace.steps, model.steps, strict=False)
+    )
+    return msgspec.structs.replace(model, steps=(*steps, *model.steps[len(steps) :]))
+
+
+def _same_sum(one: Step, other: Step) -> bool:
+    if one.events is None or other.events is None:
+        return False
+    return joined(one.events) == joined(other.events)
