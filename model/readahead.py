@@ -168,7 +168,7 @@ def _cached_before(cache: PageCache, index: int, limit: int) -> int:
     while count < min(limit, index) and cache.get(slot) is not None:
         count += 1
         at -= 1
-        if step == 1 and slot % NODE:
+        if slot % NODE:
             slot -= 1
         elif slot // step % NODE != at // step % NODE:  # __xas_prev
             if slot < NODE:

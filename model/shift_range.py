@@ -47,8 +47,7 @@ def collapse_range(inode: Inode, off: int, length: int) -> None:
     inode.remove_mapped(low, high)
     inode.es.shift(high, low - high)
     if inode.tree_unknown is None:
-        inode.tree.shift(high, low - high)
-        inode.tree_changed()
+        inode.tree.shift(high, low - high)  # no tree block goes
     inode.content.move(off + length, off, inode.size)
     inode.size -= length
     inode.disksize = inode.size

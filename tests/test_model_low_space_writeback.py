@@ -94,13 +94,14 @@ def test_the_rest_of_a_folio_waits_where_the_part_before_it_is_under_io_still(
     """2 MiB, one folio, of which 81 blocks can be had before a commit. Both as on Debian's
     7.3.4, the second once in ten times."""
     fill = f"falloc f 0 {(FREE - 81) * 4}k; fpunch f 0 2736k; pwrite a 0 2052k"
-    workload = make_workload(f"size: 16m; {fill}", "small4k@delalloc")
+    workload = make_workload(f"size: 16m; {fill}; fsync a", "small4k@delalloc")
     ends = ((0, 81 * 4096), (81 * 4096, 1 << 30))
     seen = tuple(Extent(*end, State.WRITTEN, 1 << 31 + at) for at, end in enumerate(ends))
     far = {"a": seen, "f": (Extent(0, 1 << 30, State.WRITTEN, 1 << 40),), **places}
     trace = Model(Behaviour(iomap=False), geometry).run(workload, (far,) * (len(workload.ops) + 1))
-    found = [extent for extent in states(trace.steps[-1]) if extent[2] == "delayed"]
+    found = [extent for extent in states(trace.steps[-2]) if extent[2] == "delayed"]
     assert found == delayed
+    assert file(trace.steps[-1]).reserved == 0  # it waited, and fsync(2) finds it
 
 
 @pytest.mark.parametrize(("first", "seen"), [(16, -16), (40, 0)])

@@ -10,6 +10,7 @@ import pytest
 from modelled import chosen, disagreements, file, run, states
 
 from harness.recording import recorded_by
+from model.units import round_up
 
 KIB = 1024
 DIRTY = "truncate a 160k; pwrite a 40k 12k"
@@ -91,6 +92,17 @@ def test_recorded_programs_with_folios_that_were_read_ahead() -> None:
             assert disagreements(trace, behaviour) == []
 
 
+@pytest.mark.parametrize(("cached", "folio"), [(2047, 4), (2048, 4), (2049, 1)])
+def test_a_mark_reads_ahead_of_what_is_cached_up_to_a_window_further(
+    cached: int, folio: int
+) -> None:
+    """A window has 2048 pages; the second was seen on Debian's 7.3.4."""
+    behind = 64 + 4 * cached
+    line = f"truncate a 32m; pwrite a 64k 4k; pwrite a 68k {behind - 68}k; drop_caches"
+    found = delayed(f"{line}; pread a 64k 4k; mwrite a {round_up(behind + 16, 16)}k 1")
+    assert found[1][1] - found[1][0] == 4 * folio
+
+
 def test_copying_reads_ahead_like_reading() -> None:
     line = "truncate a 160k; copy_range a 0 4k b 0; copy_range a 4k 4k b 4k; mwrite a 20k 1"
     assert delayed(line) == [(16, 32)]
@@ -105,6 +117,8 @@ def test_copying_reads_ahead_like_reading() -> None:
         ("pwrite a 0 1m; pread a 1m 1", "1028k 60k", 1056, 8),  # one of 256
         ("pwrite a 16k 16k; drop_caches; pread a 20k 1", "32k 60k", 36, 1),
         ("pwrite a 16k 16k; drop_caches; pread a 20k 1", "32k 60k", 48, 4),
+        # four pages from page 64 on: the walk goes on at page 2, so all four count
+        ("pwrite a 0 16k; pwrite a 256k 16k; pread a 272k 1", "276k 60k", 288, 1),
     ],
 )
 def test_what_is_cached_beside_a_page_is_counted_by_slots(

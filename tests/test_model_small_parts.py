@@ -6,8 +6,9 @@ from __future__ import annotations
 import pytest
 from test_model_parts import mounted
 
-from harness.trace import Extent, State
+from harness.trace import LATE, Extent, State
 from model import (
+    fallocate,
     io_end,
     map_blocks,
     quota_warnings,
@@ -20,6 +21,7 @@ from model.after_shutdown import not_predicted
 from model.extent_status import Run
 from model.extent_tree import ExtentTree, ExtentTreeError
 from model.inode import Inode
+from model.page_cache import PageCache
 from model.placement import Placer
 from model.superblock import max_extent_file_bytes
 from model.units import UNWRITTEN, WRITTEN
@@ -150,8 +152,14 @@ def test_what_waits_for_a_commit_is_not_there_for_conversions(
     assert asked == [tree_claim.PLENTY + 3]
 
 
-def test_before_a_commit_all_but_the_last_io_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_before_a_commit_all_but_the_last_io_is_under_way(
+    monkeypatch: pytest.MonkeyPatch, *, late: bool
+) -> None:
+    """Whether they end late makes no difference where no conversion can lack a tree block."""
     inode, sent = Inode(mounted().sb, "a"), list[object]()
+    inode.sb.placer = Placer(({LATE: ()} if late else {},), 4096)
+    inode.sb.placer.begin(0)
     inode.es.set(Run(0, 2, UNWRITTEN, 100))
     inode.es.set(Run(4, 6, UNWRITTEN, 200))
     monkeypatch.setattr(writeback_iomap, "conversion_room", lambda _inode: None)
@@ -162,3 +170,33 @@ def test_before_a_commit_all_but_the_last_io_is_under_way(monkeypatch: pytest.Mo
     nothing: list[tuple[int, int]] = []
     writeback_iomap._submit_all_but_last(inode, nothing)
     assert (nothing, len(sent)) == ([], 1)
+
+
+@pytest.mark.parametrize("start", [0, 1024, 4096, 5120])
+def test_what_stays_on_disk_shows_again_where_it_was(start: int) -> None:
+    inode = Inode(mounted("1k@delalloc").sb, "a")
+    inode.size = 8192
+    disk = b"".join(bytes([at]) * 1024 for at in range(1, 9))
+    fallocate.show_again(inode, start, [(0, disk[:4096]), (4096, disk[4096:])])
+    assert inode.content.read(0, 8192) == bytes(start) + disk[start:]
+
+
+# --- folios that workers hold -------------------------------------------------------------
+
+
+def test_a_worker_lets_go_of_one_file_before_it_holds_a_folio_of_another() -> None:
+    mount = mounted()
+    one, other = PageCache(4096, 1 << 20), PageCache(4096, 1 << 20)
+    mount.sb.worker_holds(one, one.add(0, 1))
+    mount.sb.worker_holds(other, folio := other.add(0, 1))
+    assert (one.pinned, other.pinned) == (None, folio)
+
+
+def test_workers_let_go_of_nothing_that_a_task_holds() -> None:
+    """As a write does that tries again (`buffer_head.write_begin`)."""
+    mount, cache = mounted(), PageCache(4096, 1 << 20)
+    mount.sb.worker_holds(cache, cache.add(0, 1))
+    mount.sb.let_go()
+    cache.pinned = folio = cache.add(2, 1)
+    mount.sb.let_go()
+    assert cache.pinned is folio

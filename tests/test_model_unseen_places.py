@@ -103,6 +103,21 @@ def test_what_is_left_of_blocks_allocated_at_once_lies_where_it_is_seen() -> Non
     assert file(last).blocks == 40
 
 
+def test_a_block_that_a_short_copy_left_lies_where_it_is_seen() -> None:
+    """Of a folio that is uptodate as a whole what was copied counts, also past EOF: block 5 stays,
+    and is not beside block 4. With it the file has five extents, as on Debian's 7.3.4."""
+    line = "pwrite a 0 8k; truncate a 5k; fsync a; pwrite_fault a 2k 6k fault=4k; fsync a; "
+    ends = ((0, 5, 8705), (5, 1, 8713), (10, 1, 8718), (20, 1, 3109), (30, 1, 3119))
+    seen = tuple(
+        Extent(start << 10, count << 10, State.WRITTEN, place << 10) for start, count, place in ends
+    )
+    before = (Extent(0, 8 << 10, State.WRITTEN, 8705 << 10),)
+    after = (seen[:1], seen[:1], seen[:2], seen[:2], seen[:3], seen[:4], seen)
+    end = "pwrite a 10k 1k; pwrite a 20k 1k; pwrite a 30k 1k"
+    last = _last(line + end, "1k@nodelalloc", before, *after)
+    assert (file(last).blocks, file(last).size) == (20, 31 << 10)
+
+
 def test_a_block_of_a_cluster_with_a_mapped_one_is_beside_that() -> None:
     """Whatever is before it in the file, seen or not: else the tree would grow or shrink."""
     seen = _at((0, 1, 64), (25, 1, 129))
