@@ -17,8 +17,9 @@ from harness.differences_rules import (
     CONTENT,
     DATA,
     FAULT,
-    NO_SPACE,
+    LACK,
     SPACE,
+    TREE_REFUSED,
     WRITES,
     ZERO,
     U,
@@ -34,8 +35,8 @@ from harness.shapes import (
     unknown_option,
 )
 from harness.shapes_events import one_round_more
-from harness.shapes_extents import got_by_one, moved
-from harness.shapes_past import more_where_more_is_left, other_space_before
+from harness.shapes_extents import got_by_one, got_more, moved
+from harness.shapes_space import more_where_more_is_left, other_space_before
 from workloads.ops import Op, RemountOpts
 
 __all__ = ["CONTENT", "INTENDED"]
@@ -89,8 +90,24 @@ ANY: tuple[Difference, ...] = (
         source="ext4_claim_free_clusters; ext4_mb_new_blocks; dquot_reserve_block",
         signs=tuple(
             Sign(field, both(other_space_before, shape), (Op,), refused)
-            for refused in (rules(NO_SPACE), rules(second=NO_SPACE))
+            for refused in (rules(LACK), rules(second=LACK))
             for field, shape in (("result", more_where_more_is_left), ("extents", got_by_one))
+        ),
+        follows=DATA,
+        everywhere=True,
+        between="any",
+    ),
+    Difference(
+        name="no-block-for-the-tree",
+        situation="an operation comes to where a file's extent tree has to grow, and there is no"
+        " block for that; the two sides' blocks lie differently on the device",
+        first="the same extents are in more or fewer pieces: it ends there, or goes on",
+        second="fewer or more pieces: it goes on, or ends there",
+        why="physically adjacent pieces are one entry of the tree, and need no block of it",
+        source="ext4_ext_try_to_merge; ext4_ext_new_meta_block",
+        signs=(
+            Sign("extents", got_more(1), (Op,), rules(first=(TREE_REFUSED,))),
+            Sign("extents", got_more(0), (Op,), rules(second=(TREE_REFUSED,))),
         ),
         follows=DATA,
         everywhere=True,

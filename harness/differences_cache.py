@@ -13,6 +13,7 @@ from harness.differences_rules import (
     FLUSHES,
     IN_VAIN,
     IOEND,
+    LACK,
     PAST_EOF,
     REFUSED,
     SMALL_FOLIO,
@@ -31,35 +32,47 @@ from harness.shapes import (
     both,
     less_data,
     more_data,
+    neither,
     never,
     refused,
     small_blocks,
 )
-from harness.shapes_events import reserves_another_part, uses_another_part
+from harness.shapes_events import (
+    reserves_another_part,
+    stores_another_part,
+    uses_another_part,
+)
 from harness.shapes_extents import moved, reached_by_one
 from harness.shapes_past import (
     behind_eof,
+    beside_a_page_zeroed_in_part,
     blocks_zeroed_in_part,
     pages_zeroed_in_part,
     refused_over_other_blocks,
 )
-from workloads.ops import DioWrite, Read, Seek
+from workloads.ops import DioWrite, MmapIn, MmapWrite, MsyncWrite, Read, Seek
 
 __all__ = ["CACHING"]
 
 BOTH_REFUSED = rules((REFUSED,), (REFUSED,))
+STORED = reached_by_one((D, None), (U, None), (W, None), (None, D), (None, U), also=(W, U))
+"""A store has come to larger folios on one side."""
+SYNCED = reached_by_one((W, None))
+"""The same, and all of these were written back."""
+UNSYNCED = (MmapIn, MmapWrite)
 
 
 def _other_folios(rules: Rules) -> tuple[Sign, ...]:
     """How it shows that folios are of other sizes since `rules` were applied: writeback of a
-    part of the file, and a store, reach whole folios."""
+    part of the file, and a store, reach whole folios. A store that comes to the end of space is
+    none of these."""
     written_back = reached_by_one((W, D), (W, U), (D, W), (U, W))
-    stored = reached_by_one((D, None), (U, None), (W, None), (None, D), (None, U), also=(W, U))
     return (
         Sign("extents", written_back, FLUSHES, rules, earlier=True),
         Sign("events", uses_another_part, FLUSHES, rules, earlier=True),
-        Sign("extents", stored, STORES, rules, earlier=True),
-        Sign("events", reserves_another_part, STORES, rules, earlier=True),
+        Sign("extents", both(STORED, neither(*LACK)), UNSYNCED, rules, earlier=True),
+        Sign("extents", both(SYNCED, neither(*LACK)), (MsyncWrite,), rules, earlier=True),
+        Sign("events", both(reserves_another_part, neither(*LACK)), STORES, rules, earlier=True),
     )
 
 
@@ -128,11 +141,12 @@ CACHING: tuple[Difference, ...] = (
     ),
     Difference(
         name="empty-page-is-cached",
-        situation="truncate or fallocate comes to zero a part of a block that has no data, then"
-        " pages around it are read",
+        situation="a change of size or fallocate comes to zero a part of a block that has no data,"
+        " then pages around it are read, by read(2) or for a store",
         first="the block's page was made for that and is in the cache, not uptodate: readahead"
-        " passes over it, and it is a hole to lseek(2)",
-        second="there is no such page, so it is read: data to lseek(2)",
+        " passes over it, and it is a hole to lseek(2), and a folio of its own to a store",
+        second="there is no such page, so it is read, with others: data to lseek(2), and a store"
+        " comes to a larger folio",
         why="iomap_zero_range() looks only where data is, ext4_load_tail_bh() makes the page first",
         source="ext4_load_tail_bh; page_cache_ra_unbounded",
         signs=(
@@ -143,7 +157,23 @@ CACHING: tuple[Difference, ...] = (
                 rules(first=(IN_VAIN,)),
                 earlier=True,
             ),
+            *(
+                Sign(
+                    field,
+                    both(shape, beside_a_page_zeroed_in_part, neither(*LACK)),
+                    ops,
+                    rules(first=(IN_VAIN,)),
+                    earlier=True,
+                )
+                for field, shape, ops in (
+                    ("extents", STORED, UNSYNCED),
+                    ("extents", reached_by_one((W, None), (None, W)), (MsyncWrite,)),
+                    ("events", reserves_another_part, UNSYNCED),
+                    ("events", stores_another_part, (MsyncWrite,)),
+                )
+            ),
         ),
+        follows=SPACE | {"disksize"},
     ),
     Difference(
         name="behind-eof-is-cached",

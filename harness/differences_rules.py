@@ -28,9 +28,10 @@ from workloads.ops import (
 
 __all__ = [
     "ALLOCATE", "ANEW", "BUSY", "CLEAN", "CONTENT", "CUT", "CYCLIC", "DATA", "DROPS", "EOF",
-    "FAULT", "FLUSHES", "FOLIO", "IN_VAIN", "IOEND", "KEPT", "LOW", "NEW", "NO_SPACE",
-    "ORDERED", "PAST_EOF", "PUNCH", "REFUSED", "SHUT", "SMALL_FOLIO", "SPACE", "SPLIT", "STORES",
-    "TRIM", "WRITEBACK", "WRITES", "ZERO", "ZEROED", "ZEROOUT", "D", "U", "W", "rules",
+    "FAULT", "FLUSHES", "FOLIO", "IN_VAIN", "IOEND", "KEPT", "LACK", "LOW", "NEW",
+    "NO_SPACE", "ORDERED", "PAST_EOF", "PUNCH", "REFUSED", "SHUT", "SMALL_FOLIO", "SPACE", "SPLIT",
+    "STORES", "TREE_REFUSED", "TRIM", "WRITEBACK", "WRITES", "ZERO",
+    "ZEROED", "ZEROOUT", "D", "U", "W", "rules",
 ]  # fmt: skip
 
 WRITES: tuple[type[Op], ...] = (
@@ -85,7 +86,10 @@ NO_SPACE = (
     "allocate/quota: ext4_mb_new_blocks",
 )
 KEPT = "short copy keeps new blocks: folio_zero_new_buffers"
-SPLIT = ("tree block refused: ext4_ext_new_meta_block", "quota warning: prepare_warning")
+TREE_REFUSED = "tree block refused: ext4_ext_new_meta_block"
+LACK = (*NO_SPACE, TREE_REFUSED)
+"""No block is to be had, for data or for the extent tree."""
+SPLIT = (TREE_REFUSED, "quota warning: prepare_warning")
 TRIM = (
     "trim past EOF: ext4_truncate_failed_write",
     "write_end/short-copy past EOF: ext4_write_end",

@@ -35,8 +35,8 @@ from harness.shapes import (
     without,
 )
 from harness.shapes_events import fewer_reserves, gives_back, gives_up, reserves_in_vain
-from harness.shapes_extents import moved
-from harness.shapes_past import nearly_low
+from harness.shapes_extents import in_the_call, moved
+from harness.shapes_space import nearly_low
 from workloads.ops import Op, Remount, Seek
 
 __all__ = ["WRITING"]
@@ -95,6 +95,8 @@ WRITING: tuple[Difference, ...] = (
             Sign("extents", moved((None, U)), WRITES, rules(TRIM, (FAULT, *NO_SPACE))),
             # The second's mapping, and what it allocated, ends before the folio.
             Sign("extents", moved((W, None), (W, U)), WRITES, rules((KEPT,), (ALLOCATE, FAULT))),
+            # The same where space is low: the first's blocks are unwritten until writeback.
+            Sign("extents", both(moved((U, None)), in_the_call), WRITES, rules((KEPT,), (FAULT,))),
         ),
         follows=SPACE | {"disksize"},
     ),

@@ -12,8 +12,8 @@ from harness.moment import Moment, Shape
 
 __all__ = [
     "anything", "at_end", "both", "deeper_tree", "hard_limit_passed_otherwise",
-    "left_dirty", "less_data", "less_done", "less_on_disk", "more_data", "more_done", "never",
-    "other_hard_limit_warnings", "refused", "small_blocks", "smaller",
+    "left_dirty", "less_data", "less_done", "less_on_disk", "more_data", "more_done", "neither",
+    "never", "other_hard_limit_warnings", "refused", "small_blocks", "smaller",
     "unknown_option", "without",
 ]  # fmt: skip
 
@@ -46,6 +46,12 @@ def without(*rules: str) -> Shape:
     """The second side applied none of these rules of the model in the step."""
     unwanted = frozenset(rules)
     return lambda moment: not unwanted & moment.rules[1]
+
+
+def neither(*rules: str) -> Shape:
+    """No side applied any of these rules of the model in the step."""
+    unwanted = frozenset(rules)
+    return lambda moment: unwanted.isdisjoint(moment.rules[0] | moment.rules[1])
 
 
 def never(*rules: str) -> Shape:

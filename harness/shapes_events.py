@@ -12,7 +12,7 @@ from harness.trace import Event, EventKind
 __all__ = [
     "fewer_reserves", "gives_back", "gives_up", "in_fewer_pieces", "in_more_pieces",
     "in_other_order", "one_round_more", "reserves_another_part", "reserves_in_vain",
-    "updates_more", "uses_another_part",
+    "stores_another_part", "updates_more", "uses_another_part",
 ]  # fmt: skip
 
 
@@ -133,6 +133,17 @@ def reserves_another_part(moment: Moment) -> bool:
     kinds = {event.kind for events in moment.events for event in events}
     first, second = (_sum(events, EventKind.RESERVE) for events in moment.events)
     return kinds == {EventKind.RESERVE} and second != first
+
+
+def stores_another_part(moment: Moment) -> bool:
+    """Both reserve and use up, and nothing else; one side as much more of one as of the other."""
+    kinds = {event.kind for events in moment.events for event in events}
+    reserved, used = (
+        [_sum(events, kind) for events in moment.events]
+        for kind in (EventKind.RESERVE, EventKind.UPDATE)
+    )
+    more = reserved[1] - reserved[0]
+    return EventKind.RELEASE not in kinds and more != 0 and used[1] - used[0] == more
 
 
 def _only_updates(moment: Moment) -> bool:

@@ -14,7 +14,10 @@ from harness.moment import Blocks, Moment, Shape
 from harness.trace import Observation, State
 from workloads.ops import Collapse, Insert
 
-__all__ = ["apart", "differing", "got_by_one", "moved", "reached_by_one", "state_changes"]
+__all__ = [
+    "apart", "came_to_differ", "differing", "got_by_one", "got_more", "in_the_call", "moved",
+    "reached_by_one", "state_changes",
+]  # fmt: skip
 
 
 def moved(*changes: tuple[Blocks, Blocks]) -> Shape:
@@ -62,19 +65,61 @@ def reached_by_one(
 def got_by_one(moment: Moment) -> bool:
     """Where the extents differ and did not before the step one side has got blocks in it; and there
     is such a place."""
-    found = [run for run in moment.values if _are_runs(run)]
+    changes = [sides for _, _, sides in _fresh(moment, *filter(_are_runs, moment.values))]
+    return bool(changes) and all(any(map(_got, sides)) for sides in changes)
+
+
+def got_more(side: int) -> Shape:
+    """The same, and it is always this side, while the other one has got none."""
+
+    def shape(moment: Moment) -> bool:
+        changes = [sides for _, _, sides in _fresh(moment, *filter(_are_runs, moment.values))]
+        return bool(changes) and all(
+            _got(sides[side]) and not _got(sides[1 - side]) for sides in changes
+        )
+
+    return shape
+
+
+def in_the_call(moment: Moment) -> bool:
+    """Where the extents differ and did not before are blocks of the bytes that were asked for."""
+    start, length = (getattr(moment.op, name, None) for name in ("off", "len"))
+    if not isinstance(start, int) or not isinstance(length, int):
+        return False
+    size = moment.config.image.block_size
+    first, last = start // size * size, -(-(start + length) // size) * size
+    places = _fresh(moment, *filter(_are_runs, moment.values))
+    return all(first <= low and high <= last for low, high, _ in places)
+
+
+def came_to_differ(moment: Moment) -> list[tuple[int, int]]:
+    """From byte to byte, where the file's extents differ and did not before the step."""
+    now = [runs(file.extents or ()) for file in moment.files if file is not None]
+    return [(start, end) for start, end, _ in _fresh(moment, *now)]
+
+
+_Change = tuple[Blocks, Blocks]
+"""The state before a step and after it."""
+
+
+def _got(states: _Change) -> bool:
+    return states[1] is not None and states[1] != states[0]
+
+
+def _fresh(
+    moment: Moment, *found: tuple[Run, ...]
+) -> list[tuple[int, int, tuple[_Change, _Change]]]:
+    """From byte to byte, where both sides' runs `found` differ and did not before the step, and
+    what either has done there; nothing if one of them was not seen."""
     old = [_runs_of(seen, moment.file) for seen in moment.before]
     if len(found) != len(old):
-        return False
+        return []
     now, then = ([_states(side) for side in sides] for sides in (found, old))
-    fresh = [
-        [(then[side](cut), now[side](cut)) for side in (0, 1)]
-        for cut in _cuts(*found, *old)
-        if now[0](cut) != now[1](cut) and then[0](cut) == then[1](cut)
+    return [
+        (start, end, ((then[0](start), now[0](start)), (then[1](start), now[1](start))))
+        for start, end in itertools.pairwise(_cuts(*found, *old))
+        if now[0](start) != now[1](start) and then[0](start) == then[1](start)
     ]
-    return bool(fresh) and all(
-        any(after is not None and after != before for before, after in sides) for sides in fresh
-    )
 
 
 def _runs_of(seen: Observation, file: str | None) -> tuple[Run, ...]:

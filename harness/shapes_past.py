@@ -14,7 +14,7 @@ import msgspec
 
 from harness.extent import Run, runs
 from harness.moment import Moment
-from harness.shapes_extents import differing
+from harness.shapes_extents import came_to_differ, differing
 from harness.trace import FileObservation, Observation, Result, State, Trace
 from workloads.ops import (
     Collapse,
@@ -30,10 +30,9 @@ from workloads.ops import (
 
 __all__ = [
     "behind_eof",
+    "beside_a_page_zeroed_in_part",
     "blocks_zeroed_in_part",
-    "more_where_more_is_left",
-    "nearly_low",
-    "other_space_before",
+    "observed_after",
     "pages_zeroed_in_part",
     "refused_over_other_blocks",
 ]  # fmt: skip
@@ -81,11 +80,11 @@ def _last(moment: Moment) -> int:
 
 
 def _files(moment: Moment, index: int, name: str) -> Files:
-    one, other = (_observed(trace, index).files.get(name) for trace in moment.traces)
+    one, other = (observed_after(trace, index).files.get(name) for trace in moment.traces)
     return one, other
 
 
-def _observed(trace: Trace, index: int) -> Observation:
+def observed_after(trace: Trace, index: int) -> Observation:
     """What was seen after step `index`, -1 for the start."""
     return trace.steps[index].observation if index >= 0 else trace.start
 
@@ -109,6 +108,16 @@ def pages_zeroed_in_part(moment: Moment) -> bool:
         pages.issuperset(range(start // PAGE, -(-end // PAGE)))
         for start, end in _data_of_one(moment)
     )
+
+
+def beside_a_page_zeroed_in_part(moment: Moment) -> bool:
+    """The file's blocks came to differ in this step, and where they do, from the first to the last
+    and in the pages next to these, there is a page with such an edge."""
+    places = came_to_differ(moment)
+    if not places:
+        return False
+    pages = range(places[0][0] // PAGE - 1, -(-places[-1][1] // PAGE) + 1)
+    return any(edge // PAGE in pages for edge in _edges(moment))
 
 
 def behind_eof(moment: Moment) -> bool:
@@ -228,71 +237,3 @@ def _bytes_read(moment: Moment) -> tuple[int, int]:
         return moment.op.off, moment.op.off + moment.op.len
     block = re.search(r"4096-byte block (\d+)", moment.field)
     return (int(block[1]) * PAGE, (int(block[1]) + 1) * PAGE) if block else (0, 1 << 63)
-
-
-# --- space ------------------------------------------------------------------------------------
-
-HIDDEN = 31
-"""Clusters by which a cheap read of a counter is off at most, for each CPU
-(percpu_counter_batch less one)."""
-
-
-def nearly_low(moment: Moment) -> bool:
-    """Between what either side had before and after the step, and as the counters may have been
-    read, a decision of ext4_nonda_switch() may have gone either way."""
-    cpus, image = moment.traces[0].workload.cpus, moment.config.image
-    ratio = image.cluster_size // image.block_size
-    watermark = 4 * (HIDDEN + 1) * cpus
-    counts = [count for seen in _around(moment) for count in _counters(seen, ratio)]
-    if not counts:
-        return False
-    slack = HIDDEN * cpus
-    most = max(free for free, _ in counts) + slack, min(dirty for _, dirty in counts) - slack
-    least = min(free for free, _ in counts) - slack, max(dirty for _, dirty in counts) + slack
-
-    def decisions(free: int, dirty: int) -> tuple[bool, ...]:
-        return free < 2 * dirty, 2 * free < 3 * dirty, free < dirty + watermark
-
-    return decisions(*most) != decisions(*least)
-
-
-def _around(moment: Moment) -> list[Observation]:
-    """What was seen before the moment's step and after it."""
-    index = moment.place if isinstance(moment.place, int) else len(moment.traces[0].steps) - 1
-    return [*moment.before, *(_observed(trace, index) for trace in moment.traces)]
-
-
-def _counters(seen: Observation, ratio: int) -> Pieces:
-    """Free and dirty clusters, if they were seen."""
-    if seen.bfree is None or seen.delalloc is None:
-        return []
-    return [((seen.bfree + seen.delalloc) // ratio, seen.delalloc // ratio)]
-
-
-def other_space_before(moment: Moment) -> bool:
-    """Before the step the two sides had different space left, or taken by files; and this is of a
-    file that the step works on."""
-    one, other = ((o.bfree, {name: f.blocks for name, f in o.files.items()}) for o in moment.before)
-    worked_on = (None, getattr(moment.op, "file", None), getattr(moment.op, "to", None))
-    return one != other and moment.file in worked_on
-
-
-def more_where_more_is_left(moment: Moment) -> bool:
-    """The side that had more space left before the step did more; both did what they could, or
-    came to a fault or the end of space or quota."""
-    done = [rank for rank in map(_rank, moment.values) if rank is not None]
-    left = [
-        (-1 if seen.bfree is None else seen.bfree, -sum(f.blocks or 0 for f in seen.files.values()))
-        for seen in moment.before
-    ]
-    if len(done) < 2 or done[0] == done[1] or left[0] == left[1]:
-        return False
-    return (done[0] < done[1]) == (left[0] < left[1])
-
-
-def _rank(result: object) -> int | None:
-    """How far a call came: a number of bytes, or an end before the first one."""
-    if isinstance(result, int):
-        return result
-    ends = {"ENOSPC": -2, "EDQUOT": -2, "EFAULT": -1, "SIGBUS": -1}
-    return ends.get(result) if isinstance(result, str) else None

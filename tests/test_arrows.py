@@ -27,6 +27,7 @@ JUDGES = (
     "harness.errors", "harness.verdict", "harness.findings", "harness.compare",
     "harness.compare_content", "harness.compare_image", "harness.known", "harness.moment",
     "harness.shapes", "harness.shapes_events", "harness.shapes_extents", "harness.shapes_past",
+    "harness.shapes_space",
     "harness.intended", "harness.differences", "harness.differences_cache",
     "harness.differences_disk", "harness.differences_rules", "harness.differences_writes",
     "harness.kinds", "harness.signature", "harness.specification", "harness.manifest",

@@ -114,6 +114,11 @@ def result(value: int | str | list[list[int]]) -> Callable[[Step], Step]:
 
 RESERVE, RELEASE, UPDATE = EventKind
 
+STORED = (
+    "pwrite a 12k 100k; pwrite a 86419 1; truncate a 86421; fpunch a 8k 128k; pwrite a 2056k 100k;"
+    " mwrite_msync a 17621 68800"
+)
+
 EXAMPLES: dict[str, list[Example]] = {
     "reserved-in-one-step": [
         Example("pwrite a 0 64k", 0, event(RESERVE, 1, 17)),
@@ -139,6 +144,8 @@ EXAMPLES: dict[str, list[Example]] = {
         ),
         Example("falloc_keep a 0 300k; pwrite_fault a 0 12k fault=8k",
                 1, extents((0, 300, W)), "4k@nodelalloc"),
+        Example("truncate a 1m; pwrite a 0 8k; fsync a; drop_caches; pwrite_fault a 0 32k fault=4k",
+                4, extents((0, 8, W), (32, 4, U)), "bigalloc64k@delalloc", free=1600),
         Example("falloc a 28k 68k; fsync a; truncate a 256k; pwrite_fault a 1k 200k fault=60k",
                 3, extents((0, 96, D)), "4k@nodelalloc"),
     ],
@@ -254,6 +261,8 @@ EXAMPLES: dict[str, list[Example]] = {
     "empty-page-is-cached": [
         Example("falloc a 0 152k; fzero_keep a 8k 30k; truncate a 149k; pread a 0 64k;"
             " pread a 64k 64k; seek a", 5, result([[4096, 152576]])),
+        Example(STORED, 5, extents((0, 12, D), (16, 72, W), (88, 8, D), (2056, 100, D))),
+        Example(STORED, 5, event(RELEASE, 1, 25)),
     ],
     "space-left-by-others": [
         Example("pwrite_fault a 0 12k fault=8k; pwrite b 0 4k", 1, result("EIO"), free=330),
@@ -309,6 +318,7 @@ def test_every_entry_has_an_example_or_a_test_of_its_own():
     assert set(NAMES) == {
         *EXAMPLES,
         "quota-hard-limit-warnings",
+        "no-block-for-the-tree",
         "option-not-known",
         "tree-by-placement",
         "size-of-data-on-disk",
