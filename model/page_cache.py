@@ -212,6 +212,13 @@ class PageCache:
         if not folio.dirty:
             self.dirty.pop(folio.index, None)
 
+    def forget(self, folio: Folio) -> None:
+        """Forget what the folio holds; it stays, without buffers (block_invalidate_folio)."""
+        self._tell_drop([folio])
+        self.clean(folio, folio.all)
+        folio.uptodate = folio.uptodate_alone = folio.mapped = folio.delay = folio.revived = 0
+        folio.buffers = False
+
     def drop(self, folio: Folio) -> None:
         """Remove the folio."""
         self._drop_adjacent([folio])

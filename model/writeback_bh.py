@@ -203,7 +203,7 @@ def _lose(inode: Inode, low: int, high: int) -> None:
             raise NotModelledError("blocks are lost in a folio of which others are allocated")
         inode.remove_status(first, first + folio.count)
         inode.content.zero(folio.start, folio.end)
-        inode.cache.truncate(folio.start, folio.end)
+        inode.cache.forget(folio)
     inode.sb.rule("blocks lost: mpage_release_unused_pages")
 
 

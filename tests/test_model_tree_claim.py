@@ -108,9 +108,10 @@ def test_a_place_that_the_file_has_already_is_none() -> None:
     assert results(trace)[-1] == "EDQUOT"
 
 
-def _full(names: str, step: int, clusters: int, *, quirk: bool) -> Trace:
+def _full(names: str, step: int, clusters: int, *, quirk: bool, then: str = "") -> Trace:
     """Each file has five delayed blocks, `step` KiB apart, in `clusters` clusters, and needs
-    another for its tree; the device is full but for these and the two that are kept."""
+    another for its tree; the device is full but for these and the two that are kept. All are
+    synced, and `then` is done."""
     image = Geometry(
         blocks=16 * 128, free_blocks=16 * (2 + 128 + len(names) * clusters), reserved_blocks=0,
         block_size=4 * KIB, cluster_size=64 * KIB,
@@ -125,7 +126,7 @@ def _full(names: str, step: int, clusters: int, *, quirk: bool) -> Trace:
     writes = "; ".join(f"pwrite {name} {step * at}k 4k" for name in names for at in range(5))
     syncs = "; ".join(f"fsync {name}" for name in names)
     workload = make_workload(
-        f"{writes}; falloc fill 0 {64 * 128}k; {syncs}", "bigalloc64k@delalloc"
+        f"{writes}; falloc fill 0 {64 * 128}k; {syncs}{then}", "bigalloc64k@delalloc"
     )
     quirks = frozenset({"reserved_blocks_run_out"} if quirk else ())
     placement = tuple({**apart, "fill": FAR["fill"]} for _ in range(len(workload.ops) + 1))
@@ -144,6 +145,20 @@ def test_delayed_blocks_that_find_no_space_are_lost_as_a_known_bug_only() -> Non
     assert followed.final is not None
     assert followed.final.observation.files["d"].size == 0
     assert not strict.steps[-1].quirks and followed.steps[-1].quirks
+
+
+@pytest.mark.parametrize(
+    ("then", "disksize"), [("", 0), ("drop_caches; ", 36 << 10)], ids=["cached", "dropped"]
+)
+def test_the_folios_of_lost_blocks_stay_cached(then: str, disksize: int) -> None:
+    """The last one decides how long the first chunk of the next write is: one page, so that it
+    is not past EOF and nothing is trimmed when it fails. A new folio has both pages."""
+    trace = _full("abcd", 8, 1, quirk=True, then=f"; {then}pwrite d 32k 8k")
+    assert trace.steps[-1].result == "ENOSPC"
+    assert (file(trace.steps[-1], "d").size, file(trace.steps[-1], "d").disksize) == (
+        36 << 10,
+        disksize,
+    )
 
 
 def test_writeback_that_never_ends_is_refused() -> None:
