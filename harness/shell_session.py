@@ -71,7 +71,7 @@ class Session:
         lines += [f"  kernel log: {line.text}" for line in read_lines(row.get("log") or ())]
         if compared.verdict.parting == index:
             lines += ["", explain(compared, colour=self._colour), ""]
-        lines += self._recorded(row.get("trace", ""), index)
+        lines += self._recorded(row.get("recorded", ""), index)
         return _text([*lines, *next_lines(self._workload, index + 1)]), 0
 
     def _recorded(self, text: str, index: int) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 QEMU = "qemu-system-x86_64"
-HELLO = {"hello": 1, "release": "7.3.4-fake", "buffered_iomap": False}
+HELLO = {"hello": 2, "release": "7.3.4-fake", "buffered_iomap": False}
 GREETING = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""},
                     "capabilities": []}}  # fmt: skip
 

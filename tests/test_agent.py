@@ -21,11 +21,10 @@ from vm.agent.execute import OPERATIONS, execute
 from vm.agent.fiemap import COUNT, fiemap
 from vm.agent.files import Files
 from vm.agent.inode import InodeTable
-from vm.agent.observe import listed
-from vm.agent.tracing import parse_events
+from vm.agent.observe import listed, observe
 from vm.host_tools import find_program
 from vm.mkfs import make_image
-from vm.seen import extents_of, observation_of
+from vm.seen import extents_of, on_disk, seen_of
 from workloads import ops
 from workloads.content import pattern
 from workloads.images import IMAGES
@@ -198,33 +197,118 @@ def test_extents_have_a_state_and_a_place_if_they_have_one() -> None:
         (65536, 99, 4096, 0x801),
         (0, 77, 100, 0x200),
     ]
-    assert extents_of(_raw(told).hex()) == (
+    assert extents_of(_raw(told)) == (
         Extent(0, 4096, State.WRITTEN, 8425472),
         Extent(4096, 8192, State.DELAYED),
         Extent(65536, 4096, State.UNWRITTEN, 99),
         Extent(0, 100, State.INLINE),
     )
-    assert extents_of("") == ()
-    for wrong in ("00", "x"):
-        with pytest.raises(ValueError):
-            extents_of(wrong)
+    assert extents_of(b"") == ()
+    with pytest.raises(ValueError):
+        extents_of(b"0")
 
 
-def test_what_the_agent_tells_of_files_is_what_it_saw() -> None:
-    told = {"files": {"a": [100, 8, 0, 7, 1, _raw([(0, 0, 4096, 6)]).hex()],
-                      "b": [1, 2, 3, 4, 5, None, "EIO"]},
-            "delalloc": 1, "bfree": 2, "bavail": 3}  # fmt: skip
+def _inode(size: int, sectors: int, flags: int) -> bytes:
+    """The old part of an inode."""
+    raw = bytearray(128)
+    struct.pack_into("<I20xII", raw, 4, size & 0xFFFFFFFF, sectors & 0xFFFFFFFF, flags)
+    struct.pack_into("<I4xH", raw, 0x6C, size >> 32, sectors >> 32)
+    return bytes(raw)
+
+
+class _Table:
+    """Inodes that all say the same of themselves."""
+
+    block_size, cluster_size = 1024, 8192
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+
+    def read(self, _number: int) -> bytes:
+        return self._raw
+
+
+HUGE, INLINE = 0x40000, 0x10000000
+
+
+@pytest.mark.parametrize(
+    ("raw", "seen"),
+    [
+        (_inode(7, 0, 0), (0, 7, 3)),
+        (_inode(5 << 32 | 7, 2 << 32, 0), (2 << 32, 5 << 32 | 7, 3 - (2 << 28))),
+        (_inode(7, 8, HUGE), (16, 7, 2)),
+        (_inode(7, 0, INLINE), (0, 7, 2)),  # an inline file's bytes are in st_blocks, too
+    ],
+)
+def test_sectors_and_size_on_disk_and_what_is_reserved(
+    raw: bytes, seen: tuple[int, int, int]
+) -> None:
+    assert on_disk(raw, 48, 1024, 8192, size=4096) == seen
+
+
+def test_what_the_agent_tells_of_files_is_what_it_saw(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file that is open, and one that is not, whose extents can't be had."""
+
+    def ioctl(fd: int, _number: int, buffer: bytearray) -> None:
+        if fd != context.files.opened("b"):
+            raise OSError(5, "")
+        struct.pack_into("=L", buffer, 20, 1)
+        buffer[32 : 32 + 56] = _raw([(0, 0, 4096, 7)])
+
+    monkeypatch.setattr("vm.agent.fiemap.fcntl.ioctl", ioctl)
+    run(context, "write", "b", off=0, len=10000, tag=1)
+    (tmp_path / "\udcff").write_bytes(b"xy")
+    (tmp_path / "lost+found").mkdir()
+    delalloc = os.open(tmp_path.parent / "delalloc", os.O_RDWR | os.O_CREAT)
+    os.write(delalloc, b"17\n")
+    row = observe(context.files, _Table(_inode(9, 8, 0)), delalloc)  # type: ignore[arg-type]
+    os.close(delalloc)
+    stats = {path.name: path.stat() for path in tmp_path.iterdir() if path.is_file()}
+    space = os.statvfs(tmp_path)
+    found = seen_of(row, b"".join(row["raw"]))
+    assert found.names == {stat.st_ino: name for name, stat in stats.items()}
+    blocks = {name: stat.st_blocks for name, stat in stats.items()}
+    reserved = {name: (count - 8) * 512 // 8192 for name, count in blocks.items()}
+    extents = (Extent(0, 4096, State.DELAYED),)
     files = {
-        "a": FileObservation(100, 8, 0, 7, 1, (Extent(0, 4096, State.DELAYED),)),
-        "b": FileObservation(1, 2, 3, 4, 5, None, "EIO"),
+        "b": FileObservation(10000, blocks["b"], 8, 9, reserved["b"], extents),
+        "\udcff": FileObservation(2, blocks["\udcff"], 8, 9, reserved["\udcff"], None, "EIO"),
     }
-    expected = Observation(files, 1, 2, 3)
-    assert observation_of(told) == expected
-    assert observation_of(msgspec.to_builtins(expected)) == expected
-    assert observation_of({"error": "EIO"}) == Observation(error="EIO")
-    for wrong in ([], {"files": 1}, {"files": {"a": [1]}}, {"files": {"a": [*range(5), "x"]}}):
-        with pytest.raises((ValueError, TypeError)):
-            observation_of(wrong)
+    expected = Observation(files, 17, space.f_bfree, space.f_bavail)
+    seen = found.observation
+    assert msgspec.structs.replace(seen, bfree=expected.bfree, bavail=expected.bavail) == expected
+    assert list(seen.files) == ["b", "\udcff"]
+
+
+def test_what_can_not_be_observed_is_told_by_its_error(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def statvfs(_path: str) -> None:
+        raise OSError(117, "")
+
+    monkeypatch.setattr("vm.agent.observe.os.statvfs", statvfs)
+    row = observe(context.files, _Table(b""), -1)  # type: ignore[arg-type]
+    told = {**row, "names": [[12, "a"]]}
+    assert seen_of(told, b"") == (Observation(error="EUCLEAN"), {12: "a"})
+
+
+@pytest.mark.parametrize("cut", [1, 20, 100, 200])
+def test_an_observation_that_is_cut_or_goes_on_is_refused(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    monkeypatch.setattr("vm.agent.observe.fiemap", lambda _fd: b"")
+    (tmp_path / "a").touch()
+    delalloc = os.open(tmp_path.parent / "delalloc", os.O_RDWR | os.O_CREAT)
+    os.write(delalloc, b"0")
+    row = observe(context.files, _Table(bytes(128)), delalloc)  # type: ignore[arg-type]
+    os.close(delalloc)
+    data = b"".join(row["raw"])
+    assert seen_of(row, data).observation.files["a"].size == 0
+    for wrong in (data[:-cut], data + bytes(cut)):
+        with pytest.raises(ValueError):
+            seen_of(row, wrong)
 
 
 @pytest.mark.parametrize("count", [0, 1, COUNT, COUNT + 1, 2 * COUNT])
@@ -242,31 +326,7 @@ def test_all_extents_are_asked_for(monkeypatch: pytest.MonkeyPatch, count: int, 
         buffer[32 : 32 + 56 * len(found)] = _raw(found)
 
     monkeypatch.setattr("vm.agent.fiemap.fcntl.ioctl", ioctl)
-    assert fiemap(3) == _raw(extents).hex()
-
-
-def test_tracepoints_are_parsed_in_spite_of_the_missing_space() -> None:
-    text = (
-        "ext4_da_reserve_space: dev 254,0 ino 12 mode 0100644 i_blocks 0 "
-        "reserve_blocks 1reserved_data_blocks 4\n"
-        "ext4_da_release_space: dev 254,0 ino 13 mode 0100644 i_blocks 8 "
-        "freed_blocks 3 reserved_data_blocks 5\n"
-        "ext4_da_update_reserve_space: dev 254,0 ino 12 mode 0100644 i_blocks 0 "
-        "used_blocks 2 reserved_data_blocks 2 quota_claim 1\n"
-    )
-    rows, lost = parse_events(text)
-    assert lost == 0
-    assert rows == [
-        {"kind": "reserve", "ino": 12, "count": 1, "reserved": 4, "claim": None},
-        {"kind": "release", "ino": 13, "count": 3, "reserved": 5, "claim": None},
-        {"kind": "update_reserve", "ino": 12, "count": 2, "reserved": 2, "claim": True},
-    ]
-
-
-def test_lost_events_are_counted_and_other_text_is_refused() -> None:
-    assert parse_events("CPU:0 [LOST 123 EVENTS]\n") == ([], 123)
-    with pytest.raises(ValueError, match="not a trace line"):
-        parse_events("something else\n")
+    assert fiemap(3) == _raw(extents)
 
 
 @pytest.mark.parametrize("name", ["4k", "1k", "1kbigalloc8k", "ext3ish"])
@@ -282,10 +342,9 @@ def test_raw_inodes_are_found_where_debugfs_finds_them(tmp_path: Path, name: str
         stat = [find_program("debugfs"), "-R", f"stat /{name}", str(image)]
         said = subprocess.run(stat, check=True, capture_output=True, text=True).stdout
         number = int(said.split("Inode:")[1].split()[0])
-        raw = table.read(number)
-        assert raw.size == 50000
-        assert raw.sectors == int(said.split("Blockcount:")[1].split()[0])
-        assert not raw.inline
+        sectors = int(said.split("Blockcount:")[1].split()[0])
+        for again in (table.read(number), table.read(number)):
+            assert on_disk(again, sectors, 4096, 4096, size=50000) == (sectors, 50000, 0)
     table.close()
 
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from fakes import FakeSubject, make_trace, make_workload, seen
+from told import FORMATS
 
 from harness.cli import main
 from harness.errors import USAGE, UsageError
@@ -23,6 +24,7 @@ from harness.verdict import Compared, Outcome
 from vm.agent import injection
 from vm.agent.injection import Injector
 from vm.log.parser import complaints_in
+from vm.tracepoints import Tracepoints
 from vm.transcript import Transcript
 
 WORKLOAD = make_workload("pwrite a 0 4k; fsync a; sync")
@@ -146,11 +148,11 @@ def test_an_image_that_e2fsck_cannot_repair_is_a_mismatch() -> None:
 
 
 def test_a_failure_of_which_the_kernel_says_nothing_is_known_from_its_count() -> None:
-    transcript = Transcript(WORKLOAD, "guest", "7.3.4")
+    transcript = Transcript(WORKLOAD, Tracepoints(FORMATS), "guest", "7.3.4")
     observation = {"counters": {}, "files": {}}
-    transcript.take({"start": observation, "log": []})
+    transcript.take({"start": True, "observation": observation, "log": []})
     for step, failed in enumerate((False, True, False)):
-        row = {"step": step, "result": 0, "events": [], "observation": observation}
+        row = {"step": step, "result": 0, "trace": 0, "observation": observation}
         transcript.take({**row, "failed": failed})
     (found,) = transcript.complaints_until("")
     assert found.kind is ComplaintKind.INJECTED and found.step == 1

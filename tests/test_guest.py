@@ -17,13 +17,14 @@ import msgspec
 import pytest
 from fake_qemu import answer
 from fakes import make_workload
+from told import FORMATS, event, page
 
 from harness.compare import compare
-from harness.trace import EventKind, Observe, State
+from harness.trace import Event, EventKind, Observe, State
 from vm import mkfs
 from vm.accel import Accelerator
 from vm.boot import Deadlines
-from vm.channel import Channel
+from vm.channel import PROTOCOL, Channel
 from vm.console import Console
 from vm.disk import Disk
 from vm.errors import (
@@ -43,14 +44,16 @@ from vm.guest import Guest, request_of
 from vm.link import Link
 from vm.network import Network
 
-HELLO = {"hello": 1, "release": "7.3.4-fake", "buffered_iomap": False}
+HELLO = {
+    "hello": PROTOCOL, "release": "7.3.4-fake", "buffered_iomap": False, "tracepoints": FORMATS,
+}  # fmt: skip
 FILE = {
     "size": 4096, "blocks": 8, "disk_blocks": 0, "disksize": 0, "reserved": 1,
     "extents": [{"start": 0, "length": 4096, "state": "delayed", "physical": None}],
 }  # fmt: skip
 OBSERVATION = {"files": {"a": FILE}, "delalloc": 1, "bfree": 999, "bavail": 999}
 EMPTY = {"files": {}, "delalloc": 0, "bfree": 1000, "bavail": 1000}
-EVENT = {"kind": "reserve", "file": "a", "count": 1, "reserved": 1, "claim": None}
+START = {"start": True, "observation": EMPTY}
 CONTENT = {"a": {"size": 4096, "whole": True}}
 READ = {"runs": [["a", 0, 1]], "raw": "78"}
 PANIC = (
@@ -126,12 +129,17 @@ Script = Callable[[FakeQemu, dict[str, Any]], None]
 
 
 def step(number: int, **changes: Any) -> dict[str, Any]:
-    return {"step": number, "result": 0, "events": [], "observation": OBSERVATION, **changes}
+    return {"step": number, "result": 0, "trace": 0, "observation": OBSERVATION, **changes}
 
 
 def final(**changes: Any) -> dict[str, Any]:
-    parts = {"observation": OBSERVATION, "dropped": CONTENT, "content": CONTENT, "trouble": []}
-    return {"final": {**parts, **changes}, "log": []}
+    parts = {"dropped": CONTENT, "content": CONTENT, "trouble": []}
+    return {"final": {**parts, **changes}, "observation": OBSERVATION, "log": []}
+
+
+def traced(pages: bytes) -> dict[str, Any]:
+    """What a step tells of the pages of its trace."""
+    return {"trace": len(pages), "raw": pages.hex()}
 
 
 def answers(*rows: dict[str, Any]) -> Script:
@@ -145,7 +153,7 @@ def answers(*rows: dict[str, Any]) -> Script:
 def whole(*changed: dict[str, Any]) -> Script:
     steps = [step(number) for number in range(3)]
     read = ({"data": field, **READ} for field in ("dropped", "content"))
-    return answers({"start": EMPTY}, *(changed or steps), {"phase": "sync"}, *read, final())
+    return answers(START, *(changed or steps), {"phase": "sync"}, *read, final())
 
 
 @pytest.fixture
@@ -179,15 +187,15 @@ def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[
 
 
 def test_a_workload_becomes_a_trace(start: Callable[..., Guest]) -> None:
-    first = step(0, result=4096, events=[EVENT])
+    told = page(event(EventKind.RESERVE, 12, 1, 1))
+    first = step(0, result=4096, names=[[12, "a"]], **traced(told))
     guest = start(whole(first, step(1, result="EFAULT"), step(2)))
     trace = guest.run(make_workload())
     assert trace.kernel == "7.3.4-fake"
     assert trace.start.bfree == 1000
     assert [step.result for step in trace.steps] == [4096, "EFAULT", 0]
     events = trace.steps[0].events
-    assert events is not None
-    assert events[0].kind is EventKind.RESERVE
+    assert events == (Event(EventKind.RESERVE, "a", 1, 1),)
     extents = trace.steps[0].observation.files["a"].extents
     assert extents is not None
     assert extents[0].state is State.DELAYED
@@ -205,7 +213,7 @@ def test_what_the_end_alone_leaves_out_has_its_reason(start: Callable[..., Guest
     ended = final()
     ended["final"]["dropped"] = None
     early = [{"step": number, "result": 0} for number in range(2)]
-    rows = ({"start": EMPTY}, *early, step(2), {"phase": "umount"}, {"data": "content", **READ})
+    rows = (START, *early, step(2), {"phase": "umount"}, {"data": "content", **READ})
     guest = start(answers(*rows, ended))
     trace = guest.run(make_workload(), observe=Observe.END)
     assert trace.final is not None and trace.final.content is not None
@@ -240,7 +248,7 @@ def limits(*changed: dict[str, Any], seen: list[str]) -> Script:
 
     def script(qemu: FakeQemu, request: dict[str, Any]) -> None:
         seen.append(request["cmd"])
-        run = ({"start": EMPTY}, step(0), {"phase": "sync"}, final())
+        run = (START, step(0), {"phase": "sync"}, final())
         rows = changed if request["cmd"] == "listen" else run
         answers(*rows)(qemu, request)
 
@@ -266,11 +274,31 @@ def test_a_listener_that_does_not_start_is_no_finding_and_has_a_remedy(
     assert guest.run(make_workload("sync")).final is not None
 
 
-def test_lost_events_are_named_and_not_compared(start: Callable[..., Guest]) -> None:
-    guest = start(whole(step(0, lost=12), step(1), step(2)))
+@pytest.mark.parametrize(("lost", "what"), [(12, "12 trace events"), (None, "trace events")])
+def test_lost_events_are_named_and_not_compared(
+    start: Callable[..., Guest], lost: int | None, what: str
+) -> None:
+    told = traced(page(event(EventKind.RESERVE, 12, 1, 1), lost=lost))
+    guest = start(whole(step(0, **told), step(1), step(2)))
     lossy = guest.run(make_workload()).steps[0]
     assert lossy.events is None
-    assert lossy.unpredicted == {"events": "the kernel dropped 12 trace events"}
+    assert lossy.unpredicted == {"events": f"the kernel dropped {what}"}
+
+
+def test_an_inode_has_its_name_of_before_the_step_else_that_of_after_it(
+    start: Callable[..., Guest],
+) -> None:
+    """Each step knows the names of the one before; what an agent tells of them comes first."""
+    told = traced(page(*(event(EventKind.RELEASE, ino, 1, 1) for ino in (12, 13, 14))))
+    first = step(0, names=[[12, "a"], [13, "b"]])
+    second = step(1, names=[[12, "c"], [14, "d"]], **told)
+    third = step(2, names=[], before=[[13, "e"]], **told)
+    steps = start(whole(first, second, third)).run(make_workload()).steps
+    assert [[found.file for found in step.events or ()] for step in steps] == [
+        [],
+        ["a", "b", "d"],
+        ["ino 12", "e", "ino 14"],
+    ]
 
 
 def test_the_kernels_complaints_reach_the_trace(start: Callable[..., Guest]) -> None:
@@ -283,7 +311,7 @@ def test_the_kernels_complaints_reach_the_trace(start: Callable[..., Guest]) -> 
     end = {**final(trouble=["reading the files after mount: EIO"]), "log": log}
     early = ["EXT4-fs error (device vda): ext4_lookup:1790: inode #2: comm x: bad entry"]
     steps = [step(number, **({"log": early} if number == 1 else {})) for number in range(3)]
-    guest = start(answers({"start": EMPTY}, *steps, {"phase": "sync"}, end))
+    guest = start(answers(START, *steps, {"phase": "sync"}, end))
     trace = guest.run(make_workload())
     assert trace.final is not None
     assert [(complaint.title, complaint.step) for complaint in trace.final.log or ()] == [
@@ -294,7 +322,7 @@ def test_the_kernels_complaints_reach_the_trace(start: Callable[..., Guest]) -> 
 
 
 def panics(qemu: FakeQemu, request: dict[str, Any]) -> None:
-    qemu.tell({"id": request["id"], "start": EMPTY})
+    qemu.tell({"id": request["id"], **START})
     qemu.tell({"id": request["id"], **step(0)})
     qemu.say(PANIC)
 
@@ -353,7 +381,7 @@ def test_a_panic_that_ends_qemu_is_still_a_panic(start: Callable[..., Guest]) ->
 
 
 def test_a_silent_guest_is_broken_machinery(start: Callable[..., Guest]) -> None:
-    guest = start(answers({"start": EMPTY}), seconds=0.4)
+    guest = start(answers(START), seconds=0.4)
     with pytest.raises(GuestHangError, match=r"step 1 \(pwrite\)") as caught:
         guest.run(make_workload())
     assert not isinstance(caught.value, KernelPanicError)
@@ -368,7 +396,7 @@ def test_a_task_blocked_in_ext4_is_a_finding(start: Callable[..., Guest]) -> Non
             "[   99.3]  __schedule+0x1/0x2\r\n"
             "[   99.4]  jbd2_log_wait_commit+0xd1/0x160 [jbd2]\r\n"
         )
-        qemu.tell({"id": request["id"], "start": EMPTY})
+        qemu.tell({"id": request["id"], **START})
 
     with pytest.raises(KernelHangError, match="jbd2_log_wait_commit") as caught:
         start(script, seconds=0.4).run(make_workload())
@@ -387,7 +415,7 @@ def test_the_list_of_blocked_tasks_is_read_while_it_is_written(
         qemu.show_blocked_tasks = lambda: threading.Thread(  # type: ignore[method-assign]
             target=lambda: [qemu.say(letter) for letter in text], daemon=True
         ).start()
-        qemu.tell({"id": request["id"], "start": EMPTY})
+        qemu.tell({"id": request["id"], **START})
 
     with pytest.raises(KernelHangError, match="jbd2_log_wait_commit"):
         start(script, seconds=0.4).run(make_workload())
@@ -395,7 +423,7 @@ def test_the_list_of_blocked_tasks_is_read_while_it_is_written(
 
 def test_a_kernel_that_says_it_hangs_is_a_finding(start: Callable[..., Guest]) -> None:
     def script(qemu: FakeQemu, request: dict[str, Any]) -> None:
-        qemu.tell({"id": request["id"], "start": EMPTY})
+        qemu.tell({"id": request["id"], **START})
         qemu.say("[ 50.0] INFO: task kworker/u2:1:20 blocked for more than 30 seconds.\r\n")
 
     with pytest.raises(KernelHangError, match="blocked for more than 30 seconds"):
@@ -421,13 +449,17 @@ def test_half_a_line_and_then_nothing_is_a_hang(start: Callable[..., Guest]) -> 
 @pytest.mark.parametrize(
     "rows",
     [
-        [{"start": EMPTY}, step(1)],
+        [START, step(1)],
         [step(0)],
-        [{"start": EMPTY}, {"start": EMPTY}],
-        [{"start": EMPTY}, final()],
-        [{"start": {"files": 7}}],
-        [{"start": EMPTY}, step(0, events=[{"kind": "explode"}])],
-        [{"start": EMPTY}, {"step": 0, "result": 0}],
+        [START, START],
+        [START, final()],
+        [{"start": True, "observation": {"files": 7}}],
+        [{"start": True}],
+        [START, step(0, **traced(b"x"))],
+        [START, step(0, **{**traced(page()), "trace": "x"})],
+        [START, step(0, names=7)],
+        [START, step(0, before={"a": 12})],
+        [START, {"step": 0, "result": 0}],
         [{"what": 1}],
     ],
 )
@@ -440,7 +472,7 @@ def test_answers_out_of_order_or_of_another_shape(start: Callable[..., Guest], r
 
 def test_a_dead_qemu_is_broken_machinery(start: Callable[..., Guest]) -> None:
     def script(qemu: FakeQemu, request: dict[str, Any]) -> None:
-        qemu.tell({"id": request["id"], "start": EMPTY})
+        qemu.tell({"id": request["id"], **START})
         qemu.die()
 
     with pytest.raises(QemuError, match="signal 11"):
@@ -448,7 +480,7 @@ def test_a_dead_qemu_is_broken_machinery(start: Callable[..., Guest]) -> None:
 
 
 def test_an_agent_that_fails_is_broken_machinery(start: Callable[..., Guest]) -> None:
-    guest = start(answers({"start": EMPTY}, {"error": "KeyError: 'off'", "traceback": ""}))
+    guest = start(answers(START, {"error": "KeyError: 'off'", "traceback": ""}))
     with pytest.raises(AgentDiedError, match="KeyError"):
         guest.run(make_workload())
     assert guest.dead
@@ -483,7 +515,7 @@ def test_a_refused_mount_leaves_the_guest_usable(start: Callable[..., Guest]) ->
 
 def test_a_mount_lost_on_the_way_is_a_finding(start: Callable[..., Guest]) -> None:
     lost = {"error": "mount: EUCLEAN", "phase": "mount", "log": []}
-    guest = start(answers({"start": EMPTY}, step(0), lost))
+    guest = start(answers(START, step(0), lost))
     with pytest.raises(MountLostError, match="EUCLEAN") as caught:
         guest.run(make_workload())
     assert caught.value.trace is not None
@@ -533,9 +565,20 @@ def test_a_kernel_that_panics_at_boot_is_the_wrong_kernel(start: Callable[..., G
         guest.boot()
 
 
-def test_an_agent_of_another_version_is_refused(start: Callable[..., Guest]) -> None:
-    with pytest.raises(ChannelError, match="protocol"):
-        start(whole(), hello={**HELLO, "hello": 99})
+@pytest.mark.parametrize("other", [PROTOCOL - 1, PROTOCOL + 1, None])
+def test_an_agent_of_another_version_is_refused(
+    start: Callable[..., Guest], other: int | None
+) -> None:
+    said = f"version {other} of the protocol, this ext4diff version {PROTOCOL}: .*install it again"
+    with pytest.raises(ChannelError, match=said):
+        start(whole(), hello={**HELLO, "hello": other})
+
+
+def test_a_kernel_whose_tracepoints_are_others_is_refused(start: Callable[..., Guest]) -> None:
+    other = {**FORMATS, "release": FORMATS["release"].replace("freed_blocks", "blocks")}
+    guest = start(whole(), hello={**HELLO, "tracepoints": other})
+    with pytest.raises(KernelError, match=r"ext4_da_release_space has no .*freed_blocks"):
+        guest.run(make_workload())
 
 
 def test_close_is_final_and_leaves_no_descriptor(start: Callable[..., Guest]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from fakes import RELEASE, FakeSubject, make_trace, make_workload, seen
+from told import FORMATS
 
 from harness.artifact import keep
 from harness.artifact_read import open_artifact
@@ -38,6 +39,7 @@ from vm.agent import session
 from vm.agent.files import Files
 from vm.agent.session import Steps
 from vm.errors import KernelPanicError, QemuError
+from vm.tracepoints import Tracepoints
 from vm.transcript import Transcript
 from workloads.workload import Workload
 
@@ -239,9 +241,9 @@ class Watch:
         self.tracer = self.log = self.settler = self
         self.injector = None
 
-    def drain(self) -> tuple[list[dict[str, object]], int]:
+    def drain(self) -> bytes:
         self.asked.append("drain")
-        return [], 0
+        return b"events"
 
     def pause(self) -> None:
         self.asked.append("pause")
@@ -271,9 +273,9 @@ class Mounted:
     def remount(self) -> None:
         """Nothing."""
 
-    def observe(self, shut_down: bool, names: list[str] | None = None) -> dict[str, object]:
+    def observe(self, shut_down: bool) -> dict[str, object]:
         self._watch.asked.append("observe")
-        return {"files": {}}
+        return {"raw": [b"seen"]}
 
 
 def test_the_agent_looks_after_the_last_operation_only_and_settles_after_each(
@@ -286,7 +288,9 @@ def test_the_agent_looks_after_the_last_operation_only_and_settles_after_each(
     while not steps.over:
         rows.append(steps.next(look=steps.last))
     assert [sorted(row) for row in rows[:2]] == [["result", "step"]] * 2
-    assert {"observation", "events"} <= rows[2].keys()
+    before = [((tmp_path / "a").stat().st_ino, "a")]
+    told = {"trace": len(b"events"), "raw": [b"events", b"seen"], "before": before}
+    assert rows[2] == {"step": 2, "result": 4096, **told}
     # what the tracer holds of the steps before is no part of the last one's
     look = ["drain", "resume"]
     assert watch.asked == [*look, "settle", "pause", "settle", *look, "settle", "drain", "observe"]
@@ -304,13 +308,14 @@ def test_files_are_read_after_the_last_mount_and_if_each_step_counts_before_it(
             told.append({"did": "mount"})
 
         def observe(self, shut_down: bool = False) -> dict[str, object]:
-            return {"files": {}}
+            return {"raw": [b"seen"]}
 
     told: list[dict[str, object]] = []
     (tmp_path / "a").write_bytes(b"x")
     monkeypatch.setattr(session, "drop_caches", lambda: told.append({"did": "drop_caches"}))
     disk = Disk(tmp_path, Watch())
-    final = session._final(disk, told.append, False, twice)  # type: ignore[arg-type]
+    final, seen = session._final(disk, told.append, False, twice)  # type: ignore[arg-type]
+    assert seen == {"raw": [b"seen"]}
     assert final["content"] == {"a": {"size": 1, "whole": True}}
     assert final["dropped"] == (final["content"] if twice else None)
     did = [row.get("did") or row.get("data") for row in told if "phase" not in row]
@@ -320,10 +325,10 @@ def test_files_are_read_after_the_last_mount_and_if_each_step_counts_before_it(
 
 def test_a_row_without_observation_is_an_unobserved_step() -> None:
     workload = make_workload("sync; sync")
-    transcript = Transcript(workload, "guest", RELEASE, observe=Observe.END)
-    transcript.take({"start": {"files": {}}})
+    transcript = Transcript(workload, Tracepoints(FORMATS), "guest", RELEASE, observe=Observe.END)
+    transcript.take({"start": True, "observation": {"files": {}}})
     transcript.take({"step": 0, "result": 0})
-    transcript.take({"step": 1, "result": 0, "events": [], "observation": {"files": {}}})
+    transcript.take({"step": 1, "result": 0, "trace": 0, "observation": {"files": {}}})
     trace = transcript.trace()
     assert trace is not None
     assert [step.observed for step in trace.steps] == [False, True]

@@ -129,7 +129,7 @@ def test_recorded_trace_events_are_shown_and_kept(tmp_path):
     workload = make_workload()
     trace = msgspec.structs.replace(make_trace(workload), final=None)
     text = "# tracer: nop\n#\n  init-1  [000]  1.0: ext4_da_write_begin: dev 254,0\n"
-    said, _ = Session(workload, None, tmp_path / "new").asked({"step": 2, "trace": text}, trace)
+    said, _ = Session(workload, None, tmp_path / "new").asked({"step": 2, "recorded": text}, trace)
     assert (tmp_path / "new/trace-step-3.txt").read_text() == text
     assert "1 trace events, kept in" in said
     assert "ext4_da_write_begin" in said
@@ -139,7 +139,7 @@ def test_recorded_trace_events_are_shown_and_kept(tmp_path):
 def test_look_and_a_step_beyond_the_last_are_answered(tmp_path):
     trace = msgspec.structs.replace(make_trace(), final=None)
     session = Session(make_workload(), None, tmp_path)
-    row = {"look": msgspec.to_builtins(seen())}
+    row = {"look": True, "observation": msgspec.to_builtins(seen())}
     said, status = session.asked(row, trace)
     assert status == 0
     assert "4k delayed at 0" in said

@@ -148,7 +148,7 @@ def test_steps_are_answered_and_what_they_traced_is_kept(shell: Run, tmp_path: P
     def does(listener: Listener, opening: Opening) -> int:
         whole = make_trace(opening.workload, "kernel 7.3.4", "7.3.4")
         trace = msgspec.structs.replace(whole, steps=whole.steps[:1], final=None)
-        answers.append(listener.asked({"step": 0, "trace": "init-1 [000] 1.0: x: y\n"}, trace))
+        answers.append(listener.asked({"step": 0, "recorded": "init-1 [000] 1.0: x: y\n"}, trace))
         return 0
 
     status, _ = shell(does, LINE, "--trace", "x", "--results", str(tmp_path / "kept"))

@@ -91,7 +91,10 @@ def first_words(link: Link, seconds: float) -> Row:
         reason = f"the kernel does not boot here: {error}"
         raise KernelError(boot_failure(reason, link.console)) from error
     if hello.get("hello") != PROTOCOL:
-        raise ChannelError(f"the agent speaks another protocol: {hello}")
+        raise ChannelError(
+            f"the guest's agent speaks version {hello.get('hello')} of the protocol, this ext4diff"
+            f" version {PROTOCOL}: its files are of two versions; install it again"
+        )
     return hello
 
 

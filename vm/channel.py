@@ -18,7 +18,7 @@ from vm.errors import AgentDiedError, ChannelError
 __all__ = ["PORT", "PROTOCOL", "Channel", "Row"]
 
 PORT = "ext4diff.agent"
-PROTOCOL = 1
+PROTOCOL = 2
 """The version that both halves speak; the agent says its own in its first line."""
 
 Row = dict[str, Any]

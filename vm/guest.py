@@ -35,6 +35,7 @@ from vm.errors import (
     AgentDiedError,
     ChannelError,
     FileSystemToolError,
+    KernelError,
     KernelPanicError,
     ListenerError,
     MachineryError,
@@ -51,6 +52,7 @@ from vm.log.lines import read_lines
 from vm.network import Network, try_network
 from vm.qemu import Devices, Machine, Qemu, qemu_version
 from vm.symbols import Symbols
+from vm.tracepoints import Tracepoints
 from vm.transcript import Transcript
 from workloads.images import Image
 from workloads.ops import QuotaSet
@@ -147,6 +149,7 @@ class Guest:
         self.kernel = KernelIdentity()
         self.symbols: Symbols | None = None
         self._number = 0
+        self._tracepoints: Tracepoints | None = None
         self._listens = False
         self._images: dict[Image, Path] = {}
 
@@ -358,8 +361,15 @@ class Guest:
         return self._judged_by_others(transcript)
 
     def transcript_of(self, workload: Workload, observe: Observe = Observe.STEPS) -> Transcript:
-        """What collects the agent's answers about `workload`."""
-        return Transcript(workload, self.name, self.release, facts_of(self.kernel), observe)
+        """What collects the agent's answers about `workload`. Raises `KernelError` if the kernel's
+        tracepoints are others than those that are known."""
+        if self._tracepoints is None:
+            try:
+                self._tracepoints = Tracepoints(self.hello["tracepoints"])
+            except ValueError as error:
+                raise KernelError(f"{self.name} has other tracepoints: {error}") from error
+        known = self._tracepoints, self.name, self.release, facts_of(self.kernel)
+        return Transcript(workload, *known, observe=observe)
 
     def _listen(self) -> None:
         """Have quota warnings collected. Raises `ListenerError`, after which the guest can go

@@ -60,7 +60,7 @@ COMMAND_LINE = (
     "cgroup_disable=memory",
     "psi=0",
     "damon_stat.enabled=0",  # looks at memory all the time
-    "rootfstype=ramfs",  # whose pages drop_caches passes in half the time that tmpfs takes
+    "transparent_hugepage_tmpfs=within_size",  # drop_caches passes through its root by folios
     "swiotlb=noforce",
 )
 _PORTS = "max_ports=2"

@@ -1,65 +1,97 @@
 """What the agent saw of the file system, as an observation.
 
-The other half is `vm/agent/observe.py`.
+The other half is `vm/agent/observe.py`, which tells what the kernel said.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from struct import Struct
-from typing import Any
+from struct import Struct, error
+from typing import Any, NamedTuple
 
 import msgspec
 
 from harness.trace import Extent, FileObservation, Observation, State
 
-__all__ = ["extent_of", "extents_of", "observation_of"]
+__all__ = ["Seen", "extent_of", "extents_of", "on_disk", "seen_of"]
 
+_WHOLE = Struct("<IIIIQQ")
+"""Number of files, bytes of a block and a cluster, delayed_allocation_blocks, f_bfree, f_bavail."""
+_FILE = Struct("<HHIQQQ")
+"""Bytes of the name, whether FIEMAP failed, bytes of what it said; inode number, st_size and
+st_blocks. Then come the raw inode, the name, and what FIEMAP said, or the errno's name."""
+_INODE = Struct("<4xI20xII72xI4xH10x")
+"""struct ext4_inode (fs/ext4/ext4.h): i_size_lo, i_blocks_lo, i_flags, i_size_high,
+i_blocks_high."""
+_HUGE_FILE_FL, _INLINE_DATA_FL = 0x40000, 0x10000000
 _EXTENT = Struct("=QQQQQLLLL")
 """struct fiemap_extent (include/uapi/linux/fiemap.h): logical and physical byte, length, flags."""
 _DELALLOC, _INLINE, _UNWRITTEN = 4, 0x200, 0x800
 
 
-class _File(msgspec.Struct, array_like=True):
-    """A file as the agent tells it; `extents_error` only comes without `fiemap`."""
+class Seen(NamedTuple):
+    """An observation, and the name of each inode; of several names the directory's last."""
 
-    size: int
-    blocks: int
-    disk_blocks: int
-    disksize: int
-    reserved: int
-    fiemap: str | None
-    extents_error: str | None = None
+    observation: Observation
+    names: dict[int, str]
 
 
-def observation_of(told: Any) -> Observation:
-    """The observation that the agent told: one as `harness.trace` encodes it, but that its files
-    are lists (see `_File`), in which the extents are as FIEMAP gave them, in hex.
+def seen_of(row: dict[str, Any], data: bytes) -> Seen:
+    """What the agent told in `row`, or else in `data`.
 
     Raises `ValueError` or `TypeError` if it is no such.
     """
-    listed = msgspec.convert(told, dict[str, Any]).get("files", {})
-    files = {
-        name: _file(msgspec.convert(file, _File))
-        if isinstance(file, list)
-        else msgspec.convert(file, FileObservation)
-        for name, file in msgspec.convert(listed, dict[str, Any]).items()
-    }
-    found = msgspec.convert({**told, "files": {}}, Observation)
-    return msgspec.structs.replace(found, files=files)
+    if "observation" in row:
+        names = msgspec.convert(row.get("names", []), list[tuple[int, str]])
+        return Seen(msgspec.convert(row["observation"], Observation), dict(names))
+    try:
+        return _seen(data)
+    except error as reason:
+        raise ValueError(f"{len(data)} bytes are no observation: {reason}") from reason
 
 
-def _file(told: _File) -> FileObservation:
-    return FileObservation(
-        told.size, told.blocks, told.disk_blocks, told.disksize, told.reserved,
-        None if told.fiemap is None else extents_of(told.fiemap), told.extents_error,
-    )  # fmt: skip
+def _seen(data: bytes) -> Seen:
+    count, block, cluster, delayed, free, available = _WHOLE.unpack_from(data)
+    files, names, at = {}, {}, _WHOLE.size
+    for _ in range(count):
+        length, failed, size, number, *numbers = _FILE.unpack_from(data, at)
+        inode = at + _FILE.size
+        start = inode + _INODE.size
+        told = start + length
+        at = told + size
+        if at > len(data):
+            raise ValueError(f"{len(data)} bytes, which should be {at} or more")
+        name, said = data[start:told].decode("utf-8", "surrogateescape"), data[told:at]
+        names[number] = name
+        file_size, blocks = numbers
+        disk = on_disk(data[inode:start], blocks, block, cluster, size=file_size)
+        extents = None if failed else extents_of(said)
+        reason = said.decode() if failed else None
+        files[name] = FileObservation(file_size, blocks, *disk, extents, reason)
+    if at != len(data):
+        raise ValueError(f"{len(data)} bytes, which should be {at}")
+    return Seen(Observation(dict(sorted(files.items())), delayed, free, available), names)
+
+
+def on_disk(
+    inode: bytes, blocks: int, block: int, cluster: int, *, size: int
+) -> tuple[int, int, int]:
+    """Sectors of 512 bytes, bytes and reserved clusters of a file, by the old part of its raw
+    `inode`, st_blocks (`blocks`) and st_size (`size`), in a file system with blocks and clusters
+    of `block` and `cluster` bytes."""
+    low, sectors, flags, high, sectors_high = _INODE.unpack(inode)
+    disksize = low | high << 32
+    sectors |= sectors_high << 32
+    if flags & _HUGE_FILE_FL:
+        sectors *= block // 512
+    # ext4_file_getattr adds the reserved clusters, and an inline file's bytes.
+    inline = (size + 511) // 512 if flags & _INLINE_DATA_FL else 0
+    return sectors, disksize, (blocks - inline - sectors) * 512 // cluster
 
 
 @lru_cache(256)  # most files are as they were after the operation before
-def extents_of(told: str) -> tuple[Extent, ...]:
-    """The extents in structs fiemap_extent, which are `told` in hex."""
-    data = bytes.fromhex(told)
+def extents_of(data: bytes) -> tuple[Extent, ...]:
+    """The extents that are told in `data`, structs fiemap_extent."""
     if len(data) % _EXTENT.size:
         raise ValueError(f"{len(data)} bytes are no extents")
     return tuple(

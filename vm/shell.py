@@ -182,7 +182,7 @@ def _size_row(size: Size) -> Row:
 
 def observation_of(row: Row) -> Observation:
     """What a `look` saw."""
-    return seen.observation_of(row["look"])
+    return seen.seen_of(row, row.get("raw", b"")).observation
 
 
 def _no_such_event(pattern: str, near: list[str]) -> UsageError:

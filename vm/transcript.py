@@ -10,7 +10,6 @@ from harness.trace import (
     ONLY_THE_END,
     Complaint,
     ComplaintKind,
-    Event,
     Final,
     KernelFacts,
     Observation,
@@ -27,7 +26,8 @@ from vm.errors import ChannelError
 from vm.log.lines import Line, read_lines
 from vm.log.parser import complaints, complaints_in
 from vm.log.rules import INJECTED
-from vm.seen import observation_of
+from vm.seen import seen_of
+from vm.tracepoints import Tracepoints
 from workloads.workload import Workload
 
 __all__ = ["UNSEEN_AT_END", "Transcript"]
@@ -40,24 +40,30 @@ before the last mount, and debugfs, beside which our own reader tells the same n
 class Transcript:
     """Collects the answers to one request `run`.
 
-    `subject`, `kernel` and `identity` go into the trace; `observe` is what was asked for.
+    `tracepoints` are the kernel's. `subject`, `kernel` and `identity` go into the trace;
+    `observe` is what was asked for.
     """
 
     def __init__(
         self,
         workload: Workload,
+        tracepoints: Tracepoints,
         subject: str,
         kernel: str,
         identity: KernelFacts | None = None,
+        *,
         observe: Observe = Observe.STEPS,
     ) -> None:
         self.workload = workload
+        self._tracepoints = tracepoints
         self.observe = observe
         self._subject = subject
         self._kernel = kernel
         self._identity = identity or {}
         self._start: Observation | None = None
         self._steps: list[Step] = []
+        self._names: dict[int, str] = {}
+        """Of inodes, when they were last looked at."""
         self._phase: str | None = None
         self._log: list[Line] = []
         self._read = {"dropped": Contents(), "content": Contents()}
@@ -88,9 +94,9 @@ class Transcript:
             if row.get("failed") and not any(line.text.startswith(INJECTED) for line in self._log):
                 self._log.append(Line(f"{INJECTED}.", step=in_step))  # it was told to be quiet
             if "start" in row and self._start is None:
-                self._start = observation_of(row["start"])
+                self._start, self._names = seen_of(row, row.get("raw", b""))
             elif "step" in row and row["step"] == len(self._steps) and self._start is not None:
-                self._steps.append(_step(row, self.observe))
+                self._steps.append(self._step(row))
             elif "phase" in row and len(self._steps) == len(self.workload.ops):
                 self._phase = str(row["phase"])
             elif "data" in row and self._phase is not None:
@@ -101,6 +107,24 @@ class Transcript:
                 raise ChannelError(f"an answer out of order in {self.place}: {sorted(row)}")
         except (ValueError, KeyError, TypeError) as error:
             raise ChannelError(f"not understood in {self.place}: {error}") from error
+
+    def _step(self, row: Row) -> Step:
+        result = _converted(row["result"], Result)
+        threads = _converted(row.get("threads", []), tuple[tuple[Ran, ...], ...])
+        if "trace" not in row and self.observe is Observe.END:
+            return unobserved_step(result, threads)
+        raw, traced = row.get("raw", b""), row["trace"]
+        seen = seen_of(row, raw[traced:])
+        before = row.get("before")
+        before = self._names if before is None else dict(_converted(before, list[tuple[int, str]]))
+        # an inode that the step removed has only its old name, a new one only the new
+        events, lost = self._tracepoints.events(raw[:traced], {**seen.names, **before})
+        self._names = seen.names
+        if lost != 0:
+            many = "trace events" if lost is None else f"{lost} trace events"
+            reason = {"events": f"the kernel dropped {many}"}
+            return Step(result, None, seen.observation, unpredicted=reason, threads=threads)
+        return Step(result, events, seen.observation, threads=threads)
 
     def complaints_until(self, console: str) -> tuple[Complaint, ...]:
         """All complaints of a kernel that died: those told, then those on its `console`."""
@@ -128,20 +152,6 @@ def _converted(value: object, kind: Any) -> Any:
     return msgspec.convert(value, kind, str_keys=True)
 
 
-def _step(row: Row, observe: Observe) -> Step:
-    result = _converted(row["result"], Result)
-    threads = _converted(row.get("threads", []), tuple[tuple[Ran, ...], ...])
-    if "observation" not in row and observe is Observe.END:
-        return unobserved_step(result, threads)
-    observation = observation_of(row["observation"])
-    lost = row.get("lost")
-    if lost:
-        reason = {"events": f"the kernel dropped {lost} trace events"}
-        return Step(result, None, observation, unpredicted=reason, threads=threads)
-    events = _converted(row["events"], tuple[Event, ...])
-    return Step(result, events, observation, threads=threads)
-
-
 def _final(
     row: Row, said: tuple[Complaint, ...], read: dict[str, Contents], observe: Observe
 ) -> Final:
@@ -149,7 +159,7 @@ def _final(
     unseen = UNSEEN_AT_END if observe is Observe.END else ()
     dropped, content = final["dropped"], final["content"]
     return Final(
-        observation=observation_of(final["observation"]),
+        observation=seen_of(row, row.get("raw", b"")).observation,
         dropped=None if dropped is None else read["dropped"].content(dropped),
         content=None if content is None else read["content"].content(content, read["dropped"]),
         warnings=_converted(row.get("warnings"), tuple[str, ...] | None),

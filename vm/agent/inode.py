@@ -11,22 +11,16 @@ from __future__ import annotations
 import os
 from struct import unpack_from
 
-__all__ = ["InodeTable", "RawInode"]
+__all__ = ["InodeTable"]
 
 INCOMPAT_META_BG, INCOMPAT_64BIT = 0x10, 0x80
 RO_COMPAT_BIGALLOC = 0x200
-HUGE_FILE_FL, INLINE_DATA_FL = 0x40000, 0x10000000
 SUPERBLOCK = 1024
 MAGIC = 0xEF53
 
 
-class RawInode:
-    """What an on-disk inode says: `size` in bytes, `sectors` of 512 bytes (i_blocks)."""
-
-    def __init__(self, size: int, sectors: int, inline: bool) -> None:
-        self.size = size
-        self.sectors = sectors
-        self.inline = inline
+INODE_BYTES = 128
+"""What every inode has, of whatever size: the old part (EXT2_GOOD_OLD_INODE_SIZE)."""
 
 
 class InodeTable:
@@ -63,6 +57,7 @@ class InodeTable:
         self.cluster_size: int = 1024 << log_cluster if bigalloc else self.block_size
         self._desc_size = desc_size if incompat & INCOMPAT_64BIT else 32
         self._tables: dict[int, int] = {}
+        self._places: dict[int, int] = {}
 
     def _table(self, group: int) -> int:
         """The block at which the inode table of `group` begins."""
@@ -78,20 +73,12 @@ class InodeTable:
             self._tables[group] = block
         return self._tables[group]
 
-    def read(self, number: int) -> RawInode:
-        """The inode `number` as it is in the block device's cache now."""
-        group, index = divmod(number - 1, self._per_group)
-        raw = os.pread(
-            self._fd, 128, self._table(group) * self.block_size + index * self._inode_size
-        )
-        (size_low,) = unpack_from("<I", raw, 4)
-        blocks, flags = unpack_from("<II", raw, 0x1C)
-        (size_high,) = unpack_from("<I", raw, 0x6C)
-        (blocks_high,) = unpack_from("<H", raw, 0x74)
-        blocks |= blocks_high << 32
-        if flags & HUGE_FILE_FL:
-            blocks *= self.block_size // 512
-        return RawInode(size_low | size_high << 32, blocks, bool(flags & INLINE_DATA_FL))
+    def read(self, number: int) -> bytes:
+        """The first 128 bytes of the inode `number` as it is in the block device's cache now."""
+        if number not in self._places:
+            group, index = divmod(number - 1, self._per_group)
+            self._places[number] = self._table(group) * self.block_size + index * self._inode_size
+        return os.pread(self._fd, INODE_BYTES, self._places[number])
 
     def close(self) -> None:
         """Close the device."""

@@ -74,17 +74,15 @@ class Mounted:
         self.umount()
         self.mount()
 
-    def observe(self, shut_down: bool = False, names: list[str] | None = None) -> dict[str, Any]:
-        """What can be seen now; of a file system that was shut down, only that it is so.
-
-        `names` are those of the files, if they are known.
-        """
+    def observe(self, shut_down: bool = False) -> dict[str, Any]:
+        """What can be seen now (see `observe.observe`); of a file system that was shut down, only
+        that it is so."""
         assert self._table is not None
         if shut_down:
             error = refusal(self.files)
             if error is not None:
-                return {"error": error}
-        return observe(self.files, self._table, self._delalloc, names)
+                return {"observation": {"error": error}}
+        return observe(self.files, self._table, self._delalloc)
 
     def _say_all(self) -> None:
         """Have ext4 say everything: by default it leaves out what comes after ten messages in five

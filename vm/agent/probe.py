@@ -15,7 +15,7 @@ from .context import errno_name
 from .mounted import Mounted
 from .quota import QuotaWarnings
 from .setup import load_modules
-from .tracing import NAMES, TRACING, folio_orders
+from .tracing import EVENTS, TRACING, folio_orders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ def _folios(root: str) -> Answer:
 
 
 def _tracepoints() -> Answer:
-    there = [name for name in NAMES if os.path.exists(f"{TRACING}/events/ext4/{name}")]
-    return len(there) == len(NAMES), f"{len(there)} of {len(NAMES)}: {', '.join(there) or 'none'}"
+    there = [name for name in EVENTS.values() if os.path.exists(f"{TRACING}/events/ext4/{name}")]
+    return len(there) == len(EVENTS), f"{len(there)} of {len(EVENTS)}: {', '.join(there) or 'none'}"
 
 
 # --- beside it --------------------------------------------------------------------------

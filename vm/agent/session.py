@@ -64,8 +64,8 @@ def run_workload(
     while not steps.over:
         tell(steps.next(look=each or steps.last))
     warnings = quota.drain() if quota is not None else None
-    final = _final(mounted, tell, steps.context.shut_down, each)
-    tell({"final": final, "warnings": warnings, "log": instruments.log.read()})
+    final, seen = _final(mounted, tell, steps.context.shut_down, each)
+    tell({"final": final, **seen, "warnings": warnings, "log": instruments.log.read()})
 
 
 def begin(
@@ -80,7 +80,7 @@ def begin(
         load_modules(group)
     mounted = Mounted(request["device"], ROOT, request["mount"])
     mounted.mount()
-    tell({"start": mounted.observe(), "log": instruments.log.read()})
+    tell({"start": True, **mounted.observe(), "log": instruments.log.read()})
     return mounted, Steps(request["ops"], mounted, instruments, request.get("mark", False))
 
 
@@ -100,7 +100,8 @@ class Steps:
         self.context = Context(mounted.files, mounted.device, mounted.remount)
         self.done = 0
         self._mark = os.open(MARK, os.O_WRONLY | os.O_CLOEXEC) if mark else None
-        self._look()
+        self._before: list[tuple[int, str]] | None = None
+        self._watch()
 
     @property
     def over(self) -> bool:
@@ -123,7 +124,11 @@ class Steps:
         self._instruments.log.skip()
 
     def _look(self) -> None:
-        self._before = dict(listed(self._mounted.root) or ())
+        """Note what has a name now, which the host does not know, and watch."""
+        self._before = listed(self._mounted.root)
+        self._watch()
+
+    def _watch(self) -> None:
         self._instruments.tracer.drain()
         self._instruments.tracer.resume()
         self._looked = True
@@ -164,24 +169,28 @@ class Steps:
         return {"step": self.done, "result": result, "failed": failed}
 
     def _seen(self, step: Row) -> None:
-        """Add what is seen after the operation to `step`."""
-        events, lost = self._instruments.tracer.drain()
-        found = listed(self._mounted.root)
-        after = dict(found or ())
-        for event in events:
-            ino = int(event.pop("ino") or 0)
-            # An inode that the step removed has only its old name; a new one only the new.
-            event["file"] = self._before.get(ino) or after.get(ino) or f"ino {ino}"
-        step["events"] = events
-        if lost:
-            step["lost"] = lost
-        names = None if found is None else sorted(name for _, name in found)
-        step["observation"] = self._mounted.observe(self.context.shut_down, names)
-        self._before = after
+        """Add what is seen after the operation to `step`: the `trace`'s bytes come first in `raw`.
+
+        Its events have inode numbers. Names for them are those before the step and after it,
+        which the host knows from what was seen, unless they are told.
+        """
+        trace = self._instruments.tracer.drain()
+        seen = self._mounted.observe(self.context.shut_down)
+        if self._before is not None:
+            step["before"] = self._before
+            self._before = None
+        if "raw" not in seen:
+            seen["names"] = listed(self._mounted.root)
+        step.update(seen)
+        step["trace"] = len(trace)
+        step["raw"] = [trace, *seen.get("raw", ())]
 
 
-def _final(mounted: Mounted, tell: Callable[[Row], None], shut_down: bool, twice: bool) -> Row:
-    """The end; files are read after the last mount, and, if `twice`, after drop_caches."""
+def _final(
+    mounted: Mounted, tell: Callable[[Row], None], shut_down: bool, twice: bool
+) -> tuple[Row, Row]:
+    """The end, and what is seen then; files are read after the last mount, and, if `twice`, after
+    drop_caches."""
     final: Row = {"trouble": [], "dropped": None}
     tell({"phase": "sync"})
     os.sync()
@@ -195,11 +204,11 @@ def _final(mounted: Mounted, tell: Callable[[Row], None], shut_down: bool, twice
     tell({"phase": "mount"})
     mounted.mount()
     tell({"phase": "read after mount"})
-    final["observation"] = mounted.observe()
+    seen = mounted.observe()
     final["content"] = _contents("content", mounted.root, tell, final)
     tell({"phase": "last umount"})
     mounted.umount()
-    return final
+    return final, seen
 
 
 def _contents(field: str, root: str, tell: Callable[[Row], None], final: Row) -> Row | None:

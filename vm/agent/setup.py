@@ -26,7 +26,7 @@ MOUNTS = (
     ("debugfs", "/sys/kernel/debug"),
     ("tracefs", "/sys/kernel/tracing"),
     ("configfs", "/sys/kernel/config"),
-    ("tmpfs", "/tmp"),  # the root is a ramfs, which could fill all memory
+    ("tmpfs", "/tmp"),  # with a limit of its own
 )
 OPTIONAL = ("debugfs", "tracefs", "configfs", "tmpfs")
 SETTINGS = (

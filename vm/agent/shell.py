@@ -185,7 +185,7 @@ class Shell:
         elif self._lost:
             self._say(f"{self._lost}: nothing can be looked at any more\n", 1)
         elif name == "look":
-            self._tell({"look": self._mounted.observe(self._steps.context.shut_down)})
+            self._tell({"look": True, **self._mounted.observe(self._steps.context.shut_down)})
         elif self._steps.over:
             self._tell({"over": True})
         else:
@@ -204,7 +204,7 @@ class Shell:
             self._lost = str(error)
             self._say(f"{error}\n", 1)
             return
-        self._tell({**step, "trace": self._recorder.text})
+        self._tell({**step, "recorded": self._recorder.text})
 
     def _say(self, text: str, status: int) -> None:
         """Hand `text` to who asked; whoever was interrupted meanwhile gets nothing."""

@@ -1,62 +1,35 @@
-"""The reservation tracepoints, read from a tracefs instance of our own.
+"""The reservation tracepoints, taken from a tracefs instance of our own.
 
-Fields are those of `include/trace/events/ext4.h`. The printed text of
-`ext4_da_reserve_space` lacks a space between two fields, so fields are searched by name.
+They go to the host as they lie in the kernel's ring buffer: to print them takes the kernel, and
+to read that the agent, many times as long. The other half is `vm/tracepoints.py`.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from struct import Struct
 
 from . import libc
 
-__all__ = ["Tracer", "folio_orders", "parse_events", "parse_orders"]
+__all__ = ["EVENTS", "Tracer", "folio_orders", "parse_orders"]
 
 TRACING = "/sys/kernel/tracing"
-NAMES = {
-    "ext4_da_reserve_space": "reserve",
-    "ext4_da_release_space": "release",
-    "ext4_da_update_reserve_space": "update_reserve",
+EVENTS = {
+    "reserve": "ext4_da_reserve_space",
+    "release": "ext4_da_release_space",
+    "update_reserve": "ext4_da_update_reserve_space",
 }
+"""By `harness.trace.EventKind`."""
+_SIZES = Struct("<Q")
+_BYTES, _STORED = (1 << 20) - 1, 1 << 30
+"""Of a page: the bytes of events; whether the number of lost ones stands behind them."""
 BUFFER_KIB = 8192
 """Room for the 49152 reservations that filling the largest image takes in one step."""
-
-_EVENT = re.compile(
-    r"^(ext4_da_\w+): dev \S+ ino (\d+) .*?"
-    r"(?:reserve_blocks|freed_blocks|used_blocks) (\d+) ?"
-    r"reserved_data_blocks (\d+)(?: quota_claim (\d+))?"
-)
-_LOST = re.compile(r"\[LOST (\d+) EVENTS\]")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    Row = dict[str, int | str | bool | None]
-
-
-def parse_events(text: str) -> tuple[list[Row], int]:
-    """Events as `harness.trace.Event` encodes them, with `ino` for `file`; and how many were lost.
-
-    Raises `ValueError` for a line that is neither an event nor a note of lost events.
-    """
-    rows: list[Row] = []
-    lost = 0
-    for line in text.splitlines():
-        match = _EVENT.match(line)
-        if match:
-            name, ino, count, reserved, claim = match.groups()
-            row: Row = {"kind": NAMES[name], "ino": int(ino), "count": int(count)}
-            row["reserved"] = int(reserved)
-            row["claim"] = None if claim is None else claim == "1"
-            rows.append(row)
-            continue
-        missing = _LOST.search(line)
-        if not missing:
-            raise ValueError(f"not a trace line: {line!r}")
-        lost += int(missing.group(1))
-    return rows, lost
 
 
 def _write(path: str, text: str) -> None:
@@ -92,16 +65,26 @@ def parse_orders(text: str, ino: int) -> set[int]:
 
 
 class Tracer:
-    """Collects the reservation tracepoints; raises `OSError` if tracefs lacks them."""
+    """Collects the reservation tracepoints; raises `OSError` if tracefs lacks them.
+
+    `formats` has what the file `format` of each says of where its fields are.
+    """
 
     def __init__(self, tracing: str = TRACING) -> None:
         base = f"{tracing}/instances/ext4diff"
         os.makedirs(base, exist_ok=True)
         _write(f"{base}/buffer_size_kb", str(BUFFER_KIB))
-        _write(f"{base}/options/context-info", "0")
-        for name in NAMES:
+        self.formats = {}
+        for kind, name in EVENTS.items():
             _write(f"{base}/events/ext4/{name}/enable", "1")
-        self._pipe = os.open(f"{base}/trace_pipe", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(f"{base}/events/ext4/{name}/format") as file:
+                self.formats[kind] = file.read()
+        self._rings = [
+            os.open(
+                f"{base}/per_cpu/{cpu}/trace_pipe_raw", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+            )
+            for cpu in sorted(os.listdir(f"{base}/per_cpu"))
+        ]
         self._switch = os.open(f"{base}/tracing_on", os.O_WRONLY | os.O_CLOEXEC)
 
     def pause(self) -> None:
@@ -112,9 +95,12 @@ class Tracer:
         """Collect again."""
         os.pwrite(self._switch, b"1", 0)
 
-    def drain(self) -> tuple[list[Row], int]:
-        """The events since the last call, and how many of them the kernel dropped."""
-        parts = []
-        while part := libc.read_some(self._pipe, 65536):
-            parts.append(part)
-        return parse_events(b"".join(parts).decode()) if parts else ([], 0)
+    def drain(self) -> bytes:
+        """The pages of events since the last call, each without its empty rest."""
+        pages = b""
+        for ring in self._rings:
+            while page := libc.read_some(ring, 65536):
+                (sizes,) = _SIZES.unpack_from(page, 8)
+                used = 16 + (sizes & _BYTES) + (8 if sizes & _STORED else 0)
+                pages += page[:used]
+        return pages
