@@ -120,6 +120,33 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         " metadata, and nothing makes the journal forget it when it becomes file data",
     ),
     KnownIssue(
+        name="inline-conversion-reads-stale-blocks",
+        quirk="inline_conversion_reads_stale",
+        since=(7, 2),
+        path="bh",
+        feature="inline_data",
+        condition="a file whose data is inline, and not in the page cache, gets its first block by"
+        " truncate, fallocate or direct I/O, and is used before that block was checkpointed",
+        observable="in place of its data what the disk held there before is read, other files'"
+        " deleted data too; writes to the block write that back",
+        reason="ext4_convert_inline_data_nolock() puts the data into the device's page cache and"
+        " the journal only; reads of the file go past both",
+    ),
+    KnownIssue(
+        name="converted-block-outlives-file",
+        quirk="converted_block_outlives_file",
+        since=(7, 2),
+        path="bh",
+        feature="inline_data",
+        condition="a file whose data was inline gets its first block by truncate, fallocate or a"
+        " store through a mapping and is deleted or cut before that block was checkpointed;"
+        " another file gets the block",
+        observable="after sync and drop_caches, or a crash, the deleted data is in the other file,"
+        " in place of what was written there, though fsync(2) returned 0",
+        reason="ext4_free_blocks() does not have the journal and the device's page cache forget"
+        " blocks of regular files",
+    ),
+    KnownIssue(
         name="inline-overwrite-not-synced",
         quirk="inline_overwrite_not_synced",
         since=(7, 2),

@@ -50,6 +50,20 @@ QUIRKS: dict[str, Quirk] = {
             "nothing forgets it there, so a later checkpoint undoes file data written over it",
         ),
         Quirk(
+            "inline_conversion_reads_stale",
+            "A file whose inline data moved to a block while it was not in the page cache is read, "
+            "and written, as what was on disk there, until the journal's copy is on disk.",
+            "ext4_convert_inline_data_nolock puts the data into the device's page cache; reads of "
+            "the file go to the disk",
+        ),
+        Quirk(
+            "converted_block_outlives_file",
+            "A block that inline data had moved to was freed, and what the file that got it next "
+            "has written there is gone: the old data is back.",
+            "ext4_free_blocks forgets no blocks of regular files: the journal's copy of the block "
+            "is written to its place, or replayed, when another file has it",
+        ),
+        Quirk(
             "inline_overwrite_not_synced",
             "After a crash what fdatasync or O_DSYNC had written over inline data is gone.",
             "ext4_do_update_inode: overwriting inline data does not move i_datasync_tid on, so "

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from model.journal_copy import STALE
 from model.map_blocks import map_blocks
-from model.units import EOF_BLOCK, WRITTEN
+from model.units import EOF_BLOCK
 
 if TYPE_CHECKING:
     from model.inode import Inode
 
 __all__ = [
-    "MIN_INLINE_SIZE", "capacity", "checkpoint", "convert_inline_data", "destroy_inline_data",
-    "inline_truncate", "reread", "rewritten",
+    "MIN_INLINE_SIZE", "capacity", "convert_inline_data", "destroy_inline_data", "inline_truncate",
 ]  # fmt: skip
 
 MIN_INLINE_SIZE = 60
@@ -36,8 +36,8 @@ def convert_inline_data(inode: Inode) -> None:
     """Move inline data to a block at once, or see to it that none comes
     (ext4_convert_inline_data). Raises `OpError`.
 
-    The block is written through the journal as metadata. The kernel does not take it back
-    from there when file data is written over it, so that the next checkpoint may undo that.
+    The block is written through the journal as metadata (`model.journal_copy`). Until it is on
+    disk, who doesn't have the data in the page cache reads what was on disk before, a known bug.
     """
     if inode.inline and not inode.may_inline:
         inode.sb.flush_range(inode, 0, None)
@@ -48,10 +48,21 @@ def convert_inline_data(inode: Inode) -> None:
         except BaseException:
             inode.inline = True
             raise
-        inode.journaled = (run.pblk, inode.content.read(0, inode.inline_size))
+        inode.sb.copies.add(inode, run.pblk, inode.content.read(0, inode.inline_size))
+        _not_on_disk(inode)
         inode.inline_size, inode.inline_copy = 0, None
         inode.sb.rule("inline data to a block: ext4_convert_inline_data")
     inode.may_inline = False
+
+
+def _not_on_disk(inode: Inode) -> None:
+    """Block 0 is mapped, and what was on disk there before still is."""
+    if STALE not in inode.sb.behaviour.quirks:
+        return
+    if inode.is_cached(0):
+        inode.differs_on_disk(0, None, STALE)
+    else:
+        inode.show_on_disk(0, None, STALE)
 
 
 def destroy_inline_data(inode: Inode) -> None:
@@ -72,51 +83,3 @@ def inline_truncate(inode: Inode) -> None:
             inode.inline_copy = inode.inline_copy[: inode.size]
         inode.inline_size = max(inode.size, MIN_INLINE_SIZE)
     inode.sb.rule("truncate inline: ext4_inline_data_truncate")
-
-
-def checkpoint(inode: Inode) -> None:
-    """The device's own page cache is written (sync_bdevs): a block that was converted from
-    inline data is on disk again what it was then, whatever file data had been written over
-    it; the file's page cache does not know."""
-    if inode.journaled is not None:
-        inode.stale_disk, inode.journaled = inode.journaled, None
-
-
-def rewritten(inode: Inode, start: int) -> None:
-    """Dirty folios from byte `start` on are written: the disk may get that block anew."""
-    if inode.stale_disk is None:
-        return
-    size = inode.sb.block_size
-    at = _where(inode, inode.stale_disk[0]) * size
-    if start < at + size and inode.cache.holds_dirty(at):
-        inode.stale_disk = None
-
-
-def reread(inode: Inode) -> None:
-    """Clean folios are dropped: what is read next is what is on disk (known bug
-    `inline_conversion_undone`)."""
-    if inode.stale_disk is None:
-        return
-    (pblk, data), size = inode.stale_disk, inode.sb.block_size
-    at = _where(inode, pblk) * size
-    if inode.cache.holds_dirty(at):
-        return
-    inode.stale_disk = None
-    run = inode.es.lookup(at // size)
-    old = data.ljust(size, b"\0")
-    if run.state != WRITTEN or inode.content.read(at, size) == old:
-        return
-    if pblk is not None and run.pblk != pblk + run.start - at // size:
-        return
-    if inode.sb.quirk("inline_conversion_undone"):
-        inode.content.write(at, old)
-        inode.content.zero(inode.size)
-
-
-def _where(inode: Inode, pblk: int | None) -> int:
-    """The block of the file that lies at `pblk`: the first, unless a range was inserted before
-    it or nobody knows where blocks are."""
-    for run in inode.es:
-        if pblk is not None and run.pblk is not None and 0 <= pblk - run.pblk < run.end - run.start:
-            return run.start + pblk - run.pblk
-    return 0

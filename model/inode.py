@@ -57,6 +57,7 @@ class Inode:
         self.order_writes = False
         self.writeback_error: str | None = None
         self.unsaved: list[tuple[int, int]] = []
+        self.on_disk: dict[int, tuple[bytes | None, str]] = {}
         self.alloc_on_close = False
         self.uid = self.gid = self.flags = 0
         self.mode = stat.S_IFREG | 0o644
@@ -64,8 +65,6 @@ class Inode:
         self.inline, self.may_inline = False, sb.inline
         self.inline_size = 0
         self.inline_copy: bytes | None = None
-        self.journaled: tuple[int | None, bytes] | None = None
-        self.stale_disk: tuple[int | None, bytes] | None = None
 
     # --- size ----------------------------------------------------------------------------
 
@@ -100,6 +99,9 @@ class Inode:
             if folio is not None:
                 kept.append((low, high))
                 continue
+            if low in self.on_disk and self.es.lookup(low).state == WRITTEN:
+                self.show_on_disk(low, *self.on_disk.pop(low))
+                continue
             for run in self.es.pieces(low, high):
                 if run.state == WRITTEN:
                     self.content.lose(run.start * size, min(run.end * size, self.size))
@@ -115,6 +117,43 @@ class Inode:
             for part in ((low, min(high, start)), (max(low, end), high))
             if part[0] < part[1]
         ]
+        for block in [block for block in self.on_disk if start <= block < end]:
+            del self.on_disk[block]
+
+    def is_cached(self, lblk: int) -> bool:
+        """Whether a read of block `lblk` finds it in the page cache."""
+        pos = lblk * self.sb.block_size
+        folio = self.cache.get(pos // PAGE)
+        if folio is None:
+            return False
+        return bool((folio.uptodate | folio.uptodate_alone) & self.cache.bits(folio, pos, pos + 1))
+
+    def differs_on_disk(self, lblk: int, data: bytes | None, quirk: str) -> None:
+        """Block `lblk` is cached; on disk, by the known bug `quirk`, it is `data`, or nobody knows
+        what."""
+        self.unsaved.append((lblk, lblk + 1))
+        self.on_disk[lblk] = data, quirk
+
+    def show_on_disk(self, lblk: int, data: bytes | None, quirk: str | None) -> None:
+        """Block `lblk` is not cached; on disk it is `data`, or nobody knows what, which may be by
+        the known bug `quirk`."""
+        start = lblk * self.sb.block_size
+        count = min(self.sb.block_size, self.size - start)
+        if count <= 0:
+            return
+        if data is not None and self._reads_as(start, data[:count]):
+            return
+        if quirk is not None and not self.sb.quirk(quirk):
+            return
+        if data is None:
+            self.content.lose(start, start + count)
+        else:
+            self.content.write(start, data[:count])
+
+    def _reads_as(self, start: int, data: bytes) -> bool:
+        """Whether bytes from `start` on are known to be `data`."""
+        end = start + len(data)
+        return self.content.knows(start, end) and self.content.read(start, len(data)) == data
 
     def lose_content(self, start: int, end: int) -> None:
         """Bytes `[start, end)` are stale memory: nobody can know them."""
@@ -207,6 +246,10 @@ class Inode:
         before = self.es.clusters(start, end)
         for run in runs:
             self.es.set(run.become(HOLE))
+        if self.sb.copies:
+            self.sb.copies.freed(self, start, end)
+        if self.unsaved:
+            self.saved(start, end)
         again, freed = self._recount(start, end, before)
         if again > 0:
             self.reserved += again

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.errors import NotModelledError
 from model.behaviour import Behaviour
 from model.errors import OpError
-from model.inline_data import checkpoint, destroy_inline_data, reread, rewritten
+from model.inline_data import destroy_inline_data
 from model.inode import Inode
 from model.ordered import write_ordered
 from model.placement import Placer
@@ -90,7 +90,6 @@ class Mount:
             self.sb.rule("commit journalled data: ext4_do_writepages")
             self.commit()
         destroy_inline_data(inode)
-        rewritten(inode, start)
         if inode.cache.dirty_folios(start, end):
             self.sb.let_go()
         if inode.iomap:
@@ -151,8 +150,14 @@ class Mount:
         """sync(2): write back, then commit, then the device's own page cache."""
         self.writeback()
         self.commit()
-        for inode in self.files.values():
-            checkpoint(inode)
+        self.sb.copies.write(self.files.values())
+
+    def sync_filesystem(self) -> None:
+        """What umount, freezing and a remount to read-only do: `sync` in two passes, of which the
+        first doesn't wait for a commit (sync_filesystem)."""
+        if self.sb.data_journal:
+            self.sb.copies.write_before_data(self.files.values(), self.sb.transaction)
+        self.sync()
 
     def commit(self) -> None:
         """Commit the running transaction (jbd2_journal_force_commit)."""
@@ -161,7 +166,7 @@ class Mount:
         write_ordered(self.files.values())
         self.sb.end_io()  # the task sleeps, and what is freed can be had at the end of it only
         self.sb.let_go()
-        self.sb.end_transaction()
+        self._end_transaction()
         self.sb.flusher_busy = False
         if self.durable is not None:
             self.durable.commit()
@@ -173,11 +178,17 @@ class Mount:
         self.check_writeback(inode)
         if not self.sb.journal:  # ext4_fsync_nojournal
             inode.unsynced = False
+            self.sb.copies.write(self.files.values(), inode)
         if inode.changed_in == self.sb.transaction:
             write_ordered(self.files.values())
-            self.sb.end_transaction()
+            self._end_transaction()
         if self.durable is not None:
             self.durable.sync(inode, datasync)
+
+    def _end_transaction(self) -> None:
+        """The running transaction is in the journal."""
+        self.sb.copies.committed(self.files.values(), self.sb.data_journal)
+        self.sb.end_transaction()
 
     def drop_caches(self) -> None:
         """Drop clean folios, and inodes that nobody uses (drop_caches_sysctl_handler); not what
@@ -186,8 +197,9 @@ class Mount:
         for name, inode in self.files.items():
             inode.cache.drop_clean()
             inode.drop_unsaved()
-            reread(inode)
             if name not in self.open and not len(inode.cache) and not inode.unsynced:
+                if not self.sb.journal:  # ext4_evict_inode
+                    self.sb.copies.write(self.files.values(), inode)
                 clear_inode(inode)
                 gone.add(name)
         self.sb.quota.warnings.dropped(gone)
@@ -196,20 +208,18 @@ class Mount:
         """Close all, umount, mount."""
         for name in list(self.open):
             self.close(name)
-        self.sync()
+        self.sync_filesystem()
         self.sb.set_options(self.sb.config.options)
         self.sb.read_only = False
         if self.sb.shut_down:
             assert self.durable is not None
             self.durable.recover()
             self.sb.shut_down = False
-        if self.durable is not None:
-            self.durable.emptied()
+        self.sb.copies.emptied()
         for inode in self.files.values():
             clear_inode(inode)
             inode.cache.clear()
             inode.drop_unsaved()
-            reread(inode)
         self.sb.quota.warnings.unmounted()
         self.sb.free = PerCpuCounter(self.sb.free.sum())
         self.sb.dirty = PerCpuCounter(0)

@@ -44,7 +44,7 @@ def remount_options(mount: Mount, text: str) -> None:
     if sb.shut_down and read_only != sb.read_only:
         raise OpError("EROFS")
     if read_only and not sb.read_only:
-        mount.sync()
+        mount.sync_filesystem()
     sb.read_only = read_only
     sb.set_options(fresh)
     sb.rule("options changed: ext4_reconfigure")

@@ -46,6 +46,7 @@ def collapse_range(inode: Inode, off: int, length: int) -> None:
         raise
     inode.remove_mapped(low, high)
     inode.es.shift(high, low - high)
+    inode.sb.copies.shifted(inode, high, low - high)
     if inode.tree_unknown is None:
         inode.tree.shift(high, low - high)  # no tree block goes
     inode.content.move(off + length, off, inode.size)
@@ -81,6 +82,7 @@ def insert_range(inode: Inode, off: int, length: int) -> None:
     inode.disksize += length
     inode.remove_status(low, EOF_BLOCK)
     inode.es.shift(low, count)
+    inode.sb.copies.shifted(inode, low, count)
     if inode.tree_unknown is None:
         inode.tree.shift(low, count)
         inode.tree_changed()

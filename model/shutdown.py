@@ -41,8 +41,7 @@ class _Saved(NamedTuple):
     """A file as a commit left it.
 
     `stale` are its written blocks whose content on disk is older than `content`, `inline` the
-    bytes of inline data, `logged` the block that replaying the journal writes again
-    (`Inode.journaled`), or that has been written from there last.
+    bytes of inline data.
     """
 
     inode: Inode
@@ -59,7 +58,6 @@ class _Saved(NamedTuple):
     content: Content
     stale: frozenset[int]
     inline: int | None
-    logged: tuple[int | None, bytes] | None
 
 
 class Durable:
@@ -86,7 +84,7 @@ class Durable:
     def commit(self) -> None:
         """The running transaction commits (jbd2_journal_commit_transaction)."""
         write_ordered(self.mount.files.values())
-        self._files = {name: self._save(name, file) for name, file in self.mount.files.items()}
+        self._files = {name: self._save(file) for name, file in self.mount.files.items()}
         self._free = self.mount.sb.free.sum()
         self._touched.clear()
         self._flushed.clear()
@@ -96,7 +94,7 @@ class Durable:
         (ext4_fsync_journal); without a journal only the file's data is written
         (ext4_fsync_nojournal)."""
         if not inode.sb.journal:
-            self._files[inode.name] = self._save(inode.name, inode)
+            self._files[inode.name] = self._save(inode)
             self._flushed.discard(id(inode))
             return
         saved = self._files.get(inode.name)
@@ -109,38 +107,24 @@ class Durable:
         data in the inode has to be: that it is not is a known bug."""
         return datasync and (not inode.inline or inode.sb.quirk("inline_overwrite_not_synced"))
 
-    def _save(self, name: str, inode: Inode) -> _Saved:
-        before = self._files.get(name)
-        known = before if before is not None and before.inode is inode else None
+    def _save(self, inode: Inode) -> _Saved:
         return _Saved(
             inode, inode.disksize, inode.uid, inode.flags, _map_of(inode)[1],
             copy.deepcopy(inode.tree), copy.deepcopy(inode.indirect),
             inode.tree_blocks, inode.tree_unknown, inode.allocated, inode.uncharged,
             _content_on_disk(inode), frozenset(_stale(inode)),
             inode.inline_size if inode.inline else None,
-            inode.journaled or (known.logged if known is not None else None),
         )  # fmt: skip
-
-    def emptied(self) -> None:
-        """The journal has been emptied: nothing of it is replayed (jbd2_journal_flush)."""
-        for name, saved in self._files.items():
-            self._files[name] = saved._replace(logged=None)
-
-    def frozen(self) -> None:
-        """The journal has been emptied for good: the blocks that it wrote over newer file data, a
-        known bug, stay so (ext4_freeze)."""
-        for name, saved in self._files.items():
-            self._files[name] = saved._replace(logged=saved.inode.stale_disk)
 
     def stopped(self) -> None:
         """A file system without a journal is shut down: what was done to metadata will be
         written all the same, with the device's own page cache (ext4_put_super)."""
-        self._files = {name: self._stop(name, file) for name, file in self.mount.files.items()}
+        self._files = {name: self._stop(file) for name, file in self.mount.files.items()}
         self._free = self.mount.sb.free.sum()
 
-    def _stop(self, name: str, inode: Inode) -> _Saved:
+    def _stop(self, inode: Inode) -> _Saved:
         before = next((saved for saved in self._files.values() if saved.inode is inode), None)
-        now = self._save(name, inode)
+        now = self._save(inode)
         if before is None or id(inode) in self._flushed:
             return now
         old, new = _written(before.runs), _written(now.runs)
@@ -154,6 +138,8 @@ class Durable:
         for inode in mount.files.values():
             inode.remove_status(0, EOF_BLOCK)
         files = {name: self._restore(name, saved) for name, saved in self._files.items()}
+        again = {saved.inode: files[name] for name, saved in self._files.items()}
+        mount.sb.copies.replay(files.values(), again, mount.sb.transaction)
         mount.files.clear()
         mount.files.update(files)
         mount.sb.free = PerCpuCounter(self._free)
@@ -170,7 +156,6 @@ class Durable:
         fresh.tree, fresh.indirect = saved.tree, saved.indirect
         fresh.tree_blocks, fresh.tree_unknown = saved.tree_blocks, saved.tree_unknown
         fresh.allocated, fresh.uncharged = saved.allocated, saved.uncharged
-        fresh.stale_disk = saved.logged
         if saved.inline is not None:
             fresh.inline, fresh.inline_size = True, saved.inline
             fresh.content.take(saved.content, 0, saved.size)
@@ -193,6 +178,8 @@ class Durable:
                 fresh.content.lose(pos, pos + size)
             else:
                 fresh.content.take(saved.content, pos, pos + size)
+            if same and block in live.on_disk:
+                fresh.show_on_disk(block, *live.on_disk[block])
         fresh.content.zero(fresh.size)
 
 
@@ -250,8 +237,8 @@ def shut_down(mount: Mount, flags: int) -> None:
     durable = mount.durable
     assert durable is not None, "noted from the start in workloads that shut down"
     if flags == DEFAULT:
-        mount.sync()
-        durable.frozen()
+        mount.sync_filesystem()
+        mount.sb.copies.emptied()
     elif flags == LOG_FLUSH and mount.sb.journal:
         mount.commit()
     if not mount.sb.journal:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from harness.trace import Event, EventKind
 from model.behaviour import Behaviour
 from model.indirect_tree import max_file_bytes
+from model.journal_copy import JournalCopies
 from model.placement import Placer
 from model.units import EOF_BLOCK, MAX_LFS_FILESIZE, PAGE, SECTOR
 from workloads.images import Geometry
@@ -95,6 +96,8 @@ class Superblock:
         (s_mb_free_pending)."""
         self.waiting: list[tuple[int, int]] = []
         """The device's blocks `[first, end)` that were file data and are among them."""
+        self.copies = JournalCopies()
+        """What the journal and the device's page cache have of file data."""
         self.space_unknown: str | None = None
         self.pieces_unknown: str | None = None
         """Why nobody knows of what is allocated in this step which pieces it came in."""

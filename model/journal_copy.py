@@ -1,0 +1,174 @@
+"""Copies of file blocks in the journal and in the device's own page cache (fs/jbd2).
+
+The block that data moves to out of the inode is written as metadata
+(ext4_convert_inline_data_nolock): to the journal, and from the device's page cache to its place
+some time later. Reads and writes of the file pass by that copy. Nothing takes it back when the
+block becomes file data, nor when the block is freed and another file gets it: known bugs, which
+`JournalCopies` follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from model.units import WRITTEN
+
+if TYPE_CHECKING:
+    from model.inode import Inode
+
+__all__ = ["OUTLIVES", "STALE", "UNDONE", "JournalCopies", "JournalCopy"]
+
+UNDONE = "inline_conversion_undone"
+STALE = "inline_conversion_reads_stale"
+OUTLIVES = "converted_block_outlives_file"
+
+
+class JournalCopy(msgspec.Struct, eq=False):
+    """`data` of one block, the device's block `pblk` if that is known, of `transaction`.
+
+    `inode` has it as its block `lblk`, None once it was freed. It is `pending` until it is written
+    to its place. As long as the journal holds it, replaying the journal gives `replayed`: `data`,
+    or what data=journal has logged of the block since (`relogged`).
+    """
+
+    pblk: int | None
+    data: bytes
+    inode: Inode | None
+    transaction: int
+    lblk: int = 0
+    pending: bool = True
+    replayed: bytes | None = None
+    relogged: bool = False
+
+
+class JournalCopies:
+    """The copies of one mounted file system."""
+
+    def __init__(self) -> None:
+        self._copies: list[JournalCopy] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._copies)
+
+    def add(self, inode: Inode, pblk: int | None, data: bytes) -> None:
+        """Block 0 of `inode` is logged, for the first time or anew."""
+        self._copies = [copy for copy in self._copies if pblk is None or copy.pblk != pblk]
+        if inode.sb.behaviour.quirks.isdisjoint((UNDONE, STALE, OUTLIVES)):
+            return
+        whole = data.ljust(inode.sb.block_size, b"\0")
+        self._copies.append(JournalCopy(pblk, whole, inode, inode.sb.transaction, replayed=whole))
+
+    # --- what becomes of the block --------------------------------------------------------
+
+    def freed(self, inode: Inode, start: int, end: int) -> None:
+        """Blocks `[start, end)` of `inode` are no more its own."""
+        for copy in self._copies:
+            if copy.inode is inode and start <= copy.lblk < end:
+                copy.inode = None
+
+    def shifted(self, inode: Inode, first: int, delta: int) -> None:
+        """Blocks of `inode` from `first` on have got `delta` further."""
+        for copy in self._copies:
+            if copy.inode is inode and copy.lblk >= first:
+                copy.lblk += delta
+
+    # --- what becomes of the copy ---------------------------------------------------------
+
+    def committed(self, files: Iterable[Inode], data_journal: bool) -> None:
+        """The running transaction commits; with data=journal it holds dirty file data too."""
+        if not data_journal:
+            return
+        for copy, inode, lblk in self._held(self._copies, files):
+            at, size = lblk * inode.sb.block_size, inode.sb.block_size
+            if inode.cache.holds_dirty(at):
+                known = inode.content.knows(at, at + size)
+                copy.replayed = inode.content.read(at, size) if known else None
+                copy.relogged = True
+
+    def write(self, files: Iterable[Inode], inode: Inode | None = None) -> None:
+        """The device's page cache is written (sync_bdevs), or what of it belongs to `inode`."""
+        due = [copy for copy in self._copies if copy.pending and inode in (None, copy.inode)]
+        self._write(due, files)
+
+    def write_before_data(self, files: Iterable[Inode], transaction: int) -> None:
+        """It is written before file data of the running `transaction` can be, which is in no
+        journal yet (data=journal; sync_filesystem, the pass that doesn't wait)."""
+        everyone = list(files)
+        due = [copy for copy in self._copies if copy.pending and copy.transaction < transaction]
+        held = self._held(due, everyone)
+        self._write([copy for copy, inode, lblk in held if _waits(copy, inode, lblk)], everyone)
+
+    def _write(self, copies: list[JournalCopy], files: Iterable[Inode]) -> None:
+        for copy in copies:
+            copy.pending = False
+        for copy, inode, lblk in self._held(copies, files):
+            _put_on_disk(inode, lblk, copy.data, _quirk(copy, inode))
+
+    def emptied(self) -> None:
+        """The journal was emptied, which wrote all of it to its place (jbd2_journal_flush)."""
+        self._copies.clear()
+
+    def replay(self, files: Iterable[Inode], again: dict[Inode, Inode], transaction: int) -> None:
+        """The journal up to the running `transaction` is replayed, or without one the device's page
+        cache is written. `files` are made anew from what was durable; `again` has for each as it
+        was before the crash what it is now."""
+        for copy in self._copies:
+            copy.inode = again.get(copy.inode) if copy.inode is not None else None
+        for copy, inode, lblk in self._held(self._copies, files):
+            due = copy.transaction < transaction if inode.sb.journal else copy.pending
+            if due:
+                quirk = None if copy.relogged else _quirk(copy, inode)
+                inode.show_on_disk(lblk, copy.replayed, quirk)
+        self._copies.clear()
+
+    # --- who has the block ----------------------------------------------------------------
+
+    def _held(
+        self, copies: Iterable[JournalCopy], files: Iterable[Inode]
+    ) -> Iterator[tuple[JournalCopy, Inode, int]]:
+        """Those of `copies` whose block holds written file data, with file and block."""
+        everyone = list(files)
+        for copy in copies:
+            found = (copy.inode, copy.lblk) if copy.inode is not None else _owner(copy, everyone)
+            if found is not None and found[0].es.lookup(found[1]).state == WRITTEN:
+                yield copy, *found
+
+
+def _owner(copy: JournalCopy, files: Iterable[Inode]) -> tuple[Inode, int] | None:
+    """The file, and which block of it, that got the block after it was freed."""
+    if copy.pblk is None:
+        return None
+    for inode in files:
+        for run in inode.es:
+            if run.pblk is not None and 0 <= copy.pblk - run.pblk < run.end - run.start:
+                return inode, run.start + copy.pblk - run.pblk
+    return None
+
+
+def _quirk(copy: JournalCopy, inode: Inode) -> str:
+    return UNDONE if copy.inode is inode else OUTLIVES
+
+
+def _waits(copy: JournalCopy, inode: Inode, lblk: int) -> bool:
+    """Whether the block has dirty data that no commit has logged yet."""
+    at, size = lblk * inode.sb.block_size, inode.sb.block_size
+    logged = copy.relogged and inode.content.read(at, size) == copy.replayed
+    return inode.cache.holds_dirty(at) and not logged
+
+
+def _put_on_disk(inode: Inode, lblk: int, data: bytes, quirk: str) -> None:
+    """Block `lblk` is on disk as `data` now; who has it cached goes on reading that."""
+    at = lblk * inode.sb.block_size
+    count = min(inode.sb.block_size, inode.size - at)
+    known = inode.content.knows(at, at + count)
+    if known and inode.content.read(at, count) == data[:count]:
+        inode.saved(lblk, lblk + 1)
+    elif not inode.is_cached(lblk):
+        inode.saved(lblk, lblk + 1)
+        inode.show_on_disk(lblk, data, quirk if known else None)
+    elif quirk in inode.sb.behaviour.quirks:
+        inode.saved(lblk, lblk + 1)
+        inode.differs_on_disk(lblk, data, quirk)

@@ -1,0 +1,154 @@
+"""The block that data moves to out of the inode: the journal's copy of it, and what it overwrites.
+
+What is expected was seen on 7.3.4 with and without the iomap series.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from fakes import make_workload
+from modelled import geometry
+
+from harness.trace import Extent, State, Trace
+from model import Behaviour, Model
+from workloads.content import pattern
+
+QUIRKS = frozenset(
+    {
+        "inline_conversion_undone",
+        "inline_conversion_reads_stale",
+        "converted_block_outlives_file",
+    }
+)
+MODES = ("inline@delalloc", "inline@nodelalloc", "inline@data=journal")
+OLD, NEW, MIXED = pattern(1, 0, 60), pattern(2, 0, 30), pattern(2, 0, 30) + pattern(1, 0, 60)[30:]
+SAID = {
+    hashlib.md5(data).hexdigest(): word
+    for word, data in (("old", OLD), ("new", MIXED), ("zeros", bytes(60)))
+}
+
+
+def run(line: str, config: str, quirks: frozenset[str] = QUIRKS) -> Trace:
+    """The model's trace; what is freed of `a` is where `b` gets its block."""
+    workload = make_workload(line, config)
+    places = {
+        name: (Extent(0, 1 << 30, State.WRITTEN, 1 << power),)
+        for name, power in (("a", 31), ("b", 31), ("c", 40), ("f", 45))
+    }
+    model = Model(Behaviour(iomap=False, quirks=quirks), geometry)
+    return model.run(workload, (places,) * (len(workload.ops) + 1))
+
+
+def read(line: str, config: str, quirks: frozenset[str] = QUIRKS) -> str:
+    """What the last operation, a read of 60 bytes, has read."""
+    step = run(line, config, quirks).steps[-1]
+    return "stale" if "result" in step.unpredicted else SAID[str(step.result)]
+
+
+CONVERTED = "pwrite a 0 60 tag=1; falloc a 0 8k; fsync a; "
+UNDONE = {
+    "fsync a; pwrite a 0 30 tag=2; sync; drop_caches": ("old", "old"),
+    "fsync a; pwrite a 0 30 tag=2; sync": ("new", "new"),
+    "pwrite a 0 30 tag=2; fsync a; sync; drop_caches": ("old", "old"),
+    "sync; pwrite a 0 30 tag=2; sync; drop_caches": ("new", "new"),
+    # umount goes twice over the files, the first time without waiting for a commit
+    "pwrite a 0 30 tag=2; remount": ("old", "new"),
+    "pwrite a 0 30 tag=2; fsync a; remount": ("old", "old"),
+    "pwrite a 0 30 tag=2; pwrite c 0 5; fsync c; remount": ("old", "old"),
+    "pwrite a 0 30 tag=2; shutdown 0; remount": ("old", "new"),
+    "pwrite a 0 30 tag=2; close a; close c; remount_opts ro; remount": ("old", "new"),
+    # replayed, the journal's last copy counts
+    "pwrite a 0 30 tag=2; shutdown 2; remount": ("old", "old"),
+    "pwrite a 0 30 tag=2; fsync a; shutdown 2; remount": ("old", "new"),
+    "pwrite a 0 30 tag=2; shutdown 1; remount": ("old", "new"),
+    "pwrite a 0 30 tag=2; sync; drop_caches; shutdown 2; remount": ("old", "new"),
+    "remount; pwrite a 0 30 tag=2; fsync a; shutdown 2; remount": ("new", "new"),
+}
+
+
+@pytest.mark.parametrize("line", UNDONE)
+@pytest.mark.parametrize("config", MODES)
+def test_the_old_data_comes_back_where_the_copy_is_written_last(line: str, config: str) -> None:
+    expected = UNDONE[line]["journal" in config]
+    assert read(f"{CONVERTED}{line}; pread a 0 60", config) == expected
+
+
+@pytest.mark.parametrize("line", UNDONE)
+def test_the_strict_model_writes_data_once(line: str) -> None:
+    found = read(f"{CONVERTED}{line}; pread a 0 60", "inline@data=journal", frozenset())
+    assert found == ("old" if "tag=2; shutdown 2" in line else "new")
+
+
+def test_a_copy_follows_its_block_where_a_range_is_inserted() -> None:
+    line = f"{CONVERTED}finsert a 0 4k; pwrite a 4k 30 tag=2; sync; drop_caches; pread a 4k 60"
+    result = run(line, MODES[0]).steps[-1].result
+    assert result == hashlib.md5(OLD).hexdigest()
+    line = f"{CONVERTED}fcollapse a 0 4k; pwrite a 0 60 tag=2; sync; drop_caches; pread a 0 60"
+    assert run(line, MODES[0]).steps[-1].result == hashlib.md5(pattern(2, 0, 60)).hexdigest()
+
+
+def test_a_direct_write_is_overwritten_at_once() -> None:
+    line = "pwrite a 0 60 tag=1; falloc a 0 8k; dwrite a 0 4k; sync; pread a 0 60"
+    assert read(line, "inline@delalloc") == "old"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("remount; falloc a 0 8k", "stale"),
+        ("sync; drop_caches; truncate a 8k", "stale"),
+        ("falloc a 0 8k", "old"),
+        ("falloc_keep a 0 4k; drop_caches", "stale"),
+        ("falloc_keep a 0 4k; sync; drop_caches", "old"),
+        ("remount; pread a 0 1; falloc a 0 8k", "old"),
+        ("remount; falloc_keep a 0 4k; sync", "old"),
+        ("remount; falloc_keep a 0 4k; pread a 0 1; sync", "stale"),
+        ("remount; falloc_keep a 0 4k; pread a 0 1; sync; drop_caches", "old"),
+        ("remount; falloc a 0 8k; sync", "stale"),  # EOF's block was read to zero its tail
+        ("remount; truncate a 8k; fsync a; drop_caches", "stale"),
+        ("remount; truncate a 8k; fsync a; remount", "old"),
+        ("remount; fpunch a 0 60", "zeros"),
+        ("remount; fpunch a 0 60; fsync a; sync; drop_caches", "zeros"),  # the whole block
+        ("remount; falloc a 0 8k; fpunch a 0 60", "zeros"),
+        ("remount; falloc a 0 8k; fpunch a 0 60; fsync a; sync; drop_caches", "old"),
+    ],
+)
+@pytest.mark.parametrize("config", MODES)
+def test_what_was_not_cached_reads_as_what_the_disk_held(
+    line: str, expected: str, config: str
+) -> None:
+    assert read(f"pwrite a 0 60 tag=1; {line}; pread a 0 60", config) == expected
+
+
+FREED = "pwrite a 0 60 tag=1; falloc a 0 4k; fsync a; unlink a; pwrite c 0 9; fsync c; "
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("falloc b 0 4k; pwrite b 0 60 tag=2; fsync b; drop_caches", "new"),
+        ("falloc b 0 4k; pwrite b 0 60 tag=2; fsync b; sync", "new"),
+        ("falloc b 0 4k; pwrite b 0 60 tag=2; fsync b; sync; drop_caches", "old"),
+        ("falloc b 0 4k; pwrite b 0 60 tag=2; fsync b; remount", "old"),
+        ("falloc b 0 4k; sync; pwrite b 0 60 tag=2; fsync b; drop_caches", "new"),
+        ("falloc b 4k 4k; pwrite b 0 60 tag=2; fsync b; sync; drop_caches; pread b 0 60", "old"),
+    ],
+)
+def test_who_gets_the_block_next_gets_the_old_data(line: str, expected: str) -> None:
+    step = run(f"{FREED}{line}; pread b 0 60", "inline@delalloc").steps[-1]
+    data = OLD if expected == "old" else pattern(2, 0, 60)
+    assert step.result == hashlib.md5(data).hexdigest()
+
+
+def test_which_known_bug_it_was() -> None:
+    undone = run(f"{CONVERTED}pwrite a 0 30 tag=2; sync; drop_caches", MODES[0])
+    stale = run("pwrite a 0 60 tag=1; remount; falloc_keep a 0 4k; sync", MODES[0])
+    other = run(f"{FREED}falloc b 0 4k; pwrite b 0 60 tag=2; sync; drop_caches", MODES[0])
+    found = [undone.steps[-1].quirks, stale.steps[2].quirks, other.steps[-1].quirks]
+    assert found == [
+        ("inline_conversion_undone",),
+        ("inline_conversion_reads_stale",),
+        ("converted_block_outlives_file",),
+    ]
