@@ -132,7 +132,7 @@ ANY: tuple[Difference, ...] = (
         " shrink again",
         source="ext4_ext_try_to_merge, ext4_ext_try_to_merge_up",
         signs=tuple(Sign(field, deeper_tree) for field in ("blocks", "disk_blocks")),
-        follows=DATA,  # of another file, if the disk is full: it gets a block more or less
+        follows=frozenset({"blocks", "disk_blocks", "disk_blocks on disk", "bfree", "bavail"}),
         everywhere=True,
         between="any",
     ),

@@ -246,8 +246,9 @@ CACHING: tuple[Difference, ...] = (
     Difference(
         name="refused-in-part",
         situation="a direct write of odd length, which is refused at its end, comes to blocks that"
-        " are written on one path only",
-        first="the data is in those that are written; unwritten ones stay so, and read as zeroes",
+        " are written on one path only, or lie in other pieces on the device",
+        first="the data is in those that are written and before the mapping with the end; unwritten"
+        " ones stay so, and read as zeroes",
         second="the same, of others",
         why="the direct write goes from mapping to mapping, and is not undone",
         source="iomap_dio_bio_iter; ext4_dio_write_end_io",

@@ -207,14 +207,15 @@ def _runs_of(moment: Moment) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
 
 def refused_over_other_blocks(moment: Moment) -> bool:
     """A direct write to this file was refused on both sides, and of the blocks that it came to
-    some were written on one side only; what is read has some of these."""
+    some were written on one side only, or were before its last mapping on one side only; what is
+    read has some of these."""
     start, end = _bytes_read(moment)
     return any(low < end and start < high for low, high in _reached_on_one(moment))
 
 
 def _reached_on_one(moment: Moment) -> Iterator[tuple[int, int]]:
-    """The pieces of refused direct writes that are in written blocks of one side only, as they
-    are counted now."""
+    """The pieces of refused direct writes that are in written blocks of one side only, or that
+    only one side had done before the mapping with the odd end, as they are counted now."""
     found = set[tuple[int, int]]()
     for step in _past(moment):
         found = {
@@ -228,7 +229,22 @@ def _reached_on_one(moment: Moment) -> Iterator[tuple[int, int]]:
             for start, end, states in differing(one, other):
                 if State.WRITTEN in states and start < high and low < end:
                     found.add((max(start, low), min(end, high)))
+            lasts = sorted(max(low, _mapping(file, high - 1)) for file in step.after)
+            if lasts[0] < lasts[1]:
+                found.add((lasts[0], lasts[1]))
     yield from found
+
+
+def _mapping(file: FileObservation | None, byte: int) -> int:
+    """Where the mapping begins that has `byte`: extents of one state that lie one behind the other
+    on the device. `byte` itself in a hole."""
+    begin, behind = byte, (-1, -1, State.WRITTEN)
+    found = [] if file is None else file.extents or ()
+    for extent in sorted(found, key=lambda extent: extent.start, reverse=True):
+        end, there = extent.start + extent.length, extent.physical or 0
+        if extent.start <= byte < end or (end, there + extent.length, extent.state) == behind:
+            begin, behind = extent.start, (extent.start, there, extent.state)
+    return begin
 
 
 def _bytes_read(moment: Moment) -> tuple[int, int]:

@@ -1,11 +1,12 @@
-"""Intended differences of little space: which entry tells them, and bugs near them."""
+"""Intended differences of little space and of places on the device: which entry tells them, and
+bugs near them."""
 
 from __future__ import annotations
 
 import msgspec
 import pytest
 from fakes import make_workload
-from test_differences import Example, U, changed, extents, seen
+from test_differences import Example, U, changed, extents, result, seen, with_file
 
 from harness.differences import INTENDED
 from harness.settle import settle
@@ -21,12 +22,12 @@ LEFT = 332
 TREE = "tree block refused: ext4_ext_new_meta_block"
 
 
-def lying(path: str, piece: int, line: str = "falloc a 0 32k") -> Trace:
+def lying(path: str, piece: int, line: str = "falloc a 0 32k", free: int = LEFT) -> Trace:
     """What a kernel does on this path, where the device has places of `piece` KiB."""
 
     def geometry(image: Image) -> Geometry:
         blocks = image.size // image.block_size
-        return Geometry(blocks, LEFT, 0, image.block_size, image.cluster_size)
+        return Geometry(blocks, free, 0, image.block_size, image.cluster_size)
 
     size = piece * KIB
     places = tuple(
@@ -37,6 +38,17 @@ def lying(path: str, piece: int, line: str = "falloc a 0 32k") -> Trace:
     model = Model(Behaviour.of_release("7.3.4", iomap=True), geometry)
     trace = model.run(on_path(workload, path), placement)
     return msgspec.structs.replace(trace, subject=path, kernel="7.3.4")
+
+
+def shown(trace: Trace, piece: int) -> Trace:
+    """`trace` as a kernel shows it: with the places of the first 40 KiB of `a`, all written."""
+    size = piece * KIB
+    found = tuple(
+        Extent(start, min(size, 40 * KIB - start), State.WRITTEN, (1 << 31) + start * 3)
+        for start in range(0, 40 * KIB, size)
+    )
+    steps = (trace.steps[0], *(with_file(step, extents=found) for step in trace.steps[1:]))
+    return msgspec.structs.replace(trace, steps=steps)
 
 
 def without(one: Trace, other: Trace, name: str) -> Verdict:
@@ -96,3 +108,33 @@ def test_a_store_that_comes_to_the_end_of_space_is_no_matter_of_folios() -> None
     assert verdict.outcome is Outcome.INTENDED, verdict.mismatches
     assert (6, "space-left-by-others") in named(verdict)
     assert (6, "cut-folio-is-split") not in named(verdict)
+
+
+PIECES = "pwrite a 0 40k; fsync a; dwrite a 0 {}; pread a 0 16k; pread a 12k 4k"
+
+
+def refused_in_pieces(asked: str) -> list[Trace]:
+    """A direct write of `asked` bytes where one side has pieces of 12 KiB, the other one piece."""
+    line = PIECES.format(asked)
+    sides = (("bh", 12), ("iomap", 40))
+    return [shown(lying(path, piece, line, 1000), piece) for path, piece in sides]
+
+
+@pytest.mark.parametrize(("asked", "differs"), [("12388", True), ("12k", False), ("12188", False)])
+def test_a_direct_write_is_refused_from_the_mapping_on_that_has_its_odd_end(
+    asked: str, differs: bool
+) -> None:
+    """One side's first three blocks are a mapping of their own."""
+    one, other = refused_in_pieces(asked)
+    assert one.steps[2].result == other.steps[2].result
+    assert (one.steps[3].result != other.steps[3].result) is differs
+    verdict = settle(seen(one), seen(other))
+    assert not verdict.mismatches
+    assert ((3, "refused-in-part") in named(verdict)) is differs
+
+
+def test_what_is_in_the_refused_mapping_on_both_sides_may_not_differ() -> None:
+    one, other = refused_in_pieces("12388")
+    near = changed(other, Example("", 4, result("0" * 32)))
+    verdict = settle(seen(one), seen(near, model=near))
+    assert [(m.place, m.field) for m in verdict.mismatches] == [(4, "result")]
