@@ -137,7 +137,7 @@ def _check_names(mount: Mount, op: ops.Otrunc | ops.Unlink | ops.Rename) -> None
     names = [op.file, op.to] if isinstance(op, ops.Rename) else [op.file]
     for name in names:
         mount.close(name)
-    if op.file not in mount.files:
+    if not mount.directory.finds(op.file, mount.files.keys()):
         raise OpError(
             "EROFS" if mount.sb.read_only and not isinstance(op, ops.Otrunc) else "ENOENT"
         )

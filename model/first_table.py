@@ -199,6 +199,7 @@ def _rename(mount: Mount, op: ops.Rename) -> Result:
             mount.alloc_da_blocks(inode)
         mount.remove(op.to)
     mount.files[op.to] = mount.files.pop(op.file)
+    mount.directory.changed = True
     inode.name = op.to
     return 0
 

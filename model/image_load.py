@@ -66,6 +66,7 @@ def load_image(mount: Mount, fs: Filesystem) -> None:
         numbers[entry.inode] = name
     for number, name in sorted(numbers.items()):  # as they were made
         mount.files[name] = _file(mount, fs, fs.inode(number), name)
+    mount.directory.mounted(mount.files)
     if mount.sb.quota.tracked:
         load_quota(mount, fs)
 

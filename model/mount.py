@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import NotModelledError
 from model.behaviour import Behaviour
+from model.directory import Directory
 from model.errors import OpError
 from model.inline_data import destroy_inline_data
 from model.inode import Inode
@@ -38,6 +39,7 @@ class Mount:
         self.sb.flush_range = self.flush_or_refuse
         self.sb.commit = self.commit
         self.files: dict[str, Inode] = {}
+        self.directory = Directory(())
         self.open: set[str] = set()
         self.beside: dict[str, set[str]] = {}
         self.durable: Durable | None = None
@@ -50,6 +52,7 @@ class Mount:
         inode = self.files.get(name)
         if inode is None:
             inode = self.files[name] = Inode(self.sb, name)
+            self.directory.changed = True
         self.open.add(name)
         inode.writers = 1
         return inode
@@ -151,6 +154,8 @@ class Mount:
         self.writeback()
         self.commit()
         self.sb.copies.write(self.files.values())
+        if not self.sb.shut_down:
+            self.directory.synced(self.files)
 
     def sync_filesystem(self) -> None:
         """What umount, freezing and a remount to read-only do: `sync` in two passes, of which the
@@ -187,6 +192,7 @@ class Mount:
 
     def _end_transaction(self) -> None:
         """The running transaction is in the journal."""
+        self.directory.commit()
         self.sb.copies.committed(self.files.values(), self.sb.data_journal)
         self.sb.end_transaction()
 
@@ -203,6 +209,10 @@ class Mount:
                 clear_inode(inode)
                 gone.add(name)
         self.sb.quota.warnings.dropped(gone)
+        if not (self.sb.shut_down and self.sb.journal):
+            return
+        if self.directory.drop(self.files.keys(), self.open):
+            self.sb.rule("names of the device: jbd2_journal_commit_transaction")
 
     def remount(self) -> None:
         """Close all, umount, mount."""
@@ -215,6 +225,7 @@ class Mount:
             assert self.durable is not None
             self.durable.recover()
             self.sb.shut_down = False
+        self.directory.mounted(self.files)
         self.sb.copies.emptied()
         for inode in self.files.values():
             clear_inode(inode)
@@ -234,6 +245,7 @@ class Mount:
         if mapped:
             warnings.inode_freed(inode)
         del self.files[name]
+        self.directory.changed = True
 
 
 def clear_inode(inode: Inode) -> None:

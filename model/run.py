@@ -170,8 +170,10 @@ def _step(mount: Mount, op: ops.AnyOp, observed: bool) -> Step:
         overlapping = {**overlapping, "pieces": sb.pieces_hidden}
     sb.pieces_unknown = sb.pieces_hidden = None
     observation, unpredicted = observe(sb, mount.files) if observed else (UNSEEN, {})
-    if sb.shut_down and mount.files:  # observing opens one of them, which fails
-        observation, unpredicted = Observation(error="EIO"), {}
+    if sb.shut_down and mount.directory.shows(mount.files.keys()):
+        observation, unpredicted = Observation(error="EIO"), {}  # it opens one of them, which fails
+    elif sb.shut_down:
+        observation = msgspec.structs.replace(observation, files={})
     if (undefined := UNDEFINED.get(type(op))) and (reason := undefined(mount, op)):
         unpredicted = {**unpredicted, "result": reason}
     events = tuple(sb.events) if observed and "events" not in overlapping else None
