@@ -1,12 +1,15 @@
 """A kernel for campaigns without a guest: the model with a known bug, in each worker of dask.
 
 Loaded into the workers as a preload (`dask worker --preload`, or dask's configuration). A file
-named by EXT4DIFF_TEST_KILL makes the worker that next runs a program die of SIGKILL, once;
-EXT4DIFF_TEST_SLOW is the seconds that a program takes.
+named by EXT4DIFF_TEST_KILL makes the worker that next runs a program die of SIGKILL, once. As long
+as there is the one named by EXT4DIFF_TEST_HOLD each worker process stands still behind its first
+`HELD` programs, so that what a test does to them comes in the midst of their work, however busy the
+machine is. EXT4DIFF_TEST_SLOW is the seconds that a program takes.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -34,6 +37,8 @@ from vm import mkfs
 from workloads.workload import Workload
 
 QUIRKS = frozenset({"efault_beyond_eof_moves_size"})
+HELD = 8
+"""Programs that a worker process runs before it waits."""
 
 
 class BuggyKernel(Side):
@@ -47,6 +52,7 @@ class BuggyKernel(Side):
         placement: Placement | None = None,
         quirks: frozenset[str] = frozenset(),
     ) -> Trace:
+        _wait_if_told()
         _die_if_told()
         time.sleep(float(os.environ.get("EXT4DIFF_TEST_SLOW", "0")))
         model = Model(Behaviour.of_release("7.3", iomap=False, quirks=QUIRKS), mkfs.geometry_of)
@@ -81,6 +87,16 @@ def placed(seen: Observation, places: dict[str, tuple[Extent, ...]]) -> Observat
             ),
         )
     return replace(seen, files=files)
+
+
+_begun = itertools.count(1)
+
+
+def _wait_if_told() -> None:
+    told = os.environ.get("EXT4DIFF_TEST_HOLD", "")
+    if told and next(_begun) > HELD:
+        while Path(told).exists():
+            time.sleep(0.05)
 
 
 def _die_if_told() -> None:

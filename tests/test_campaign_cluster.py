@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -14,7 +15,8 @@ from harness.campaign.plan import Plan
 from harness.campaign.worker import Setup
 from harness.sides import Choice
 
-SECONDS = 90
+SECONDS = 900
+"""After which something hangs."""
 
 
 def wait_for_workers(client: distributed.Client, count: int) -> None:
@@ -33,32 +35,58 @@ def test_a_worker_that_dask_gave_up_is_replaced(
         before = set(client.nthreads())
         nanny = client.cluster.workers[0]
         client.cluster.sync(nanny.close)
-        while set(client.nthreads()) == before:
+        end = time.monotonic() + SECONDS
+        while set(client.nthreads()) == before and time.monotonic() < end:
             time.sleep(0.05)
         wait_for_workers(client, 2)
         assert client.submit(sum, [1, 2]).result(SECONDS) == 3
 
 
 class GivenUp:
-    """A client of a scheduler that is gone: dask has closed its connections."""
+    """A client whose scheduler went away: dask's `status` is another one after the question that
+    it did not answer, and what it raises is what it happened to be at."""
 
-    def __init__(self, status: str) -> None:
-        self.status = status
+    def __init__(self, status: str, error: BaseException) -> None:
+        self.status, self._then, self._error = "running", status, error
+        self.asked = 0
 
     def nthreads(self) -> dict[str, int]:
-        raise RuntimeError("ConnectionPool is closed")
+        self.asked += 1
+        self.status = self._then
+        raise self._error
 
     def run(self, *_words: object) -> None:
-        raise RuntimeError("ConnectionPool is closed")
+        self.asked += 1
+        raise self._error
 
 
-@pytest.mark.parametrize(
-    ("status", "error"), [("closed", SchedulerError), ("running", RuntimeError)]
-)
-def test_a_scheduler_that_dask_gave_up_went_away(status: str, error: type[Exception]) -> None:
-    client: Any = GivenUp(status)
+def worked(client: GivenUp) -> None:
     setup = Setup("night", Plan(1, count=1), "model", Choice(), strict=False)
-    nothing_to_keep: Any = None
-    engine = Engine(client, setup, nothing_to_keep, set())
-    with pytest.raises(error, match="ConnectionPool is closed"):
-        engine.run(Limits(), lambda: None)
+    anything: Any = None
+    given_up: Any = client
+    Engine(given_up, setup, anything, set()).run(Limits(), lambda: None)
+
+
+@pytest.mark.parametrize("status", ["connecting", "closing", "closed"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("ConnectionPool is closed"),
+        AttributeError("'NoneType' object has no attribute 'broadcast'"),
+        asyncio.CancelledError(),
+        OSError("Timed out trying to connect"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_scheduler_that_dask_gives_up_went_away_and_is_not_asked_again(
+    status: str, error: BaseException
+) -> None:
+    client = GivenUp(status, error)
+    with pytest.raises(SchedulerError, match="the scheduler went away"):
+        worked(client)
+    assert client.asked == 1
+
+
+def test_what_goes_wrong_while_the_scheduler_is_there_is_told_as_it_is() -> None:
+    with pytest.raises(AttributeError, match="no attribute"):
+        worked(GivenUp("running", AttributeError("no attribute")))

@@ -68,7 +68,13 @@ def connected(scheduler: str | None, workers: int) -> Iterator[distributed.Clien
                 f"the scheduler at {scheduler} does not answer within {CONNECT:g} s ({error});"
                 " is its address right, and are its versions of dask and Python ours?"
             ) from error
-        yield stack.enter_context(client)
+        stack.enter_context(client)
+        try:
+            yield client
+        except SchedulerError:
+            # that is told already; what dask still tries is broken off, of which it would tell
+            logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+            raise
 
 
 async def _without_dashboard(scheduler: distributed.Scheduler) -> None:

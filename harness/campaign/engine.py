@@ -7,6 +7,7 @@ place: programs that are done, as the workers tell of them, and shards that are.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import queue
 import time
@@ -179,13 +180,16 @@ class Engine:
 
     @contextlib.contextmanager
     def _scheduler_there(self) -> Iterator[None]:
-        """Raises `SchedulerError` for what dask raises when the scheduler does not answer."""
+        """Raises `SchedulerError` for what dask raises when the scheduler does not answer, which
+        may be anything while dask gives it up, and without asking a scheduler that is gone."""
+        if self._client.status != "running":  # the work is cancelled, also if it comes back
+            raise SchedulerError(_GONE)
         try:
             yield
-        except LOST as error:
+        except (*LOST, asyncio.CancelledError) as error:
             raise SchedulerError(f"{_GONE} ({error})") from error
-        except RuntimeError as error:
-            if self._client.status == "running":  # else dask has given the scheduler up
+        except Exception as error:
+            if isinstance(error, Ext4diffError) or self._client.status == "running":
                 raise
             raise SchedulerError(f"{_GONE} ({error})") from error
 
