@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from workloads.ops import Insert, Op, Pwritev, Shutdown, WriteFault, Zero, calls
+from workloads.ops import Insert, Op, Pwritev, Shutdown, Truncate, WriteFault, Zero, calls
 from workloads.workload import Config, Workload
 
 __all__ = ["KNOWN_ISSUES", "KnownIssue", "applicable", "parse_release", "path_of"]
@@ -145,6 +145,55 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         " in place of what was written there, though fsync(2) returned 0",
         reason="ext4_free_blocks() does not have the journal and the device's page cache forget"
         " blocks of regular files",
+    ),
+    KnownIssue(
+        name="failed-truncate-marks-errors",
+        quirk="failed_truncate_marks_errors",
+        image_complaint=r"errors noted, the first in ext4_setattr|unmounted \(state 0x3\)",
+        since=(7, 2),
+        path="bh",
+        triggers=(Truncate,),
+        feature="inline_data",
+        condition="truncate(2) makes a file larger than fits into its inode, and there is no block",
+        observable="beside ENOSPC, the superblock says that the file system has errors; with"
+        " errors=remount-ro it is read-only then, with errors=panic the machine stops",
+        reason="ext4_setattr() hands each error to ext4_std_error(), also that of"
+        " ext4_convert_inline_data()",
+    ),
+    KnownIssue(
+        name="failed-truncate-marks-errors-logged",
+        complaint=r"error in ext4_setattr|mounting fs with errors",
+        since=(7, 2),
+        path="bh",
+        triggers=(Truncate,),
+        feature="inline_data",
+        condition="as for failed-truncate-marks-errors",
+        observable="the kernel's log: EXT4-fs error in ext4_setattr",
+        reason="as there",
+    ),
+    KnownIssue(
+        name="failed-conversion-breaks-checksum",
+        quirk="failed_conversion_breaks_checksum",
+        image_complaint=r"checksum does not match inode|wrong checksum|Filesystem still has errors"
+        r"|\d+/\d+ files \(",
+        since=(7, 2),
+        path="bh",
+        feature="inline_data",
+        condition="truncate, fallocate or a store through a mapping moves inline data to a block,"
+        " there is none, and nothing of the inode changes after that",
+        observable="once it has left memory the file can't be opened: EBADMSG",
+        reason="ext4_restore_inline_data() puts the data back into the inode after its checksum"
+        " was computed",
+    ),
+    KnownIssue(
+        name="failed-conversion-breaks-checksum-logged",
+        complaint=r"EXT4-fs error in ext4_lookup|reading the files \(\w+\): EBADMSG",
+        since=(7, 2),
+        path="bh",
+        feature="inline_data",
+        condition="as for failed-conversion-breaks-checksum",
+        observable="the kernel's log: iget: checksum invalid",
+        reason="as there",
     ),
     KnownIssue(
         name="inline-overwrite-not-synced",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -117,15 +117,24 @@ class Runner:
         try:
             fired = _fired(self._explain(actual, workload, frozenset(issues)))
             tried = {
-                frozenset(quirks): _excused(
-                    self._explain(actual, workload, frozenset(quirks)), listed
-                )
+                frozenset(quirks): self._tried(actual, workload, frozenset(quirks), listed)
                 for count in range(1, len(fired) + 1)
                 for quirks in itertools.combinations(fired, count)
             }
         except NotModelledError:
             return strict
         return _best(_excused(strict, listed), tried, issues)
+
+    def _tried(
+        self,
+        actual: Trace,
+        workload: Workload,
+        quirks: frozenset[str],
+        listed: Iterable[KnownIssue],
+    ) -> Compared:
+        """The comparison with `quirks`, without the complaints that come with those that fired."""
+        compared = _excused(self._explain(actual, workload, quirks), listed)
+        return _image_excused(compared, listed, _fired(compared))
 
     def _explain(self, actual: Trace, workload: Workload, quirks: frozenset[str]) -> Compared:
         def attempt(ordered: Workload) -> Compared:
@@ -259,14 +268,17 @@ def _excused(compared: Compared, listed: Iterable[KnownIssue]) -> Compared:
     )
 
 
-def _image_excused(compared: Compared, listed: Iterable[KnownIssue]) -> Compared:
-    """Without those complaints of an image that come with a known issue that was followed:
-    every line has to be one of its."""
+def _image_excused(
+    compared: Compared, listed: Iterable[KnownIssue], fired: Collection[str | None] = ()
+) -> Compared:
+    """Without those complaints of an image that come with a known issue that was followed, or with
+    one of the quirks that `fired`: every line has to be one of its."""
     verdict = compared.verdict
     patterns = [
         issue.image_complaint
         for issue in listed
-        if issue.image_complaint is not None and issue.name in verdict.known
+        if issue.image_complaint is not None
+        and (issue.name in verdict.known or issue.quirk in fired)
     ]
 
     def excused(m: Mismatch) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from model.after_shutdown import check_reach, comes_first, refused
+from model.after_shutdown import WRITES, check_reach, comes_first, refused
 from model.errors import OpError
 from model.inode import Inode
 from model.mount import Mount
@@ -36,10 +36,6 @@ _FALLOCATE = (
     *_ALLOCATE, ops.Punch, ops.Zero, ops.ZeroKeep, ops.Collapse, ops.Insert, ops.WriteZeroes,
 )  # fmt: skip
 _STORE = (ops.MmapWrite, ops.MmapIn, ops.MsyncWrite)
-_WRITE = (
-    ops.Write, ops.Append, ops.WriteFault, ops.DioWrite, ops.Pwritev, ops.RlimitWrite,
-    ops.UserWrite, ops.SyncWrite, ops.DsyncWrite,
-)  # fmt: skip
 _COPY = (ops.CopyRange, ops.Sendfile, ops.Splice)
 _BY_NAME = (ops.Otrunc, ops.Unlink, ops.Rename)
 
@@ -96,6 +92,7 @@ def _open(mount: Mount, name: str) -> None:
     """open(O_RDWR|O_CREAT) of a file, unless it is open."""
     if name in mount.open:
         return
+    _look_up(mount, name)
     if mount.sb.read_only:
         raise OpError("EROFS")
     if _flags(mount, name) & (APPEND_ONLY | IMMUTABLE):
@@ -103,6 +100,13 @@ def _open(mount: Mount, name: str) -> None:
         raise OpError("EPERM")
     if mount.sb.shut_down:
         raise refused(mount)
+
+
+def _look_up(mount: Mount, name: str) -> None:
+    """The inode is read, which fails if its checksum is wrong (ext4_lookup, ext4_iget)."""
+    inode = mount.files.get(name)
+    if inode is not None and inode.unreadable:
+        raise OpError("EBADMSG")
 
 
 def open_all(mount: Mount, calls: Iterable[ops.Call]) -> None:
@@ -137,6 +141,8 @@ def _check_names(mount: Mount, op: ops.Otrunc | ops.Unlink | ops.Rename) -> None
     names = [op.file, op.to] if isinstance(op, ops.Rename) else [op.file]
     for name in names:
         mount.close(name)
+    for name in names:
+        _look_up(mount, name)
     if not mount.directory.finds(op.file, mount.files.keys()):
         raise OpError(
             "EROFS" if mount.sb.read_only and not isinstance(op, ops.Otrunc) else "ENOENT"
@@ -172,7 +178,7 @@ def _refusal(inode: Inode, op: ops.FileOp) -> str:
         return "EPERM" if op.size >= 0 else ""
     if isinstance(op, ops.Chown):
         return "EPERM"
-    refused = isinstance(op, ops.CopyRange) or (isinstance(op, _WRITE) and _gets_to_ext4(op))
+    refused = isinstance(op, ops.CopyRange) or (isinstance(op, WRITES) and _gets_to_ext4(op))
     return "EPERM" if immutable and refused else ""
 
 

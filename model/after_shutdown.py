@@ -16,7 +16,7 @@ from model.mount import Mount
 from model.units import MAX_LFS_FILESIZE
 from workloads import ops
 
-__all__ = ["MAX_SEGMENTS", "check_reach", "comes_first", "not_predicted", "refused"]
+__all__ = ["MAX_SEGMENTS", "WRITES", "check_reach", "comes_first", "not_predicted", "refused"]
 
 MAX_SEGMENTS = 1024
 """IOV_MAX."""
@@ -55,7 +55,7 @@ def comes_first(op: ops.FileOp, append_only: bool) -> bool:
     file the VFS leaves to ext4 (ext4_file_write_iter, ext4_setattr), or it reads first."""
     if isinstance(op, (*_STORES, ops.Truncate)):
         return not append_only
-    return isinstance(op, (*_WRITES, ops.Sendfile, ops.Splice))
+    return isinstance(op, (*WRITES, ops.Sendfile, ops.Splice))
 
 
 def not_predicted(mount: Mount, op: ops.SyncRange) -> str:
@@ -68,7 +68,7 @@ def not_predicted(mount: Mount, op: ops.SyncRange) -> str:
 
 # --- operations -------------------------------------------------------------------------
 
-_WRITES = (
+WRITES = (
     ops.Write, ops.Append, ops.WriteFault, ops.DioWrite, ops.Pwritev, ops.RlimitWrite,
     ops.UserWrite, ops.SyncWrite, ops.DsyncWrite,
 )  # fmt: skip
@@ -195,7 +195,7 @@ def _is_dirty(inode: Inode) -> bool | None:
 
 
 _REACHES: dict[type[Any], _Reach] = {
-    **dict.fromkeys(_WRITES, _in_range),
+    **dict.fromkeys(WRITES, _in_range),
     ops.Append: _always,
     ops.Pwritev: _writes_segments,
     ops.DioWrite: _writes_directly,

@@ -64,6 +64,19 @@ QUIRKS: dict[str, Quirk] = {
             "is written to its place, or replayed, when another file has it",
         ),
         Quirk(
+            "failed_truncate_marks_errors",
+            "A truncate that finds no block for data to leave the inode notes an error in the "
+            "superblock, as if the file system were damaged.",
+            "ext4_setattr gives any error to ext4_std_error, that of ext4_convert_inline_data too",
+        ),
+        Quirk(
+            "failed_conversion_breaks_checksum",
+            "A fallocate, truncate or store that finds no block for data to leave the inode leaves "
+            "the inode with a wrong checksum: the file can't be opened once it has left memory.",
+            "ext4_restore_inline_data writes the data into the inode after ext4_create_inline_data "
+            "has computed the checksum",
+        ),
+        Quirk(
             "inline_overwrite_not_synced",
             "After a crash what fdatasync or O_DSYNC had written over inline data is gone.",
             "ext4_do_update_inode: overwriting inline data does not move i_datasync_tid on, so "

@@ -151,7 +151,7 @@ class _Writer:
             self.target.write(self.fs.inodes.offset(number), raw)
         self._check_free()
         put_groups(self.volume, self.fs.groups, self.before, self.space, self.target)
-        put_superblock(self.volume, self.space, self.target)
+        put_superblock(self.volume, self.space, self.target, self.mount.sb.errors_noted)
         return Written(
             tuple(name for name in files if name in self.rebuilt or name in homeless),
             tuple(name for name in files if name in self.rebuilt),

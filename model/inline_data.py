@@ -34,7 +34,8 @@ def capacity(inode: Inode) -> int:
 
 def convert_inline_data(inode: Inode) -> None:
     """Move inline data to a block at once, or see to it that none comes
-    (ext4_convert_inline_data). Raises `OpError`.
+    (ext4_convert_inline_data). Raises `OpError`; the data is put back then, behind the inode's
+    checksum, which is wrong until something else of the inode changes, a known bug.
 
     The block is written through the journal as metadata (`model.journal_copy`). Until it is on
     disk, who doesn't have the data in the page cache reads what was on disk before, a known bug.
@@ -46,7 +47,7 @@ def convert_inline_data(inode: Inode) -> None:
         try:
             run = map_blocks(inode, 0, 1, unwritten=False)
         except BaseException:
-            inode.inline = True
+            inode.inline, inode.checksum_wrong = True, inode.sb.checksums
             raise
         inode.sb.copies.add(inode, run.pblk, inode.content.read(0, inode.inline_size))
         _not_on_disk(inode)

@@ -30,7 +30,8 @@ class Inode:
     """A regular file; `size` and `disksize` in bytes, `reserved` and `allocated` in clusters,
     and `uncharged`, those that were allocated and not counted in i_blocks. `changed_in` is the
     transaction that last changed it (i_sync_tid); `unsynced` tells whether it waits for the
-    next sync(2) and so can't leave memory (I_DIRTY)."""
+    next sync(2) and so can't leave memory (I_DIRTY). Nobody can open it again once it is
+    `unreadable`: it has left memory with its checksum wrong."""
 
     def __init__(self, sb: Superblock, name: str) -> None:
         self.sb, self.name = sb, name
@@ -64,6 +65,7 @@ class Inode:
         self.delalloc = sb.delalloc
         self.inline, self.may_inline = False, sb.inline
         self.inline_size = 0
+        self.checksum_wrong = self.unreadable = False
         self.inline_copy: bytes | None = None
 
     # --- size ----------------------------------------------------------------------------
@@ -138,22 +140,23 @@ class Inode:
         """Block `lblk` is not cached; on disk it is `data`, or nobody knows what, which may be by
         the known bug `quirk`."""
         start = lblk * self.sb.block_size
-        count = min(self.sb.block_size, self.size - start)
-        if count <= 0:
-            return
-        if data is not None and self._reads_as(start, data[:count]):
+        end = start + self.sb.block_size
+        if data is not None and self.reads_as(start, data):
             return
         if quirk is not None and not self.sb.quirk(quirk):
             return
-        if data is None:
-            self.content.lose(start, start + count)
+        if data is None:  # past EOF too: a file that grows later need not zero that
+            self.content.lose(start, end)
         else:
-            self.content.write(start, data[:count])
+            self.content.write(start, data)
+            self.content.zero(max(start, min(self.size, end)), end)
 
-    def _reads_as(self, start: int, data: bytes) -> bool:
-        """Whether bytes from `start` on are known to be `data`."""
-        end = start + len(data)
-        return self.content.knows(start, end) and self.content.read(start, len(data)) == data
+    def reads_as(self, start: int, data: bytes) -> bool:
+        """Whether bytes from `start` on are known to be `data`, as far as the file goes."""
+        if not self.content.knows(start, start + len(data)):
+            return False
+        count = max(min(len(data), self.size - start), 0)
+        return self.content.read(start, count) == data[:count]
 
     def lose_content(self, start: int, end: int) -> None:
         """Bytes `[start, end)` are stale memory: nobody can know them."""

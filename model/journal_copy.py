@@ -162,9 +162,8 @@ def _waits(copy: JournalCopy, inode: Inode, lblk: int) -> bool:
 def _put_on_disk(inode: Inode, lblk: int, data: bytes, quirk: str) -> None:
     """Block `lblk` is on disk as `data` now; who has it cached goes on reading that."""
     at = lblk * inode.sb.block_size
-    count = min(inode.sb.block_size, inode.size - at)
-    known = inode.content.knows(at, at + count)
-    if known and inode.content.read(at, count) == data[:count]:
+    known = inode.content.knows(at, at + inode.sb.block_size)
+    if inode.reads_as(at, data):
         inode.saved(lblk, lblk + 1)
     elif not inode.is_cached(lblk):
         inode.saved(lblk, lblk + 1)

@@ -253,6 +253,8 @@ def clear_inode(inode: Inode) -> None:
     was on disk (ext4_clear_inode, ext4_iget)."""
     if any(run.state == DELAYED for run in inode.es):
         inode.sb.rule("release at eviction: ext4_clear_inode")
+    if inode.checksum_wrong and inode.sb.quirk("failed_conversion_breaks_checksum"):
+        inode.unreadable = True
     inode.writeback_start, inode.writeback_error = 0, None
     inode.remove_status(0, EOF_BLOCK)
     inode.prealloc.discard()

@@ -20,6 +20,8 @@ STATES = {DELAYED: State.DELAYED, UNWRITTEN: State.UNWRITTEN, WRITTEN: State.WRI
 def observe(sb: Superblock, files: dict[str, Inode]) -> tuple[Observation, dict[str, str]]:
     """The observation, and the reasons for what it leaves open by field."""
     unpredicted: dict[str, str] = {}
+    if any(inode.unreadable for inode in files.values()):
+        return Observation(error="EBADMSG"), unpredicted
     seen = {name: observe_file(name, inode, unpredicted) for name, inode in files.items()}
     if not any(inode.tree_unknown for inode in files.values()):
         sb.space_unknown = None

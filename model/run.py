@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from harness.errors import NotModelledError
-from harness.trace import Final, Observation, Placement, Ran, Result, Step, Trace
+from harness.trace import Content, Final, Observation, Placement, Ran, Result, Step, Trace
 from model.access import check_access
-from model.after_shutdown import not_predicted
+from model.after_shutdown import WRITES, not_predicted
 from model.behaviour import Behaviour
 from model.errors import OpError, TreesCount
 from model.first_table import HANDLERS as FIRST_TABLE
@@ -196,20 +196,23 @@ def _call(mount: Mount, call: ops.Call) -> Result:
         result = carry_out(mount, call)
     except OpError as error:
         if error.name in CHANGED_ALL_THE_SAME:
-            _note_change(mount, call)
+            _note_change(mount, call, failed=True)
         raise
     _note_change(mount, call)
     return result
 
 
-def _note_change(mount: Mount, call: ops.Call) -> None:
-    """`call` has changed the times at least of a file (ext4_dirty_inode)."""
+def _note_change(mount: Mount, call: ops.Call, *, failed: bool = False) -> None:
+    """`call` has changed the times at least of a file (ext4_dirty_inode). If it `failed`, it may
+    have put inline data back behind them, which a write does not."""
     kind = type(call)
     if kind not in CHANGED:
         return
     inode = mount.files.get(CHANGED[kind](call))
     if inode is not None:
         inode.changed_in = mount.sb.transaction
+        if not failed or issubclass(kind, (*WRITES, *CHANGING_ANOTHER)):
+            inode.checksum_wrong = False
         if kind is not ops.Rename:  # which tells the journal only
             inode.unsynced = True
 
@@ -233,7 +236,7 @@ def _final(mount: Mount, observed: bool) -> Final:
         mount.sync()
         mount.drop_caches()
     if observed and not mount.sb.shut_down:
-        dropped = {name: content_of(inode) for name, inode in mount.files.items()}
+        dropped = _contents(mount, observed=True)
     mount.remount()
     mount.sb.events = []
     observation, unpredicted = observe(mount.sb, mount.files) if observed else (UNSEEN, {})
@@ -243,12 +246,19 @@ def _final(mount: Mount, observed: bool) -> Final:
         observation,
         warnings=warnings,
         dropped=dropped,
-        content={name: content_of(inode, observed) for name, inode in mount.files.items()},
+        content=_contents(mount, observed=observed),
         disk_blocks={name: seen.disk_blocks for name, seen in observation.files.items()
                      if seen.disk_blocks is not None},
         unpredicted=unpredicted,
         because=tuple(mount.sb.because),
     )  # fmt: skip
+
+
+def _contents(mount: Mount, *, observed: bool) -> dict[str, Content] | None:
+    """What is in each file; nothing if one can't be opened."""
+    if any(inode.unreadable for inode in mount.files.values()):
+        return None
+    return {name: content_of(inode, observed) for name, inode in mount.files.items()}
 
 
 UNSEEN = Observation()

@@ -58,6 +58,7 @@ class _Saved(NamedTuple):
     content: Content
     stale: frozenset[int]
     inline: int | None
+    checksum_wrong: bool
 
 
 class Durable:
@@ -113,7 +114,7 @@ class Durable:
             copy.deepcopy(inode.tree), copy.deepcopy(inode.indirect),
             inode.tree_blocks, inode.tree_unknown, inode.allocated, inode.uncharged,
             _content_on_disk(inode), frozenset(_stale(inode)),
-            inode.inline_size if inode.inline else None,
+            inode.inline_size if inode.inline else None, inode.checksum_wrong,
         )  # fmt: skip
 
     def stopped(self) -> None:
@@ -151,6 +152,7 @@ class Durable:
         fresh = Inode(self.mount.sb, name)
         fresh.size = fresh.disksize = saved.size
         fresh.uid, fresh.flags = saved.uid, saved.flags
+        fresh.checksum_wrong = saved.checksum_wrong
         for run in saved.runs:
             fresh.es.set(run)
         fresh.tree, fresh.indirect = saved.tree, saved.indirect

@@ -98,6 +98,8 @@ class Superblock:
         """The device's blocks `[first, end)` that were file data and are among them."""
         self.copies = JournalCopies()
         """What the journal and the device's page cache have of file data."""
+        self.errors_noted = 0
+        """So many errors are noted on disk (s_error_count)."""
         self.space_unknown: str | None = None
         self.pieces_unknown: str | None = None
         """Why nobody knows of what is allocated in this step which pieces it came in."""
@@ -132,6 +134,7 @@ class Superblock:
         self.journal = "^has_journal" not in features
         self.extents = "^extents" not in features
         self.inline = "inline_data" in features
+        self.checksums = "^metadata_csum" not in features
         huge_file = "^huge_file" not in features
         self.maxbytes = max_extent_file_bytes(self.block_size, huge_file)
         """Bytes of the longest file (s_maxbytes)."""

@@ -9,7 +9,7 @@ from fakes import make_workload
 
 from harness.compare import compare
 from harness.recording import geometry_of, raw_lines, recorded_by, trace_of
-from harness.trace import Extent, FileObservation, State, Step, Trace, placement_of
+from harness.trace import Extent, FileObservation, Placement, State, Step, Trace, placement_of
 from model import Behaviour, Model
 from workloads.images import Geometry, Image
 from workloads.workload import Workload
@@ -48,6 +48,14 @@ def placed(
     }
     placement = tuple(extents or far for _ in range(len(workload.ops) + 1))
     return Model(Behaviour(iomap=iomap), geometry).run(workload, placement)
+
+
+def in_one_piece(workload: Workload, **powers: int) -> Placement:
+    """A placement with each file in one piece from block 2 to that power of 4096 bytes on."""
+    places = {
+        name: (Extent(0, 1 << 30, State.WRITTEN, 4096 << power),) for name, power in powers.items()
+    }
+    return (places,) * (len(workload.ops) + 1)
 
 
 def results(trace: Trace) -> list[object]:

@@ -9,9 +9,9 @@ import hashlib
 
 import pytest
 from fakes import make_workload
-from modelled import geometry
+from modelled import geometry, in_one_piece
 
-from harness.trace import Extent, State, Trace
+from harness.trace import Trace
 from model import Behaviour, Model
 from workloads.content import pattern
 
@@ -33,12 +33,8 @@ SAID = {
 def run(line: str, config: str, quirks: frozenset[str] = QUIRKS) -> Trace:
     """The model's trace; what is freed of `a` is where `b` gets its block."""
     workload = make_workload(line, config)
-    places = {
-        name: (Extent(0, 1 << 30, State.WRITTEN, 1 << power),)
-        for name, power in (("a", 31), ("b", 31), ("c", 40), ("f", 45))
-    }
-    model = Model(Behaviour(iomap=False, quirks=quirks), geometry)
-    return model.run(workload, (places,) * (len(workload.ops) + 1))
+    places = in_one_piece(workload, a=19, b=19, c=28, f=33)
+    return Model(Behaviour(iomap=False, quirks=quirks), geometry).run(workload, places)
 
 
 def read(line: str, config: str, quirks: frozenset[str] = QUIRKS) -> str:

@@ -24,6 +24,7 @@ _SUPERBLOCK_AT = 1024
 _SUPERBLOCK_SIZE = 1024
 _RESERVED_AT = _SUPERBLOCK_SIZE - 4 - 372
 _GROUP_CHECKSUM_AT = 0x1E
+_ERROR_FS = 2  # s_state
 
 
 def put_groups(volume: Volume, groups: Groups, before: Space, space: Space, target: Target) -> None:
@@ -128,13 +129,16 @@ def _checksum(volume: Volume, bitmap: bytes, count: int) -> int:
     return chain(volume.seed, bitmap[: count // 8])
 
 
-def put_superblock(volume: Volume, space: Space, target: Target) -> None:
-    """Write the superblock with the free counts of `space`; its backups stay as they are."""
+def put_superblock(volume: Volume, space: Space, target: Target, errors: int = 0) -> None:
+    """Write the superblock with the free counts of `space` and so many `errors` more noted; its
+    backups stay as they are."""
     groups = range(volume.groups_count)
     blocks = volume.ratio * sum(space.free_clusters(group) for group in groups)
     sb: Superblock = volume.sb._replace(
         free_blocks_count_lo=blocks & ONES,
         free_inodes_count=sum(space.free_inodes(group) for group in groups),
+        state=volume.sb.state | (_ERROR_FS if errors else 0),
+        error_count=volume.sb.error_count + errors,
     )
     if volume.sixty_four:
         sb = sb._replace(free_blocks_count_hi=blocks >> 32)
