@@ -90,7 +90,8 @@ def test_what_e2fsck_says_of_a_miscounted_file_covers_its_owners_quota():
         "disk.img: ********** WARNING: Filesystem still has errors **********",
         "disk.img: 12/4096 files (16.7% non-contiguous), 1948/16384 blocks",
     )
-    patterns = [issue.image_complaint for issue in KNOWN_ISSUES if issue.image_complaint]
+    issues = [i for i in KNOWN_ISSUES if i.name.startswith("last-cluster-taken-for-mapped")]
+    patterns = [issue.image_complaint for issue in issues if issue.image_complaint]
     assert patterns
     for pattern in patterns:
         assert all(re.search(pattern, line) for line in said)
