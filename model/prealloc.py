@@ -24,18 +24,23 @@ MIB = 1024 * 1024
 
 
 class _Piece:
-    """Blocks `[start, end)` of the file that are set aside; `free` of them are unused."""
+    """Blocks `[start, end)` of the file that are set aside; `free` of them are unused.
+
+    It has whole clusters, but may begin in the middle of one of the file's: behind the block
+    before it, or where another piece ends.
+    """
 
     __slots__ = ("end", "free", "start")
 
     def __init__(self, start: int, end: int) -> None:
         self.start, self.end, self.free = start, end, end - start
 
-    def use(self, start: int, end: int) -> int:
-        """Take blocks from `start`, up to `end`; returns where they end."""
-        stop = min(end, self.end)
-        self.free -= stop - start
-        return stop
+    def use(self, start: int, end: int, ratio: int = 1) -> int:
+        """Take whole clusters of `ratio` blocks from `start`, up to `end`; returns where they end:
+        the last may be there in part only (ext4_mb_use_inode_pa)."""
+        taken = round_up(min(end, self.end) - start, ratio)
+        self.free -= taken
+        return start + taken
 
 
 class Preallocations:
@@ -57,7 +62,7 @@ class Preallocations:
         start, end = round_down(lblk, ratio), round_up(lblk + count, ratio)
         for piece in self._pieces:
             if piece.start <= start < piece.end:
-                stop = piece.use(start, end)
+                stop = piece.use(start, end, ratio)
                 if piece.free <= 0:
                     self._pieces.remove(piece)
                 return min(stop - lblk, count)
@@ -67,7 +72,7 @@ class Preallocations:
         if goal_end - goal_start > end - start:
             piece = _Piece(goal_start, goal_end)
             self._pieces.append(piece)
-            return min(piece.use(start, end) - lblk, count)
+            return min(piece.use(start, end, ratio) - lblk, count)
         return min(start + goal_end - goal_start - lblk, count)
 
     def cut(self, start: int, asked: int, end: int) -> None:
@@ -118,9 +123,7 @@ class Preallocations:
                 low = max(low, piece.end)
             elif piece.start > start:
                 high = min(high, piece.start)
-        clusters = ceil_div(high - low, sb.ratio)
-        low = min(round_up(low, sb.ratio), start)
-        return low, max(low + clusters * sb.ratio, start + sb.ratio)
+        return low, low + round_up(high - low, sb.ratio)
 
 
 def _predicted(size: int, start: int, end: int, block: int) -> tuple[int, int]:

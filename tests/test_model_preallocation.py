@@ -61,3 +61,11 @@ def test_buffers_that_were_never_mapped_are_not_written() -> None:
     line = "truncate a 8193; mwrite a 8k 1; dwrite a 24k 4k; falloc a 11k 5k; sync"
     last = placed(make_workload(line, "1k@delalloc")).steps[-1]
     assert states(last)[1] == (11 * 1024, 5 * 1024, "unwritten")
+
+
+def test_a_piece_may_begin_in_the_middle_of_a_cluster() -> None:
+    """Behind block 75 the direct write of block 83 sets four clusters aside, up to block 140, and
+    what is written next all that is from there to 2 MiB, in whole clusters: 24, of which the last
+    reaches past 2 MiB. So one request gets both clusters of blocks 511 to 513."""
+    line = "pwrite a 0 304k; remount; dwrite a 332k 4k; pwrite a 2044k 12k; fsync a"
+    assert pieces(placed(make_workload(line, "bigalloc64k@delalloc")).steps[-1]) == [2]
