@@ -238,8 +238,12 @@ def _place(inode: Inode, lblk: int, length: int, state: int) -> Run:
     found = sb.placer.lookup(inode.name, lblk, guess, length)
     if inode.extents and (sb.placer.unseen or sb.placer.seen < length):
         sb.rule("place not seen: ext4_mb_new_blocks")
-        if found is not None and found[0] == guess and sb.placer.unseen and _is_taken(sb, guess):
-            found = sb.placer.lookup(inode.name, lblk, None, length)
+        if (
+            found is not None
+            and sb.placer.unseen
+            and _is_taken(sb, found[0], min(length, found[1]))
+        ):
+            found = sb.placer.elsewhere()
     if found is None:
         if length > 1 and sb.free.sum() < sb.most_free // 2:
             sb.pieces_unknown = UNKNOWN_PIECES
@@ -260,10 +264,14 @@ def _place_in_cluster(inode: Inode, lblk: int) -> int | None:
     return next((run.pblk + lblk - run.start for run in runs if run.pblk is not None), None)
 
 
-def _is_taken(sb: Superblock, pblk: int) -> bool:
-    """Whether a file has the device's block `pblk`."""
-    runs = (run for file in sb.quota.files.values() for run in file.es if run.pblk is not None)
-    return any(run.pblk <= pblk < run.pblk + run.end - run.start for run in runs if run.pblk)
+def _is_taken(sb: Superblock, pblk: int, length: int) -> bool:
+    """Whether a file has any of the device's `length` blocks from `pblk` on."""
+    runs = (run for file in sb.quota.files.values() for run in file.es)
+    return any(
+        run.pblk < pblk + length and pblk < run.pblk + run.end - run.start
+        for run in runs
+        if run.pblk is not None
+    )
 
 
 def _convert_to_initialized(inode: Inode, lblk: int, end: int) -> Run:

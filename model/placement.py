@@ -90,7 +90,8 @@ class Placer:
         """Device block of `lblk` and the number of blocks that follow it contiguously.
 
         None without a placement. A block that is not there although the step's placement
-        is known was freed in the same step: it is taken to have been before the first of the
+        is known was freed in the same step: it is taken to have been before what followed it if it
+        is one of those that a shift frees (see `moved`), else before the first of the
         `length` blocks that is there, else at `near`, behind the block before it, else (always
         with `APART`) where nothing is adjacent to it. Blocks that are not there between two that
         are contiguous with them, or (without `APART`) at the end, count as contiguous too.
@@ -99,19 +100,26 @@ class Placer:
         if not self._known:
             return None
         name = self._alias.get(name, name)
+        shifts, found = self._shifts.get(name, []), None
         if self.gone_from is None or lblk < self.gone_from:
-            found = self._shifted(name, lblk, self._shifts.get(name, []))
-            if found is not None:
+            found = self._shifted(name, lblk, shifts)
+            if found is not None and not _goes(lblk, shifts):
                 return found
         self.unseen = True
         gap, following = self._next(name, lblk, length)
         if not self._lies_apart(lblk):
+            if found is not None:
+                return found
             if following is not None:
                 return following[0] - gap, gap + following[1]
             if near is not None:
                 return near, _ENDLESS
+        return self.elsewhere()[0], gap
+
+    def elsewhere(self) -> tuple[int, int]:
+        """A place that is adjacent to nothing, as `lookup` returns it."""
         self._nowhere += 1 << 32
-        return self._nowhere, gap
+        return self._nowhere, _ENDLESS
 
     def _next(self, name: str, lblk: int, length: int) -> tuple[int, tuple[int, int] | None]:
         """How many blocks from `lblk` on are not there, and where the first one is that is, if
@@ -179,3 +187,13 @@ class Placer:
             if APART not in self._step:
                 length = self._block_size * _ENDLESS
         return physical // self._block_size, length // self._block_size
+
+
+def _goes(lblk: int, shifts: Iterable[Shift]) -> bool:
+    """Whether block `lblk` is one of those that `shifts` free."""
+    for first, gone, delta in shifts:
+        if first <= lblk < first + gone:
+            return True
+        if lblk >= first:
+            lblk += delta
+    return False

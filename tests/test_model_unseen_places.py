@@ -59,6 +59,18 @@ def test_a_block_that_is_gone_has_nothing_to_do_with_what_was_not_asked_for() ->
     assert placer.lookup("a", 0, 900, 2) == (900, 1 << 31)
 
 
+def test_a_block_that_a_shift_frees_lay_before_what_comes_in_its_place_or_apart() -> None:
+    for apart in (False, True):
+        placer = _placer((0, 4, 57), apart=apart)
+        placer.moved("a", 0, 2, -2)
+        found = placer.lookup("a", 1, 900, 1)
+        assert placer.unseen
+        assert found is not None
+        assert (found[0] == 56) is not apart
+        assert placer.lookup("a", 2, 900, 1) == (57, 1 << 31 if not apart else 4)
+        assert not placer.unseen
+
+
 def test_where_blocks_came_to_later_says_nothing_of_those_that_were_freed() -> None:
     placer = _placer((0, 1, 50), (2, 2, 57))
     placer.gone_from = 1
@@ -82,6 +94,20 @@ def test_the_block_that_inline_data_moves_to_is_seen_where_a_shift_has_put_it() 
         _at((0, 1, 58), (1, 2, 56), (3, 1, 59), (4, 1, 61)),
     )  # fmt: skip
     assert file(last).blocks == 40
+
+
+def test_blocks_that_a_collapse_frees_lay_before_those_behind_unless_a_file_has_these() -> None:
+    """Blocks 1 and 2 are allocated and freed in the last step. Before block 3 the file has block 0
+    on the device, so they lay elsewhere and are an extent of their own: with the one that the
+    collapse splits there are five, and the tree block stays. As on Debian's 7.3.4."""
+    line = "falloc a 0 8k; pwrite a 8k 112k; finsert a 4k 8k; pwrite a 0 16k; pwrite a 224k 68k"
+    there = _at((0, 1, 100), (3, 1, 101), (4, 28, 102))
+    first = _at((0, 2, 100))
+    left = _at((0, 24, 106), (48, 17, 200))
+    last = _last(
+        f"{line}; fcollapse a 0 32k", "4k@delalloc", first, first, there, there, there, left
+    )
+    assert file(last).blocks == (24 + 17 + 1) * 8
 
 
 def test_a_shift_that_is_refused_moves_inline_data_all_the_same() -> None:
