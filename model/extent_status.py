@@ -69,7 +69,7 @@ class ExtentStatus:
         self._runs: list[Run] = []
         self._starts: list[int] = []
         self.unreserved: int | None = None
-        """A cluster for which delayed blocks reserve nothing (see `map_blocks.new_clusters`)."""
+        """A cluster for which delayed blocks reserve nothing (see `da_reserve.new_clusters`)."""
         self.seen: tuple[Extent, ...] | None = None
         """What an observer saw last, as long as nothing changes."""
 

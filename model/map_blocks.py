@@ -1,13 +1,12 @@
 """Mapping: from blocks of a file to blocks on the device (fs/ext4/inode.c, extents.c).
 
 `map_blocks` allocates as `ext4_map_blocks` with EXT4_GET_BLOCKS_CREATE does, one run of
-equal state at a time; `da_map_blocks` reserves instead.
+equal state at a time; `model/da_reserve.py` reserves instead.
 """
 
 from __future__ import annotations
 
 from model.balloc import (
-    claim_free_clusters,
     has_free_clusters,
     is_plentiful,
     need_plenty,
@@ -28,9 +27,10 @@ from model.units import (
     WRITTEN,
     ceil_div,
     round_down,
+    touched,
 )
 
-__all__ = ["da_reserve_blocks", "da_reserve_singly", "map_blocks", "map_singly"]
+__all__ = ["map_blocks", "map_singly"]
 
 UNKNOWN_PIECES = (
     "on a file system that is more than half full an allocation may come in pieces, and where "
@@ -79,7 +79,7 @@ def map_blocks(
             inode, run, clusters, delayed, use_reserved=use_reserved, normalize=normalize
         )
     if clusters:
-        taken = _clusters(inode, lblk, run.end)
+        taken = touched(lblk, run.end, sb.ratio)
         if sb.without_trees:
             need_plenty(sb, taken + sb.free_pending)
         sb.free.add(-taken)
@@ -106,14 +106,14 @@ def _new_blocks(
     sb, lblk, length = inode.sb, wanted.start, wanted.end - wanted.start
     if clusters:
         length, refused = _charge(inode, lblk, length, delayed, use_reserved)
-        charged = _clusters(inode, lblk, lblk + length)
+        charged = touched(lblk, lblk + length, sb.ratio)
         there = _obtainable(inode, charged, delayed)
         asked = inode.prealloc.request(inode, lblk, length, normalize and not refused)
         length = min(asked, there * sb.ratio - lblk % sb.ratio)
     run = _place(inode, lblk, length, wanted.state)
     if clusters and run.end < lblk + asked:
         inode.prealloc.cut(lblk, lblk + asked, run.end)
-    taken = _clusters(inode, run.start, run.end) if clusters else 0
+    taken = touched(run.start, run.end, sb.ratio) if clusters else 0
     if not delayed:
         if clusters:
             sb.dirty.add(-charged)
@@ -163,11 +163,6 @@ def map_singly(inode: Inode, lblk: int, end: int, unwritten: bool) -> int:
     return stop
 
 
-def _clusters(inode: Inode, start: int, end: int) -> int:
-    ratio = inode.sb.ratio
-    return -(-end // ratio) - start // ratio
-
-
 def _implied_cluster(inode: Inode, lblk: int, count: int) -> tuple[int, bool]:
     """How many of `count` blocks, none of them mapped, one step maps, and whether it takes new
     clusters.
@@ -197,7 +192,7 @@ def _charge(
     sb = inode.sb
     if delayed:
         return length, False
-    want = _clusters(inode, lblk, lblk + length)
+    want = touched(lblk, lblk + length, sb.ratio)
     while want and not has_free_clusters(sb, want, use_reserved):
         want >>= 1
     if not want:
@@ -297,60 +292,3 @@ def _convert_to_initialized(inode: Inode, lblk: int, end: int) -> Run:
     if (low, high) != (lblk, end):
         sb.rule("zeroout: ext4_ext_convert_to_initialized")
     return inode.es.lookup(lblk).cut(lblk, min(end, high))
-
-
-def da_reserve_blocks(inode: Inode, lblk: int, end: int) -> None:
-    """Reserve for the hole `[lblk, end)` in one step and make it delayed
-    (ext4_insert_delayed_blocks). Raises `OpError`."""
-    clusters = new_clusters(inode, lblk, end)
-    if clusters:
-        inode.sb.quota.reserve(inode, clusters)
-        claim_free_clusters(inode.sb, clusters)
-        inode.da_reserve_space(clusters)
-    inode.insert_delayed(lblk, end)
-
-
-def da_reserve_singly(inode: Inode, lblk: int, end: int) -> int:
-    """Reserve for the hole `[lblk, end)` block by block and make it delayed
-    (ext4_da_get_block_prep). Returns where it stands: at `end` at once where nothing can
-    fail, else one block further. Raises `OpError`."""
-    clusters = new_clusters(inode, lblk, end)
-    if inode.sb.quota.binds(inode) or not is_plentiful(inode.sb, clusters):
-        da_reserve_blocks(inode, lblk, lblk + 1)
-        return lblk + 1
-    if clusters < end - lblk:
-        inode.sb.rule("shared cluster: ext4_clu_alloc_state")
-    inode.da_reserve_singly(clusters)
-    inode.insert_delayed(lblk, end)
-    return end
-
-
-def new_clusters(inode: Inode, lblk: int, end: int) -> int:
-    """Clusters to reserve for the hole `[lblk, end)` (ext4_clu_alloc_state): those at its
-    edges may have a delayed or mapped block already."""
-    ratio, es = inode.sb.ratio, inode.es
-    if ratio == 1:
-        return end - lblk
-    count = _clusters(inode, lblk, end)
-    first, last = lblk // ratio, (end - 1) // ratio
-    for cluster in {first, last}:
-        if es.overlapping(cluster * ratio, (cluster + 1) * ratio):
-            inode.sb.rule("shared cluster: ext4_clu_alloc_state")
-            count -= 1
-        elif _taken_for_mapped(inode, cluster):
-            count -= 1
-    return count
-
-
-def _taken_for_mapped(inode: Inode, cluster: int) -> bool:
-    """Whether the kernel finds `cluster` mapped though it has no block yet: with the known bug
-    `last_cluster_taken_for_mapped` the last one of the longest file, where mapped blocks are
-    before it and none behind (ext4_clu_mapped). What comes into it then reserves nothing."""
-    last = EOF_BLOCK // inode.sb.ratio
-    if cluster != last:
-        return False
-    wrong = inode.es.last_mapped_before(last * inode.sb.ratio) >= 0 and inode.sb.quirk(
-        "last_cluster_taken_for_mapped"
-    )
-    inode.es.unreserved = last if wrong else None
-    return wrong

@@ -6,6 +6,7 @@ __all__ = [
     "DELAYED", "EOF_BLOCK", "HOLE", "INIT_MAX_LEN", "MAX_BLOCKS",
     "MAX_LFS_FILESIZE", "PAGE", "SECTOR", "UNWRITTEN",
     "UNWRITTEN_MAX_LEN", "WRITTEN", "ceil_div", "mask", "ranges", "round_down", "round_up",
+    "touched",
 ]  # fmt: skip
 
 PAGE = 4096
@@ -40,6 +41,11 @@ def round_up(value: int, unit: int) -> int:
 def round_down(value: int, unit: int) -> int:
     """The multiple of `unit` at or before `value`."""
     return value - value % unit
+
+
+def touched(start: int, end: int, unit: int) -> int:
+    """How many pieces of `unit` the range `[start, end)`, which is not empty, lies in."""
+    return -(-end // unit) - start // unit
 
 
 def mask(first: int, end: int) -> int:
