@@ -49,7 +49,8 @@ def convert_inline_data(inode: Inode) -> None:
         except BaseException:
             inode.inline, inode.checksum_wrong = True, inode.sb.checksums
             raise
-        inode.sb.copies.add(inode, run.pblk, inode.content.read(0, inode.inline_size))
+        place = None if inode.sb.placer.unseen else run.pblk
+        inode.sb.copies.add(inode, place, inode.content.read(0, inode.inline_size))
         _not_on_disk(inode)
         inode.inline_size, inode.inline_copy = 0, None
         inode.sb.rule("inline data to a block: ext4_convert_inline_data")

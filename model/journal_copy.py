@@ -9,12 +9,12 @@ block becomes file data, nor when the block is freed and another file gets it: k
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from model.units import WRITTEN
+from model.units import EOF_BLOCK, WRITTEN
 
 if TYPE_CHECKING:
     from model.inode import Inode
@@ -29,9 +29,10 @@ OUTLIVES = "converted_block_outlives_file"
 class JournalCopy(msgspec.Struct, eq=False):
     """`data` of one block, the device's block `pblk` if that is known, of `transaction`.
 
-    `inode` has it as its block `lblk`, None once it was freed. It is `pending` until it is written
-    to its place. As long as the journal holds it, replaying the journal gives `replayed`: `data`,
-    or what data=journal has logged of the block since (`relogged`).
+    `inode` has it as its block `lblk`, None once it was freed. `taken` are then the device's blocks
+    `[first, end)` that files had, if nobody saw where it was: it is none of those. It is `pending`
+    until it is written to its place. As long as the journal holds it, replaying the journal gives
+    `replayed`: `data`, or what data=journal has logged of the block since (`relogged`).
     """
 
     pblk: int | None
@@ -42,12 +43,14 @@ class JournalCopy(msgspec.Struct, eq=False):
     pending: bool = True
     replayed: bytes | None = None
     relogged: bool = False
+    taken: tuple[tuple[int, int], ...] = ()
 
 
 class JournalCopies:
     """The copies of one mounted file system."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: Mapping[str, Inode]) -> None:
+        self._files = files
         self._copies: list[JournalCopy] = []
 
     def __bool__(self) -> bool:
@@ -68,6 +71,8 @@ class JournalCopies:
         for copy in self._copies:
             if copy.inode is inode and start <= copy.lblk < end:
                 copy.inode = None
+                if copy.pblk is None:
+                    copy.taken = tuple(_places(self._files.values()))
 
     def shifted(self, inode: Inode, first: int, delta: int) -> None:
         """Blocks of `inode` from `first` on have got `delta` further."""
@@ -77,68 +82,69 @@ class JournalCopies:
 
     # --- what becomes of the copy ---------------------------------------------------------
 
-    def committed(self, files: Iterable[Inode], data_journal: bool) -> None:
+    def committed(self, data_journal: bool) -> None:
         """The running transaction commits; with data=journal it holds dirty file data too."""
         if not data_journal:
             return
-        for copy, inode, lblk in self._held(self._copies, files):
+        for copy, inode, lblk in self._held(self._copies):
             at, size = lblk * inode.sb.block_size, inode.sb.block_size
             if inode.cache.holds_dirty(at):
                 known = inode.content.knows(at, at + size)
                 copy.replayed = inode.content.read(at, size) if known else None
                 copy.relogged = True
 
-    def write(self, files: Iterable[Inode], inode: Inode | None = None) -> None:
+    def write(self, inode: Inode | None = None) -> None:
         """The device's page cache is written (sync_bdevs), or what of it belongs to `inode`."""
         due = [copy for copy in self._copies if copy.pending and inode in (None, copy.inode)]
-        self._write(due, files)
+        self._write(due)
 
-    def write_before_data(self, files: Iterable[Inode], transaction: int) -> None:
+    def write_before_data(self, transaction: int) -> None:
         """It is written before file data of the running `transaction` can be, which is in no
         journal yet (data=journal; sync_filesystem, the pass that doesn't wait)."""
-        everyone = list(files)
         due = [copy for copy in self._copies if copy.pending and copy.transaction < transaction]
-        held = self._held(due, everyone)
-        self._write([copy for copy, inode, lblk in held if _waits(copy, inode, lblk)], everyone)
+        self._write([c for c, inode, lblk in self._held(due) if _waits(c, inode, lblk)])
 
-    def _write(self, copies: list[JournalCopy], files: Iterable[Inode]) -> None:
+    def _write(self, copies: list[JournalCopy]) -> None:
         for copy in copies:
             copy.pending = False
-        for copy, inode, lblk in self._held(copies, files):
+            _lose_candidates(copy, self._files.values())
+        for copy, inode, lblk in self._held(copies):
             _put_on_disk(inode, lblk, copy.data, _quirk(copy, inode))
 
     def emptied(self) -> None:
         """The journal was emptied, which wrote all of it to its place (jbd2_journal_flush)."""
         self._copies.clear()
 
-    def replay(self, files: Iterable[Inode], again: dict[Inode, Inode], transaction: int) -> None:
+    def replay(self, again: Mapping[Inode, Inode], transaction: int) -> None:
         """The journal up to the running `transaction` is replayed, or without one the device's page
-        cache is written. `files` are made anew from what was durable; `again` has for each as it
-        was before the crash what it is now."""
-        for copy in self._copies:
+        cache is written. Files were made anew from what was durable; `again` has for each as it was
+        before the crash what it is now."""
+        due = [c for c in self._copies if c.transaction < transaction]
+        if not all(inode.sb.journal for inode in self._files.values()):
+            due = [c for c in self._copies if c.pending]
+        for copy in due:
             copy.inode = again.get(copy.inode) if copy.inode is not None else None
-        for copy, inode, lblk in self._held(self._copies, files):
-            due = copy.transaction < transaction if inode.sb.journal else copy.pending
-            if due:
-                quirk = None if copy.relogged else _quirk(copy, inode)
-                inode.show_on_disk(lblk, copy.replayed, quirk)
+            _lose_candidates(copy, self._files.values())
+        for copy, inode, lblk in self._held(due):
+            quirk = None if copy.relogged and copy.inode is inode else _quirk(copy, inode)
+            inode.show_on_disk(lblk, copy.replayed, quirk)
         self._copies.clear()
 
     # --- who has the block ----------------------------------------------------------------
 
-    def _held(
-        self, copies: Iterable[JournalCopy], files: Iterable[Inode]
-    ) -> Iterator[tuple[JournalCopy, Inode, int]]:
+    def _held(self, copies: Iterable[JournalCopy]) -> Iterator[tuple[JournalCopy, Inode, int]]:
         """Those of `copies` whose block holds written file data, with file and block."""
-        everyone = list(files)
         for copy in copies:
-            found = (copy.inode, copy.lblk) if copy.inode is not None else _owner(copy, everyone)
+            found = _owner(copy, self._files.values())
             if found is not None and found[0].es.lookup(found[1]).state == WRITTEN:
                 yield copy, *found
 
 
 def _owner(copy: JournalCopy, files: Iterable[Inode]) -> tuple[Inode, int] | None:
-    """The file, and which block of it, that got the block after it was freed."""
+    """The file that has the block, and as which of its blocks: the first one, or one that got it
+    after it was freed."""
+    if copy.inode is not None:
+        return copy.inode, copy.lblk
     if copy.pblk is None:
         return None
     for inode in files:
@@ -146,6 +152,36 @@ def _owner(copy: JournalCopy, files: Iterable[Inode]) -> tuple[Inode, int] | Non
             if run.pblk is not None and 0 <= copy.pblk - run.pblk < run.end - run.start:
                 return inode, run.start + copy.pblk - run.pblk
     return None
+
+
+def _places(files: Iterable[Inode]) -> Iterator[tuple[int, int]]:
+    """Where the blocks of files are, as far as that is known."""
+    for inode in files:
+        for run in inode.es:
+            if run.pblk is not None:
+                yield run.pblk, run.pblk + run.end - run.start
+
+
+def _lose_candidates(copy: JournalCopy, files: Iterable[Inode]) -> None:
+    """The copy of a block that was freed, of which nobody saw where it was, is written: over any
+    block that a file has got since, and nobody knows which."""
+    if copy.inode is not None or copy.pblk is not None:
+        return
+    for inode in files:
+        written = [run for run in inode.es.overlapping(0, EOF_BLOCK) if run.state == WRITTEN]
+        for run in written:
+            for lblk in range(run.start, run.end):
+                pblk = None if run.pblk is None else run.pblk + lblk - run.start
+                if pblk is None or not any(low <= pblk < high for low, high in copy.taken):
+                    _may_differ_on_disk(inode, lblk)
+
+
+def _may_differ_on_disk(inode: Inode, lblk: int) -> None:
+    inode.saved(lblk, lblk + 1)
+    if not inode.is_cached(lblk):
+        inode.show_on_disk(lblk, None, OUTLIVES)
+    elif OUTLIVES in inode.sb.behaviour.quirks:
+        inode.differs_on_disk(lblk, None, OUTLIVES)
 
 
 def _quirk(copy: JournalCopy, inode: Inode) -> str:

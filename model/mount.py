@@ -10,6 +10,7 @@ from model.directory import Directory
 from model.errors import OpError
 from model.inline_data import destroy_inline_data
 from model.inode import Inode
+from model.journal_copy import JournalCopies
 from model.ordered import write_ordered
 from model.placement import Placer
 from model.quota import Quota
@@ -44,6 +45,7 @@ class Mount:
         self.beside: dict[str, set[str]] = {}
         self.durable: Durable | None = None
         self.sb.quota = Quota(self.sb, self.files)
+        self.sb.copies = JournalCopies(self.files)
 
     # --- names and descriptors ---------------------------------------------------------------
 
@@ -153,7 +155,7 @@ class Mount:
         """sync(2): write back, then commit, then the device's own page cache."""
         self.writeback()
         self.commit()
-        self.sb.copies.write(self.files.values())
+        self.sb.copies.write()
         if not self.sb.shut_down:
             self.directory.synced(self.files)
 
@@ -161,7 +163,7 @@ class Mount:
         """What umount, freezing and a remount to read-only do: `sync` in two passes, of which the
         first doesn't wait for a commit (sync_filesystem)."""
         if self.sb.data_journal:
-            self.sb.copies.write_before_data(self.files.values(), self.sb.transaction)
+            self.sb.copies.write_before_data(self.sb.transaction)
         self.sync()
 
     def commit(self) -> None:
@@ -183,7 +185,7 @@ class Mount:
         self.check_writeback(inode)
         if not self.sb.journal:  # ext4_fsync_nojournal
             inode.unsynced = False
-            self.sb.copies.write(self.files.values(), inode)
+            self.sb.copies.write(inode)
         if inode.changed_in == self.sb.transaction:
             write_ordered(self.files.values())
             self._end_transaction()
@@ -193,7 +195,7 @@ class Mount:
     def _end_transaction(self) -> None:
         """The running transaction is in the journal."""
         self.directory.commit()
-        self.sb.copies.committed(self.files.values(), self.sb.data_journal)
+        self.sb.copies.committed(self.sb.data_journal)
         self.sb.end_transaction()
 
     def drop_caches(self) -> None:
@@ -205,7 +207,7 @@ class Mount:
             inode.drop_unsaved()
             if name not in self.open and not len(inode.cache) and not inode.unsynced:
                 if not self.sb.journal:  # ext4_evict_inode
-                    self.sb.copies.write(self.files.values(), inode)
+                    self.sb.copies.write(inode)
                 clear_inode(inode)
                 gone.add(name)
         self.sb.quota.warnings.dropped(gone)

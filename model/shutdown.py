@@ -140,9 +140,9 @@ class Durable:
             inode.remove_status(0, EOF_BLOCK)
         files = {name: self._restore(name, saved) for name, saved in self._files.items()}
         again = {saved.inode: files[name] for name, saved in self._files.items()}
-        mount.sb.copies.replay(files.values(), again, mount.sb.transaction)
         mount.files.clear()
         mount.files.update(files)
+        mount.sb.copies.replay(again, mount.sb.transaction)
         mount.sb.free = PerCpuCounter(self._free)
         mount.sb.dirty = PerCpuCounter(0)
         mount.sb.free_pending = 0

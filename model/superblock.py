@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from harness.trace import Event, EventKind
 from model.behaviour import Behaviour
 from model.indirect_tree import max_file_bytes
-from model.journal_copy import JournalCopies
 from model.placement import Placer
 from model.units import EOF_BLOCK, MAX_LFS_FILESIZE, PAGE, SECTOR
 from workloads.images import Geometry
@@ -21,6 +20,7 @@ from workloads.workload import Config
 if TYPE_CHECKING:
     from model.extent_status import Run
     from model.inode import Inode
+    from model.journal_copy import JournalCopies
     from model.page_cache import Folio, PageCache
     from model.quota import Quota
 
@@ -96,7 +96,7 @@ class Superblock:
         (s_mb_free_pending)."""
         self.waiting: list[tuple[int, int]] = []
         """The device's blocks `[first, end)` that were file data and are among them."""
-        self.copies = JournalCopies()
+        self.copies: JournalCopies
         """What the journal and the device's page cache have of file data."""
         self.errors_noted = 0
         """So many errors are noted on disk (s_error_count)."""

@@ -138,6 +138,24 @@ def test_who_gets_the_block_next_gets_the_old_data(line: str, expected: str) -> 
     assert step.result == hashlib.md5(data).hexdigest()
 
 
+@pytest.mark.parametrize(
+    ("line", "lost"), [("pwrite b 0 8k; fsync b; sync", True), ("sync; pwrite b 0 8k", False)]
+)
+def test_who_may_have_a_block_that_nobody_saw_may_have_lost_data(line: str, *, lost: bool) -> None:
+    """Data moves to a block that is freed in the same step: any block got since may be the one."""
+    workload = make_workload(
+        f"pwrite g 0 8k; fsync g; pwrite a 0 60; fpunch a 0 8k; pwrite c 0 9; fsync c; {line}",
+        "inline@delalloc",
+    )
+    seen = in_one_piece(workload, a=19, b=21, c=28, g=33)
+    places = tuple({**(files or {}), "a": ()} for files in seen)
+    trace = Model(Behaviour(iomap=False, quirks=QUIRKS), geometry).run(workload, places)
+    assert trace.final is not None
+    assert trace.final.content is not None
+    undefined = {name: content.undefined for name, content in trace.final.content.items()}
+    assert undefined == {"a": (), "b": ((0, 8192),) if lost else (), "c": (), "g": ()}
+
+
 def test_which_known_bug_it_was() -> None:
     undone = run(f"{CONVERTED}pwrite a 0 30 tag=2; sync; drop_caches", MODES[0])
     stale = run("pwrite a 0 60 tag=1; remount; falloc_keep a 0 4k; sync", MODES[0])
