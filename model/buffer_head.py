@@ -10,9 +10,9 @@ from __future__ import annotations
 from model.balloc import nonda_switch, should_retry_alloc
 from model.da_reserve import da_reserve_singly
 from model.errors import OpError
+from model.folio import Folio
 from model.inode import Inode
 from model.map_blocks import map_blocks, map_singly
-from model.page_cache import Folio
 from model.revived import is_stuck
 from model.source import Source
 from model.truncate import truncate_failed_write

@@ -7,9 +7,9 @@ from harness.errors import NotModelledError
 from model.balloc import nonda_switch, should_retry_alloc
 from model.buffer_head import block_write_begin
 from model.errors import OpError
+from model.folio import Folio
 from model.inline_data import MIN_INLINE_SIZE, capacity
 from model.inode import Inode
-from model.page_cache import Folio
 from model.source import Source
 from model.truncate import truncate_failed_write
 

@@ -13,9 +13,9 @@ from model.balloc import nonda_switch, with_retries
 from model.da_reserve import da_reserve_blocks
 from model.errors import OpError
 from model.extent_status import Run
+from model.folio import Folio, write_order
 from model.inode import Inode
 from model.map_blocks import map_blocks
-from model.page_cache import Folio, write_order
 from model.source import Source
 from model.units import (
     DELAYED,

@@ -6,10 +6,10 @@ from model.access import IMMUTABLE
 from model.balloc import nonda_switch, with_retries
 from model.buffer_head import block_write_begin
 from model.errors import OpError
+from model.folio import Folio
 from model.inline_data import convert_inline_data
 from model.inode import Inode
 from model.iomap_write import iomap_page_mkwrite
-from model.page_cache import Folio
 from model.readahead import fault_readahead
 from model.units import PAGE, ceil_div, round_up
 from workloads.content import pattern_view

@@ -12,8 +12,8 @@ from model.revived import written_in_place
 from model.units import PAGE, WRITTEN, mask, ranges, round_down, round_up
 
 if TYPE_CHECKING:
+    from model.folio import Folio
     from model.inode import Inode
-    from model.page_cache import Folio
 
 __all__ = ["pass_over_past_eof", "write_ordered"]
 

@@ -1,4 +1,4 @@
-"""Page cache: folios and what is known of each of their blocks.
+"""Page cache: the folios of a file, made, found, made dirty, dropped and split.
 
 Folio sizes are part of the state: the buffer_head path maps a whole folio when a store
 through a mapping faults, and a short copy is judged by folio (mm/filemap.c,
@@ -10,73 +10,10 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 
-import msgspec
-
+from model.folio import Folio, halves, write_order
 from model.units import PAGE, ceil_div, mask, round_down, round_up
 
-__all__ = ["Folio", "PageCache", "write_order"]
-
-
-def write_order(index: int, length: int, max_folio: int) -> int:
-    """Order of the folio that a write of `length` bytes at page `index` asks for.
-
-    As large as the length (rounded down) and the index's alignment allow
-    (fgf_set_order, __filemap_get_folio).
-    """
-    order = max((min(length, max_folio) // PAGE).bit_length() - 1, 0)
-    if index & ((1 << order) - 1):
-        order = (index & -index).bit_length() - 1
-    return order
-
-
-def _halves(index: int, pages: int, edges: set[int]) -> Iterator[tuple[int, int]]:
-    """Pieces of a folio that is halved until each page of `edges` stands alone."""
-    if pages == 1 or not any(index <= edge < index + pages for edge in edges):
-        yield index, pages
-        return
-    half = pages // 2
-    yield from _halves(index, half, edges)
-    yield from _halves(index + half, half, edges)
-
-
-class Folio(msgspec.Struct, eq=False, gc=False):
-    """`pages` pages from page `index`, which are the bytes `[start, end)` of the file and hold
-    `count` blocks from block `first` on; `all` has the bits of those. The bit fields count
-    blocks from its start.
-
-    `uptodate` blocks hold what a read would give, `dirty` ones wait for writeback. `uptodate_alone`
-    (buffer_head only) are those whose buffers are uptodate though the folio as a whole may not be
-    taken for it before the next write to it or read of it: what was zeroed in part, and what
-    writeback found wholly past EOF.
-    `mapped` (buffer_head only) are buffers whose state was looked up in the file's map,
-    `delay` those that were delayed then and have not been written back since;
-    `buffers` tells whether there are buffer heads at all, `state` (iomap only) whether
-    there is per-block state; without, the folio is dirty as a whole. `marked` lets the
-    next read of it read ahead (PG_readahead, which is the same bit as PG_reclaim). `revived`
-    blocks hold bytes that are not on disk and won't be, for a known bug (`model/revived.py`).
-    """
-
-    index: int
-    pages: int
-    start: int
-    end: int
-    first: int
-    count: int
-    all: int
-    uptodate: int = 0
-    dirty: int = 0
-    mapped: int = 0
-    delay: int = 0
-    buffers: bool = False
-    state: bool = False
-    marked: bool = False
-    revived: int = 0
-    uptodate_alone: int = 0
-
-    @property
-    def full(self) -> bool:
-        """Whether the folio as a whole is uptodate."""
-        return self.uptodate == self.all
+__all__ = ["PageCache"]
 
 
 class PageCache:
@@ -326,7 +263,7 @@ class PageCache:
         if full:
             folio.revived = 0
         self.drop(folio)
-        for index, pages in _halves(folio.index, folio.pages, edges):
+        for index, pages in halves(folio.index, folio.pages, edges):
             if start <= index * PAGE and (index + pages) * PAGE <= end:
                 continue
             low = (index - folio.index) * self.per_page

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from model.page_cache import Folio, PageCache
+from model.folio import Folio
+from model.page_cache import PageCache
 from model.units import PAGE, ceil_div, round_down
 
 if TYPE_CHECKING:

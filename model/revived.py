@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from functools import partial
 
+from model.folio import Folio
 from model.inode import Inode
-from model.page_cache import Folio
 from model.truncate import block_zero_eof
 from model.units import PAGE, WRITTEN, ranges, round_down
 

@@ -19,9 +19,10 @@ from workloads.workload import Config
 
 if TYPE_CHECKING:
     from model.extent_status import Run
+    from model.folio import Folio
     from model.inode import Inode
     from model.journal_copy import JournalCopies
-    from model.page_cache import Folio, PageCache
+    from model.page_cache import PageCache
     from model.quota import Quota
 
 __all__ = ["PerCpuCounter", "Superblock", "max_extent_file_bytes"]

@@ -17,11 +17,11 @@ from harness.errors import NotModelledError
 from model.balloc import commit_for_writeback, commit_may_free_some
 from model.errors import OpError
 from model.extent_status import Run
+from model.folio import Folio
 from model.inode import Inode
 from model.io_end import convert_written, may_be_lost, outcomes, take_turns
 from model.map_blocks import map_blocks
 from model.ordered import pass_over_past_eof
-from model.page_cache import Folio
 from model.revived import revive, written_in_place
 from model.units import DELAYED, HOLE, UNWRITTEN, WRITTEN, ranges
 

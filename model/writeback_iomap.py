@@ -16,10 +16,10 @@ from functools import partial
 from model.balloc import commit_for_writeback, commit_may_free_some
 from model.errors import OpError
 from model.extent_status import Run
+from model.folio import Folio
 from model.inode import Inode
 from model.io_end import convert_written, may_be_lost, outcomes
 from model.map_blocks import map_blocks
-from model.page_cache import Folio
 from model.tree_claim import conversion_room
 from model.units import DELAYED, EOF_BLOCK, HOLE, UNWRITTEN, ranges
 
