@@ -71,15 +71,9 @@ def _claim(inode: Inode, space: Space, slot: Place) -> bool:
         return False
     if (slot.pblk - space.volume.first_block - slot.first) % ratio:
         return False
-    blocks = {
-        part: slot.pblk + max(part * ratio, slot.first) - slot.first
-        for part in parts_of([slot], ratio)
-    }
-    if not all(space.can_take(block, (inode.name, part)) for part, block in blocks.items()):
-        return False
-    for part, block in blocks.items():
-        space.take(block, (inode.name, part))
-    return True
+    part = slot.first // ratio
+    count = (slot.first + slot.length - 1) // ratio + 1 - part
+    return space.take(slot.pblk, count, inode.name, part)
 
 
 def _compare(inode: Inode, space: Space) -> None:

@@ -135,14 +135,22 @@ def image_file(image: Image) -> Path:
     """
     if image.sha256:
         return kept_file(image)
-    version = _run("mke2fs", ["-V"]).stderr
     key = cache.key_of(
-        version, str(image.size), str(DEVICE_SIZE), str(POISON), *mke2fs_options(image),
-        _CONFIGURATION.read_bytes(),
+        _version(find_program("mke2fs")), str(image.size), str(DEVICE_SIZE), str(POISON),
+        *mke2fs_options(image), _CONFIGURATION.read_bytes(),
     )  # fmt: skip
-    path = cache.entry("images", key, lambda into: make_image(image, into / "image"))
-    cache.prune("images", keep=3, days=1)
-    return path / "image"
+
+    def fill(into: Path) -> None:
+        cache.prune("images", keep=3, days=1)
+        make_image(image, into / "image")
+
+    return cache.entry("images", key, fill) / "image"
+
+
+@functools.cache
+def _version(program: str) -> str:
+    """What `program`, an mke2fs, says of itself."""
+    return _run(program, ["-V"]).stderr
 
 
 @functools.cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from model.image.groups import Groups
 from model.image.usage import Usage
 from model.image.volume import Volume
@@ -34,20 +36,33 @@ class Space:
         """The first block of `cluster`."""
         return cluster * self.volume.ratio + self.volume.first_block
 
-    def can_take(self, block: int, owner: tuple[str, int]) -> bool:
-        """Whether the cluster of `block` is free, or `owner`'s already."""
-        cluster = self.cluster_of(block)
-        if cluster in self.owners:
-            return self.owners[cluster] == owner
-        group, bit = divmod(cluster, self.volume.sb.clusters_per_group)
-        return not self.clusters[group] >> bit & 1
+    def take(self, block: int, count: int, name: str, part: int) -> bool:
+        """Take `count` clusters from that of `block` on for the file `name`, of which they are
+        the clusters from `part` on; False, and none is taken, if one is not free, nor the same
+        part's already."""
+        first = self.cluster_of(block)
+        owners = {first + number: (name, part + number) for number in range(count)}
+        pieces = list(self._pieces(first, count))
+        for group, bit, length in pieces:
+            used = self.clusters[group] >> bit & (1 << length) - 1
+            start = group * self.volume.sb.clusters_per_group + bit
+            while used:
+                cluster = start + (used & -used).bit_length() - 1
+                if self.owners.get(cluster) != owners[cluster]:
+                    return False
+                used &= used - 1
+        for group, bit, length in pieces:
+            self.clusters[group] |= (1 << length) - 1 << bit
+        self.owners.update(owners)
+        return True
 
-    def take(self, block: int, owner: tuple[str, int]) -> None:
-        """Mark the cluster of `block` as used for `owner`: a file and its cluster in it."""
-        cluster = self.cluster_of(block)
-        group, bit = divmod(cluster, self.volume.sb.clusters_per_group)
-        self.clusters[group] |= 1 << bit
-        self.owners[cluster] = owner
+    def _pieces(self, first: int, count: int) -> Iterator[tuple[int, int, int]]:
+        """Group, bit and number of the clusters of each group among `count` from `first` on."""
+        while count > 0:
+            group, bit = divmod(first, self.volume.sb.clusters_per_group)
+            length = min(count, self.volume.sb.clusters_per_group - bit)
+            yield group, bit, length
+            first, count = first + length, count - length
 
     def release(self, start: int, count: int) -> None:
         """Mark the clusters of `count` blocks from `start` on as free."""
