@@ -87,13 +87,13 @@ def main() -> None:
         answer: object = {}
         if request["execute"] == "query-status":
             answer = {"status": "internal-error" if mode == "internal-error" else "running"}
-        if request["execute"] == "cont" and mode == "dies without an answer":
-            resumed("dies")
+        if request["execute"] == "cont" and mode != "dies":
+            resumed("dies" if mode == "dies without an answer" else mode)
         reply = {"return": answer, "id": request.get("id")}
         qmp.sendall(json.dumps(reply).encode() + b"\n")
-        if request["execute"] == "cont":
+        if request["execute"] == "cont" and mode == "dies":
             resumed(mode)
-    time.sleep(60)
+    time.sleep(900)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def test_parallel_workers_fill_an_entry_once(tmp_path: Path) -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(20)
+        worker.join(300)
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert Path(counter).read_text() == "filled\n"
 

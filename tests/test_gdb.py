@@ -31,7 +31,7 @@ def test_gdb_reaches_the_stub_though_its_socket_has_no_name():
     assert "(deleted)" in str(Path(stub.address).readlink())
     with socket.socket(socket.AF_UNIX) as debugger:
         debugger.connect(stub.address)
-        stub._listening.settimeout(10)
+        stub._listening.settimeout(300)
         qemu, _ = stub._listening.accept()
         qemu.sendall(b"+")
         assert debugger.recv(1) == b"+"

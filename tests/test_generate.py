@@ -71,7 +71,7 @@ def test_every_python_throws_the_same(version):
             [f"python{version}", "-c", code],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
             check=False,
             cwd=Path(generate.__file__).parents[2],
         )
@@ -293,7 +293,7 @@ def test_a_differential_run_collects_generated_programs_by_stable_names():
         [sys.executable, "-m", "harness", *words],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
         cwd=Path(generate.__file__).parents[2],
     )

@@ -36,7 +36,7 @@ sys.exit(main(sys.argv[2:]))
 def _status(link: Path, *words: str) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-c", _WATCHED, str(link), *words], capture_output=True, text=True,
-        check=False, timeout=120, cwd=link.parent,
+        check=False, timeout=600, cwd=link.parent,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
     )  # fmt: skip
     return done.returncode, done.stderr

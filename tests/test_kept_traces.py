@@ -171,7 +171,7 @@ def test_a_recording_is_whole_after_ctrl_c(tmp_path: Path) -> None:
         while not (tmp_path / "started").exists() and process.poll() is None:
             time.sleep(0.02)
         process.send_signal(2)
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=600)
     finally:
         process.kill()
     assert process.returncode == 130, out

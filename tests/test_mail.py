@@ -212,7 +212,7 @@ def test_git_takes_it_for_a_mail(artifact, capsys, tmp_path):
     with (tmp_path / "bug.txt").open() as file:
         done = subprocess.run(
             ["git", "mailinfo", "-k", str(tmp_path / "body"), str(tmp_path / "patch")],
-            stdin=file, capture_output=True, text=True, check=True, timeout=60,
+            stdin=file, capture_output=True, text=True, check=True, timeout=600,
         )  # fmt: skip
     assert "Subject: [BUG] ext4: " in done.stdout
     assert (tmp_path / "body").read_text().startswith("Hello,")

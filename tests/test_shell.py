@@ -207,7 +207,7 @@ print("terminal", termios.tcgetattr(0) == before)
 @pytest.fixture
 def terminal():
     child = pexpect.spawn(
-        sys.executable, ["-c", _FAKE], encoding="utf-8", timeout=30, dimensions=(30, 100),
+        sys.executable, ["-c", _FAKE], encoding="utf-8", timeout=600, dimensions=(30, 100),
         cwd=str(Path(__file__).parent.parent),
     )  # fmt: skip
     child.expect("ready")

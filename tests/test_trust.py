@@ -254,6 +254,6 @@ def test_ext4diff_starts_without_a_home_to_write_to(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "harness", "lint", "/dev/stdin"], input="sync\n", text=True,
         cwd=HERE, env={"HOME": "/nonexistent", "PATH": "/usr/bin:/bin"}, capture_output=True,
-        check=False, timeout=120,
+        check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
