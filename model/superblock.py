@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.trace import Event, EventKind
 from model.behaviour import Behaviour
-from model.indirect_tree import max_file_bytes
+from model.indirect_pointers import max_file_bytes
 from model.placement import Placer
 from model.units import EOF_BLOCK, MAX_LFS_FILESIZE, PAGE, SECTOR
 from workloads.images import Geometry

@@ -7,9 +7,7 @@ dioread_nolock applies, and become written when the I/O has ended.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
 from functools import partial
-from itertools import islice
 
 import msgspec
 
@@ -23,12 +21,10 @@ from model.io_end import convert_written, may_be_lost, outcomes, take_turns
 from model.map_blocks import map_blocks
 from model.ordered import pass_over_past_eof
 from model.revived import revive, written_in_place
-from model.units import DELAYED, HOLE, UNWRITTEN, WRITTEN, ranges
+from model.units import DELAYED, UNWRITTEN, ranges
+from model.writeback_gather import Buffers, gather, need_mapping
 
 __all__ = ["cyclic_writepages", "writepages"]
-
-MAX_WRITEPAGES_EXTENT_LEN = 2048
-"""Blocks that are gathered into one extent at most."""
 
 
 class _Mapped(msgspec.Struct, gc=False):
@@ -38,19 +34,6 @@ class _Mapped(msgspec.Struct, gc=False):
     ios: list[list[tuple[int, int]]] = []
     lost: list[tuple[int, int]] = []
     skipped: list[tuple[int, int]] = []
-
-
-class _Buffers(msgspec.Struct, frozen=True, gc=False):
-    """Adjacent dirty buffers `[start, end)` of one folio that need mapping.
-
-    `delay` tells whether they are marked delayed or unwritten; `folio_end` is one past the
-    last block of their folio.
-    """
-
-    start: int
-    end: int
-    delay: bool
-    folio_end: int
 
 
 def writepages(inode: Inode, start: int = 0, end: int | None = None) -> None:
@@ -80,7 +63,7 @@ def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
     if not dirty:
         return None
     folios, eof = [folio for folio in dirty if folio.start < inode.size], inode.eof_block
-    needy = [buffers for folio in folios for buffers in _need_mapping(inode, folio, eof)]
+    needy = [buffers for folio in folios for buffers in need_mapping(inode, folio, eof)]
     if inode.unsaved:
         for folio in folios:
             for low, high in ranges(folio.dirty):
@@ -164,35 +147,6 @@ def _clean_past_eof(inode: Inode, folio: Folio) -> None:
     inode.sb.rule("folio past EOF: ext4_bio_write_folio")
 
 
-def _need_mapping(inode: Inode, folio: Folio, eof: int) -> Iterator[_Buffers]:
-    """Dirty buffers below block `eof` that are delayed or unwritten (mpage_add_bh_to_extent), and
-    mapped: a store past EOF makes buffers dirty that never were.
-
-    The buffer's own mark counts: truncating inline data takes the delayed extent away under
-    a buffer that goes on being marked so, and the block is allocated all the same.
-    """
-    first = folio.first
-    for low, high in ranges(folio.dirty & folio.mapped & ~folio.revived):
-        for run in inode.es.pieces(first + low, min(first + high, eof)):
-            if run.state != WRITTEN:
-                for buffers in _by_flag(folio, first, run.start, run.end):
-                    if buffers.delay or run.state != HOLE:
-                        yield buffers
-
-
-def _by_flag(folio: Folio, first: int, start: int, end: int) -> Iterator[_Buffers]:
-    """Split `[start, end)` where buffers marked delayed meet others."""
-    last = first + folio.count
-    while start < end:
-        rest = folio.delay >> (start - first)
-        delay = bool(rest & 1)
-        flips = ~rest if delay else rest
-        run = (flips & -flips).bit_length() - 1 if flips else end - start
-        stop = min(end, start + run)
-        yield _Buffers(start, stop, delay, last)
-        start = stop
-
-
 def _lose(inode: Inode, low: int, high: int) -> None:
     """Blocks `[low, high)` could not be allocated: they are forgotten, folio by folio
     (mpage_release_unused_pages)."""
@@ -207,7 +161,7 @@ def _lose(inode: Inode, low: int, high: int) -> None:
     inode.sb.rule("blocks lost: mpage_release_unused_pages")
 
 
-def _map_all(inode: Inode, needy: list[_Buffers]) -> _Mapped:
+def _map_all(inode: Inode, needy: list[Buffers]) -> _Mapped:
     """Gather extents and map them.
 
     When a mapping ends inside a folio, the next extent is gathered from the rest of that
@@ -218,7 +172,7 @@ def _map_all(inode: Inode, needy: list[_Buffers]) -> _Mapped:
     done = _Mapped()
     at, within = 0, None
     while True:
-        extent = _gather(needy, starts, at, within)
+        extent = gather(needy, starts, at, within)
         if extent is None:
             if within is None:
                 return done
@@ -273,28 +227,6 @@ def _add_to_io(ended: list[list[tuple[int, int]]], run: Run, new: bool) -> None:
         ended[-1][-1] = ended[-1][-1][0], run.end
     else:
         ended[-1].append((run.start, run.end))
-
-
-def _gather(
-    needy: list[_Buffers], starts: list[int], at: int, within: int | None
-) -> tuple[int, int] | None:
-    """The next extent from block `at` on, before block `within` if given."""
-    index = max(bisect_right(starts, at) - 1, 0)
-    while index < len(needy) and needy[index].end <= at:
-        index += 1
-    if index == len(needy) or (within is not None and needy[index].start >= within):
-        return None
-    first = needy[index]
-    low, high = max(first.start, at), first.end
-    for following in islice(needy, index + 1, None):
-        if following.start != high or following.delay != first.delay:
-            break
-        if within is not None and following.start >= within:
-            break
-        high = following.end
-        if high - low >= MAX_WRITEPAGES_EXTENT_LEN:
-            break
-    return low, min(high, low + MAX_WRITEPAGES_EXTENT_LEN)
 
 
 def _update_disksize(inode: Inode, end: int) -> None:

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from measured import measured
 
-from model.indirect_tree import IndirectTree, IndirectTreeError, max_file_bytes
+from model.indirect_pointers import IndirectTreeError, max_file_bytes
+from model.indirect_tree import IndirectTree
 
 TINY = 16
 """A block size that no file system has; four pointers a block make deep trees at once."""

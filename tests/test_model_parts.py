@@ -40,7 +40,8 @@ from model import mount as mount_module
 from model.behaviour import Behaviour
 from model.errors import OpError
 from model.extent_status import Run
-from model.indirect_tree import DIRECT, IndirectTree
+from model.indirect_pointers import DIRECT
+from model.indirect_tree import IndirectTree
 from model.inode import Inode
 from model.mmap import filemap_fault
 from model.mount import Mount, clear_inode
