@@ -125,7 +125,7 @@ def _truncate_page_cache(inode: Inode, start: int, end: int) -> None:
     (ext4_truncate_page_cache_block_range)."""
     if inode.sb.data_journal:
         inode.sb.flush_range(inode, start, end)
-    inode.cache.truncate(start, end)
+    inode.cache.truncate(start, end, inode.size)
 
 
 def _convert_unwritten(inode: Inode, low: int, high: int, new_size: int, stays: OnDisk) -> None:

@@ -191,7 +191,7 @@ def _write_failed(inode: Inode, pos: int, length: int) -> None:
     """Forget what a rejected copy put past EOF (iomap_write_failed)."""
     inode.sb.rule("reject short copy: iomap_write_end")
     if pos + length > inode.size:
-        inode.cache.truncate(max(pos, inode.size), pos + length)
+        inode.cache.truncate(max(pos, inode.size), pos + length, inode.size)
 
 
 def da_write_end(inode: Inode, pos: int, length: int, written: int) -> None:

@@ -208,8 +208,8 @@ class PageCache:
             else:
                 self.drop(folio)
 
-    def truncate(self, start: int, end: int | None = None) -> None:
-        """Forget bytes `[start, end)` (truncate_inode_pages_range).
+    def truncate(self, start: int, end: int | None = None, size: int | None = None) -> None:
+        """Forget bytes `[start, end)` of a file of `size` bytes (truncate_inode_pages_range).
 
         Folios inside go; of those across an edge the whole blocks inside go, and what is
         left is split into smaller folios where no dirty buffer holds it together.
@@ -220,9 +220,9 @@ class PageCache:
         self._drop_adjacent([f for f in touched if start <= f.start and f.end <= end])
         for folio in touched:
             if folio.start < start or end < folio.end:
-                self._truncate_partial(folio, start, end)
+                self._truncate_partial(folio, start, end, end if size is None else size)
 
-    def _truncate_partial(self, folio: Folio, start: int, end: int) -> None:
+    def _truncate_partial(self, folio: Folio, start: int, end: int, size: int) -> None:
         """Forget a part of a folio, then try to split it (truncate_inode_partial_folio).
 
         A folio that has dirty buffers or dirty per-block state is not split, nor is `pinned`, which
@@ -247,11 +247,12 @@ class PageCache:
         if folio is self.pinned:
             self.drop(folio)
         else:
-            self._split(folio, start, end)
+            self._split(folio, start, end, size)
 
-    def _split(self, folio: Folio, start: int, end: int) -> None:
+    def _split(self, folio: Folio, start: int, end: int, size: int) -> None:
         """Halve the folio towards the pages at the edges of `[start, end)`, drop what is
-        inside (folio_split, truncate_inode_pages_range).
+        inside, and all but the first part of what is wholly past EOF, at `size` bytes
+        (folio_split, truncate_inode_pages_range).
 
         Buffers and per-block state are gone then: only of a folio that is uptodate as a whole
         are the parts so.
@@ -265,6 +266,8 @@ class PageCache:
         self.drop(folio)
         for index, pages in halves(folio.index, folio.pages, edges):
             if start <= index * PAGE and (index + pages) * PAGE <= end:
+                continue
+            if index > folio.index and index * PAGE >= size:
                 continue
             low = (index - folio.index) * self.per_page
             part = self.add(index, pages.bit_length() - 1)

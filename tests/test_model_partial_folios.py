@@ -132,3 +132,12 @@ def test_only_a_folio_that_its_mapping_made_smaller_is_told_of(line: str, noted:
     """The second mapping ends where the largest folio would: it takes nothing from the folio."""
     last = run(line, "4k@delalloc,buffered_iomap", iomap=True).steps[-1]
     assert ("folio within its mapping: iomap_get_folio" in last.because) is noted
+
+
+@pytest.mark.parametrize(("cut", "reached"), [("", 16384), ("fpunch a 0 512; ", 12288)])
+def test_a_split_drops_what_is_wholly_past_eof(cut: str, reached: int) -> None:
+    """The failed write has left a folio of four pages, two of them past EOF; the punch splits it,
+    and the next write brings the others back page by page. Seen on 7.3.4+series."""
+    line = f"pwrite_fault a 0 31283 fault=8k; sync; {cut}pwrite a 4k 9183; sync_range a 8k 4k"
+    trace = run(line)
+    assert states(trace.steps[-1])[0] == (0, reached, "written")
