@@ -3,7 +3,9 @@
 Where an operation fails, blocks that it had allocated are free again before anybody looks. They
 lay behind the block before them, or elsewhere: that is the allocator's freedom. It shows all the
 same, since extents that are adjacent merge and others do not: a tree that had to grow for them
-keeps its block, and where space ends it can't grow. The reference takes them as adjacent.
+keeps its block, and where space ends it can't grow. The reference takes them as adjacent. Where
+the device is more than half full they may have come in pieces, too, so that the tree grew before
+space ended.
 
 Where low space has files written back, and a commit has to free space in the middle of a folio,
 the rest of the folio is written too if the I/O to the part before it has ended by then. The
@@ -24,16 +26,19 @@ from collections.abc import Callable
 
 import msgspec
 
-from harness.trace import APART, LATE, TURNS, Placement
+from harness.trace import APART, LATE, SHORT, TURNS, Placement
 from harness.verdict import Compared
 
 __all__ = [
-    "ANY_ORDER", "BESIDE", "LEFT", "MOST_TRIED", "PARTLY", "SUPPOSED", "TURNED", "UNSEEN",
+    "ANY_ORDER", "BESIDE", "CUT", "LEFT", "MOST_TRIED", "PARTLY", "PIECES", "SUPPOSED", "TURNED",
+    "UNSEEN",
     "in_some_way", "supposing",
 ]  # fmt: skip
 
 UNSEEN = "place not seen: ext4_mb_new_blocks"
 """The rule that the model notes in a step that allocates blocks which are gone at its end."""
+PIECES = "length not seen: ext4_mb_new_blocks"
+"""The rule that it notes too where little space may have made pieces of them."""
 PARTLY = "part of a folio submitted: mpage_submit_partial_folio"
 """The rule that it notes where the rest of a folio depends on I/O that may have ended."""
 
@@ -45,17 +50,22 @@ ANY_ORDER = "order of conversions: ext4_end_io_rsv_work"
 MOST_TRIED = 32
 """Runs of the reference for one workload (and one order of a parallel section)."""
 SUPPOSED = "nobody saw where blocks lay that were freed at once; they are supposed to lie apart"
+CUT = "nobody saw where blocks lay that were freed at once; they are supposed to lie in pieces"
 LEFT = "I/O is supposed to have ended, or what came of it been converted, after a commit"
 TURNED = "I/Os are supposed to have ended in another order than that of their submission"
 
 Attempt = Callable[[Placement], Compared]
 """Has the reference run with a placement, and compares."""
 Chosen = frozenset[tuple[int, str]]
-"""Steps, each with what is supposed of it: `APART`, `LATE` or one of `TURNS`."""
+"""Steps, each with what is supposed of it: `APART`, `SHORT`, `LATE` or one of
+`TURNS`."""
 
-_NOTED = {UNSEEN: (APART,), PARTLY: (LATE,), BESIDE: (LATE,), ANY_ORDER: TURNS}
+_NOTED = {
+    UNSEEN: (APART,), PIECES: (SHORT,), PARTLY: (LATE,), BESIDE: (LATE,), ANY_ORDER: TURNS,
+}  # fmt: skip
 _COUNTED = {
     APART: ("place", SUPPOSED),
+    SHORT: ("place", CUT),
     LATE: ("writeback", LEFT),
     **dict.fromkeys(TURNS, ("writeback", TURNED)),
 }

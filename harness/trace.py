@@ -20,9 +20,10 @@ from harness.image.form import Canonical
 from workloads.workload import Workload
 
 __all__ = [
-    "APART", "LATE", "ONLY_THE_END", "TURNS", "VERSION", "Complaint", "ComplaintKind", "Content",
-    "Event", "EventKind", "Extent", "FileObservation", "Final", "KernelFacts", "Observation",
-    "Observe", "Placement", "Ran", "Reference", "Result", "State", "Step", "Subject", "Trace",
+    "APART", "LATE", "ONLY_THE_END", "SHORT", "TURNS", "VERSION", "Complaint", "ComplaintKind",
+    "Content", "Event", "EventKind", "Extent", "FileObservation", "Final", "KernelFacts",
+    "Observation", "Observe", "Placement", "Ran", "Reference", "Result", "State", "Step",
+    "Subject", "Trace",
     "decode", "encode", "placement_of", "unobserved_step",
 ]  # fmt: skip
 
@@ -286,6 +287,10 @@ APART = "/"
 """In a step's placement, in the place of a file's name: blocks that nobody saw, since they were
 freed in the same step, are supposed to lie apart from all others, not behind the block before
 them (`harness.suppositions`)."""
+
+SHORT = "///"
+"""The same, and that the first of them were allocated one by one: the device had no more in one
+place (`harness.suppositions`)."""
 
 LATE = "//"
 """The same for I/O that is under way while writeback commits: it is supposed to end, and what it

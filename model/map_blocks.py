@@ -233,6 +233,8 @@ def _place(inode: Inode, lblk: int, length: int, state: int) -> Run:
     found = sb.placer.lookup(inode.name, lblk, guess, length)
     if inode.extents and (sb.placer.unseen or sb.placer.seen < length):
         sb.rule("place not seen: ext4_mb_new_blocks")
+        if length > 1 and sb.placer.unseen and sb.free.sum() < sb.most_free // 2:
+            sb.rule("length not seen: ext4_mb_new_blocks")
         if (
             found is not None
             and sb.placer.unseen

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from operator import attrgetter
 
-from harness.trace import APART, LATE, TURNS, Extent, Placement
+from harness.trace import APART, LATE, SHORT, TURNS, Extent, Placement
 
 __all__ = ["Placer", "Shift"]
 
@@ -93,8 +93,8 @@ class Placer:
         is known was freed in the same step: it is taken to have been before what followed it if it
         is one of those that a shift frees (see `moved`), else before the first of the
         `length` blocks that is there, else at `near`, behind the block before it, else (always
-        with `APART`) where nothing is adjacent to it. Blocks that are not there between two that
-        are contiguous with them, or (without `APART`) at the end, count as contiguous too.
+        with `APART` or `SHORT`) where nothing is adjacent to it. Blocks that are not there between
+        two that are contiguous with them, or (without `APART`) at the end, count as contiguous too.
         """
         self.unseen, self.seen = False, _ENDLESS
         if not self._known:
@@ -114,7 +114,7 @@ class Placer:
                 return following[0] - gap, gap + following[1]
             if near is not None:
                 return near, _ENDLESS
-        return self.elsewhere()[0], gap
+        return self.elsewhere()[0], 1 if SHORT in self._step else gap
 
     def elsewhere(self) -> tuple[int, int]:
         """A place that is adjacent to nothing, as `lookup` returns it."""
@@ -137,7 +137,7 @@ class Placer:
     def _lies_apart(self, lblk: int) -> bool:
         """Whether block `lblk`, which nobody saw, is supposed not to follow the one before it: the
         first pieces of each attempt are, and where a block comes again another one begins."""
-        if APART not in self._step:
+        if self._step.keys().isdisjoint((APART, SHORT)):
             return False
         if lblk != self._last:
             self._pieces = 1 if lblk < self._last else self._pieces + 1

@@ -5,12 +5,20 @@ from __future__ import annotations
 import msgspec
 import pytest
 from fakes import make_workload
-from modelled import geometry
+from modelled import FREE, geometry
 
 from harness.errors import NotModelledError
 from harness.runner import Runner
-from harness.suppositions import MOST_TRIED, SUPPOSED, UNSEEN, in_some_way, supposing
-from harness.trace import APART, Extent, Placement, State, Trace, placement_of
+from harness.suppositions import (
+    CUT,
+    MOST_TRIED,
+    PIECES,
+    SUPPOSED,
+    UNSEEN,
+    in_some_way,
+    supposing,
+)
+from harness.trace import APART, SHORT, Extent, Placement, State, Trace, placement_of
 from harness.verdict import Compared, Mismatch, Outcome, Verdict
 from model import Behaviour, Model
 from workloads.workload import Workload
@@ -100,6 +108,33 @@ def test_a_block_that_is_lost_elsewhere_is_a_mismatch(lost_from: int) -> None:
 def test_two_blocks_are_more_than_one_tree_takes() -> None:
     verdict, _ = judged(Kernel(seen(FAILED), FAILED))
     assert verdict.outcome is Outcome.MISMATCH
+
+
+LITTLE = 40
+"""Blocks that can be had when a direct write asks for more, and gives all of them back."""
+FULL = make_workload(
+    f"pwrite a 0 4k; fsync a; falloc fill 0 {4 * (FREE - 1 - 16384 // 50 - LITTLE)}k;"
+    " dwrite a 4k 1m; remount",
+    "4k@delalloc",
+)
+
+
+@pytest.mark.parametrize("word", [None, APART, SHORT])
+def test_blocks_that_space_was_too_little_for_may_have_come_in_pieces(word: str | None) -> None:
+    """As on Debian's 7.3.4: no free piece was as long as the request, so that the file had its
+    fifth extent before space ended, and the tree keeps the block that it took for that. In three
+    pieces, apart or not, it is too late for one."""
+    places = {"a": (Extent(0, 4096, State.WRITTEN, 1 << 30),),
+              "fill": (Extent(0, 1 << 30, State.WRITTEN, 1 << 40),)}  # fmt: skip
+    placement: Placement = (places,) * (len(FULL.ops) + 1)
+    supposed = frozenset() if word is None else frozenset({(3, word)})
+    seen = Model(Behaviour(iomap=False), geometry).run(FULL, supposing(placement, supposed))
+    assert seen.steps[3].result == "ENOSPC"
+    assert PIECES in seen.steps[3].because
+    assert seen.steps[-1].observation.files["a"].blocks == (16 if word == SHORT else 8)
+    verdict = Runner(Reference(), Kernel(seen), ()).run(FULL).verdict
+    assert verdict.outcome is Outcome.AGREE
+    assert verdict.not_compared.get(("place", CUT), 0) == (word == SHORT)
 
 
 def test_only_steps_with_such_blocks_up_to_the_difference_are_supposed() -> None:
