@@ -11,22 +11,22 @@ import stat
 
 from harness.errors import NotModelledError
 from harness.trace import EventKind
-from model.content import Content
-from model.extent_status import ExtentStatus, Run
+from model.cached_file import CachedFile
+from model.extent_status import Run
 from model.extent_tree import ExtentTree
+from model.freed_pieces import freed_pieces
 from model.indirect_tree import IndirectTree
-from model.page_cache import PageCache
 from model.prealloc import Preallocations
 from model.readahead import Readahead
 from model.superblock import Superblock
-from model.units import DELAYED, EOF_BLOCK, HOLE, PAGE, SECTOR, UNWRITTEN, WRITTEN, ceil_div
+from model.units import DELAYED, EOF_BLOCK, HOLE, PAGE, SECTOR, UNWRITTEN, ceil_div
 
 __all__ = ["Inode"]
 
 UNKNOWN_PLACE = "physical placement of a block is not known, so neither is the extent tree"
 
 
-class Inode:
+class Inode(CachedFile):
     """A regular file; `size` and `disksize` in bytes, `reserved` and `allocated` in clusters,
     and `uncharged`, those that were allocated and not counted in i_blocks. `changed_in` is the
     transaction that last changed it (i_sync_tid); `unsynced` tells whether it waits for the
@@ -34,11 +34,10 @@ class Inode:
     `unreadable`: it has left memory with its checksum wrong."""
 
     def __init__(self, sb: Superblock, name: str) -> None:
-        self.sb, self.name = sb, name
-        self.size = self.disksize = 0
+        super().__init__(sb)
+        self.name, self.disksize = name, 0
         self.reserved = self.allocated = 0
         self.uncharged = 0
-        self.es = ExtentStatus(sb.ratio)
         self.changed_in = sb.transaction
         self.unsynced = False
         self.extents = sb.extents
@@ -48,8 +47,6 @@ class Inode:
         self.tree_blocks = self.most_mapped = 0
         self.tree_unknown: str | None = None
         self.states_unknown: str | None = None
-        self.content = Content()
-        self.cache = PageCache(sb.block_size, sb.max_folio, sb.iomap)
         self.prealloc = Preallocations()
         self.readahead = Readahead(sb.behaviour.readahead // PAGE)
         self.writers = 0
@@ -57,8 +54,6 @@ class Inode:
         self.ordered: tuple[int, int] | None = None
         self.order_writes = False
         self.writeback_error: str | None = None
-        self.unsaved: list[tuple[int, int]] = []
-        self.on_disk: dict[int, tuple[bytes | None, str]] = {}
         self.alloc_on_close = False
         self.uid = self.gid = self.flags = 0
         self.mode = stat.S_IFREG | 0o644
@@ -91,86 +86,6 @@ class Inode:
         inline = ceil_div(self.size, SECTOR) if self.inline else 0
         reserved = self.reserved * self.sb.ratio * self.sb.block_size // SECTOR
         return self.disk_sectors + reserved + inline
-
-    def drop_unsaved(self) -> None:
-        """Folios have been dropped: of blocks that are not on disk as they were there what is on
-        disk shows, which nobody knows of written ones."""
-        size, kept = self.sb.block_size, []
-        for low, high in self.unsaved:
-            folio = self.cache.get(low * size // PAGE)
-            if folio is not None:
-                kept.append((low, high))
-                continue
-            if low in self.on_disk and self.es.lookup(low).state == WRITTEN:
-                self.show_on_disk(low, *self.on_disk.pop(low))
-                continue
-            for run in self.es.pieces(low, high):
-                if run.state == WRITTEN:
-                    self.content.lose(run.start * size, min(run.end * size, self.size))
-                else:
-                    self.content.zero(run.start * size, run.end * size)
-        self.unsaved = kept
-
-    def saved(self, start: int, end: int) -> None:
-        """Blocks `[start, end)` are on disk as the page cache has them, or are no more."""
-        self.unsaved = [
-            part
-            for low, high in self.unsaved
-            for part in ((low, min(high, start)), (max(low, end), high))
-            if part[0] < part[1]
-        ]
-        for block in [block for block in self.on_disk if start <= block < end]:
-            del self.on_disk[block]
-
-    def is_cached(self, lblk: int) -> bool:
-        """Whether a read of block `lblk` finds it in the page cache."""
-        pos = lblk * self.sb.block_size
-        folio = self.cache.get(pos // PAGE)
-        if folio is None:
-            return False
-        return bool((folio.uptodate | folio.uptodate_alone) & self.cache.bits(folio, pos, pos + 1))
-
-    def differs_on_disk(self, lblk: int, data: bytes | None, quirk: str) -> None:
-        """Block `lblk` is cached; on disk, by the known bug `quirk`, it is `data`, or nobody knows
-        what."""
-        self.unsaved.append((lblk, lblk + 1))
-        self.on_disk[lblk] = data, quirk
-
-    def show_on_disk(self, lblk: int, data: bytes | None, quirk: str | None) -> None:
-        """Block `lblk` is not cached; on disk it is `data`, or nobody knows what, which may be by
-        the known bug `quirk`."""
-        start = lblk * self.sb.block_size
-        end = start + self.sb.block_size
-        if data is not None and self.reads_as(start, data):
-            return
-        if quirk is not None and not self.sb.quirk(quirk):
-            return
-        if data is None:  # past EOF too: a file that grows later need not zero that
-            self.content.lose(start, end)
-        else:
-            self.content.write(start, data)
-            self.content.zero(max(start, min(self.size, end)), end)
-
-    def reads_as(self, start: int, data: bytes) -> bool:
-        """Whether bytes from `start` on are known to be `data`, as far as the file goes."""
-        if not self.content.knows(start, start + len(data)):
-            return False
-        count = max(min(len(data), self.size - start), 0)
-        return self.content.read(start, count) == data[:count]
-
-    def lose_content(self, start: int, end: int) -> None:
-        """Bytes `[start, end)` are stale memory: nobody can know them."""
-        if self.sb.quirk("stale_folio_after_short_copy"):
-            self.content.lose(start, end)
-
-    def wait_for_read(self, start: int, end: int) -> None:
-        """Bytes `[start, end)` are read into the page cache. If anything comes from disk the
-        task may sleep, unless it is there before the task waits for it."""
-        if self.sb.flusher_busy:
-            block = self.sb.block_size
-            found = self.es.overlapping(start // block, ceil_div(end, block))
-            if any(run.state == WRITTEN for run in found):
-                self.sb.flusher_busy = None
 
     def order(self, start: int, end: int, *, submitted: bool = False) -> None:
         """The next commit writes bytes `[start, end)` first, and what lies between them and
@@ -258,7 +173,9 @@ class Inode:
             self.reserved += again
             self.sb.dirty.add(again)
         if freed:
-            pieces = [-freed] if len(runs) == 1 and self.sb.ratio == 1 else self._pieces(runs)
+            pieces = (
+                [-freed] if len(runs) == 1 and self.sb.ratio == 1 else freed_pieces(self.es, runs)
+            )
             for clusters in pieces:  # a cheap read of the counter tells the difference
                 self.sb.free.add(clusters)
             self.sb.free.add(-freed - sum(pieces))
@@ -267,38 +184,6 @@ class Inode:
             if self.sb.quota.tracked:
                 self.sb.quota.warnings.freed_pieces(self, pieces)
         self.tree_remove(start, end, bool(runs))
-
-    def _pieces(self, runs: list[Run]) -> list[int]:
-        """How many clusters each call frees now that `runs` have gone, the last first
-        (ext4_remove_blocks)."""
-        mapped = [run for run in reversed(runs) if run.state != DELAYED]
-        if self.sb.ratio == 1:
-            return [run.end - run.start for run in mapped]
-        pieces = []
-        for run, before in zip(mapped, [*mapped[1:], None], strict=True):
-            shared = -1 if before is None else (before.end - 1) // self.sb.ratio
-            pieces += self._cluster_pieces(run, shared)
-        return pieces
-
-    def _cluster_pieces(self, run: Run, shared: int) -> list[int]:
-        """The same for one extent: a cluster that it has only in part goes by itself, and one
-        that is `shared` with the extent before it goes with that. What is reserved again
-        stays charged."""
-        ratio = self.sb.ratio
-        first, last = run.start // ratio, (run.end - 1) // ratio
-        inner_first, inner_last = -(-run.start // ratio), run.end // ratio - 1
-        tail = [last] if last > inner_last else []
-        head = [first] if first < inner_first and first not in tail else []
-        groups = (tail, range(inner_first, inner_last + 1), head)
-        counts = (
-            sum(
-                self.es.clusters(at * ratio, at * ratio + ratio) == (0, 0)
-                for at in group
-                if at != shared
-            )
-            for group in groups
-        )
-        return [count for count in counts if count]
 
     # --- the tree ------------------------------------------------------------------------
 
