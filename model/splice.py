@@ -36,15 +36,18 @@ def splice(source: Inode, off: int, target: Inode, dst: int, count: int) -> int:
     (do_splice). Raises `OpError`."""
     if count > 0:
         rw_verify_area(off, min(count, PIPE_BUFFERS * PAGE))
-    return splice_pieces(source, off, target, dst, count)
+    return splice_pieces(source, off, target, dst, count, calls=True)
 
 
-def splice_pieces(source: Inode, off: int, target: Inode, dst: int, count: int) -> int:
+def splice_pieces(
+    source: Inode, off: int, target: Inode, dst: int, count: int, *, calls: bool = False
+) -> int:
     """Fill the pipe, write it out, until `count` bytes or the end of `source` is reached;
     returns bytes copied (splice_direct_to_actor).
 
-    The pipe holds pages, so that a piece that starts inside a page is shorter. Raises
-    `OpError` if nothing was copied.
+    The pipe holds pages, so that a piece that starts inside a page is shorter. If each piece is
+    written by `calls` of its own, one that was ended by an error has said how much it wrote, and
+    the next one meets the error again. Raises `OpError` if nothing was copied.
     """
     done = 0
     while done < count:
@@ -57,7 +60,10 @@ def splice_pieces(source: Inode, off: int, target: Inode, dst: int, count: int) 
         if source is target and 0 < abs(dst - off) < step:
             data, exact = _onto_itself(source, at, dst + done, step)
             defined = defined and exact
-        wrote, error = _write_out(target, dst + done, data)
+        wrote, error = last, _ = _write_out(target, dst + done, data)
+        while calls and last and error is not None:
+            last, error = _write_out(target, dst + done + wrote, data[wrote:])
+            wrote += last
         if not defined:
             target.content.lose(dst + done, dst + done + wrote)
         done += wrote
