@@ -139,6 +139,9 @@ def _open_beside(mount: Mount, name: str, flag: str) -> None:
 def _check_names(mount: Mount, op: ops.Otrunc | ops.Unlink | ops.Rename) -> None:
     """open(O_TRUNC), unlink(2) and rename(2) close the descriptors, then go by name."""
     names = [op.file, op.to] if isinstance(op, ops.Rename) else [op.file]
+    protected = any(_flags(mount, name) & (APPEND_ONLY | IMMUTABLE) for name in names)
+    if len(set(names)) == 2 and op.file in mount.files and not protected:
+        mount.sb.placer.renamed(*names)  # which closing may write back
     for name in names:
         mount.close(name)
     for name in names:
@@ -149,9 +152,7 @@ def _check_names(mount: Mount, op: ops.Otrunc | ops.Unlink | ops.Rename) -> None
         )
     if mount.sb.read_only:
         raise OpError("EROFS")
-    if len(set(names)) == len(names) and any(
-        _flags(mount, name) & (APPEND_ONLY | IMMUTABLE) for name in names
-    ):
+    if len(set(names)) == len(names) and protected:
         mount.sb.rule("protected file: may_delete")
         raise OpError("EPERM")
     if mount.sb.shut_down and len(set(names)) == len(names):

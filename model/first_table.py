@@ -193,7 +193,6 @@ def _rename(mount: Mount, op: ops.Rename) -> Result:
         raise OpError("ENOENT")
     if op.file == op.to:
         return 0
-    mount.sb.placer.renamed(op.file, op.to)
     if op.to in mount.files:
         if mount.sb.auto_da_alloc:
             mount.alloc_da_blocks(inode)
@@ -201,6 +200,7 @@ def _rename(mount: Mount, op: ops.Rename) -> Result:
     mount.files[op.to] = mount.files.pop(op.file)
     mount.directory.changed = True
     inode.name = op.to
+    mount.sb.placer.replaced(op.to)
     return 0
 
 

@@ -69,8 +69,13 @@ class Placer:
         return max((at for at, word in enumerate(TURNS, start=1) if word in self._step), default=0)
 
     def renamed(self, name: str, to: str) -> None:
-        """The file `name` is called `to` at the end of this step."""
-        self._alias[name] = to
+        """The file `name` is called `to` at the end of this step, and the one that is called so
+        now is gone."""
+        self._alias[name], self._alias[to] = to, ""
+
+    def replaced(self, to: str) -> None:
+        """The file that is called `to` at the end of this step is called so now."""
+        self._alias.pop(to, None)
 
     def moved(self, name: str, first: int, gone: int, delta: int) -> None:
         """Blocks of the file from `first` on are about to get `delta` further; the `gone` blocks

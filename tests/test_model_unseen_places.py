@@ -71,6 +71,17 @@ def test_a_block_that_a_shift_frees_lay_before_what_comes_in_its_place_or_apart(
         assert not placer.unseen
 
 
+def test_a_file_that_is_replaced_does_not_lie_where_the_other_one_does() -> None:
+    """Closing writes back the file that goes, which had been truncated, in one piece; the other
+    has its name at the end of the step. As on Debian's 7.3.4."""
+    line = "pwrite a 0 4k; truncate a 0; pwrite a 0 256k; pwrite b 0 32k; rename b a"
+    left = _at((0, 4, 57), (4, 4, 90))
+    placement = tuple({"a": places} for places in ((), (), (), (), left, left))
+    trace = Model(Behaviour(), geometry).run(make_workload(line), placement)
+    events = [(e.file, e.count) for e in trace.steps[4].events or () if e.claim]
+    assert sorted(events) == [("a", 64), ("b", 4), ("b", 4)]
+
+
 def test_where_blocks_came_to_later_says_nothing_of_those_that_were_freed() -> None:
     placer = _placer((0, 1, 50), (2, 2, 57))
     placer.gone_from = 1
