@@ -19,7 +19,7 @@ from harness.sides import Choice, Side, on_path
 from harness.trace import Complaint, ComplaintKind, Observe, encode
 from vm.accel import Accelerator
 from vm.errors import GuestHangError, ImageError, KernelPanicError
-from vm.guest import Identity
+from vm.live_guest import Identity
 from vm.initramfs import BootFiles
 from vm.kernel import Kernel
 from vm.kernels.identity import KernelIdentity
