@@ -13,7 +13,17 @@ from typing import Literal
 
 import msgspec
 
-from workloads.ops import Insert, Op, Pwritev, Shutdown, Truncate, WriteFault, Zero, calls
+from workloads.ops import (
+    Insert,
+    Op,
+    Otrunc,
+    Pwritev,
+    Shutdown,
+    Truncate,
+    WriteFault,
+    Zero,
+    calls,
+)
 from workloads.workload import Config, Workload
 
 __all__ = ["KNOWN_ISSUES", "KnownIssue", "applicable", "parse_release", "path_of"]
@@ -80,6 +90,13 @@ _MISCOUNTED = (
 )
 """What e2fsck says of an i_blocks that lacks a cluster, and with it the owner's quota; and what it
 advises in passing."""
+
+_CUT_SHORT = (
+    r"i_size is \d+, should be|Filesystem still has errors|\d+/\d+ files \(|errors noted|"
+    r"not cleanly unmounted|lie past the end"
+)
+"""What e2fsck and our own check say of a file whose blocks go on behind its size, and of the error
+that the superblock notes."""
 
 KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
@@ -382,6 +399,29 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         observable="the old bytes of that block are read in place of zeros until the page cache is"
         " dropped; a write to a part of it brings the rest back to disk",
         reason="ext4_zero_range() as there; the folio stays uptodate over the unwritten block",
+    ),
+    KnownIssue(
+        name="old-error-fails-truncate-iomap",
+        quirk="old_error_fails_truncate",
+        image_complaint=_CUT_SHORT,
+        since=(7, 2),
+        path="iomap",
+        condition="writeback could not write some block of a file, which no fsync(2) has told yet;"
+        " then the file is truncated, or else extended, and the block of EOF is zeroed for that",
+        observable="the call fails with that error; a truncation has cut the size, but removed no"
+        " block: e2fsck complains, and what was cut off is there again when the file grows",
+        reason="ext4_block_zero_eof() writes the block at once with filemap_write_and_wait_range(),"
+        " which tells old errors, too; ext4_setattr() has cut the size by then",
+    ),
+    KnownIssue(
+        name="old-error-fails-truncate-iomap-logged",
+        complaint=r"EXT4-fs error in ext4_setattr|mounting fs with errors|Errors on filesystem",
+        since=(7, 2),
+        path="iomap",
+        triggers=(Truncate, Otrunc),
+        condition="as for old-error-fails-truncate-iomap",
+        observable="the kernel's log: EXT4-fs error in ext4_setattr",
+        reason="ext4_std_error() takes the old error for one of the file system",
     ),
     KnownIssue(
         name="failed-insert-range-grows-file",

@@ -21,12 +21,14 @@ _RELEASE = re.compile(r"(\d+)\.(\d+)")
 class Quirk(msgspec.Struct, frozen=True):
     """A known kernel bug that the model can follow.
 
-    `observable` is what differs from the strict model, `source` where the bug is.
+    `observable` is what differs from the strict model, `source` where the bug is. One that shows
+    only behind what another one leaves `follows` that.
     """
 
     name: str
     observable: str
     source: str
+    follows: str = ""
 
 
 QUIRKS: dict[str, Quirk] = {
@@ -113,6 +115,14 @@ QUIRKS: dict[str, Quirk] = {
             "are read; on the buffer_head path what is written there next is lost.",
             "ext4_zero_range drops the page cache, then ext4_alloc_file_blocks reads the EOF block "
             "back as written (ext4_block_zero_eof), then makes it unwritten",
+        ),
+        Quirk(
+            "old_error_fails_truncate",
+            "On the iomap path a truncation, or what else zeroes the rest of EOF's block, fails "
+            "with the error of earlier writeback; a truncation has cut the size only then.",
+            "ext4_block_zero_eof: filemap_write_and_wait_range tells old errors; ext4_setattr "
+            "has cut the size by then",
+            follows="conversion_finds_no_tree_block",
         ),
         Quirk(
             "failed_insert_range_grows_file",

@@ -28,9 +28,13 @@ def dio_write(inode: Inode, pos: int, data: bytes | memoryview) -> int:
     data = data[: generic_write_checks(inode, pos, len(data))]
     if not data:
         return 0
+    inode.check_behind_size()
     stop = pos + len(data)
     extending = stop > min(inode.size, inode.disksize)  # ext4_extending_io, before the flush
-    sb.flush_range(inode, pos, stop)
+    try:
+        sb.flush_range(inode, pos, stop)
+    except OpError:
+        return _write_rest(inode, pos, data)
     if not _invalidate(inode, pos, stop):
         return _write_rest(inode, pos, data)
     try:

@@ -8,6 +8,7 @@ from model.errors import OpError
 from model.inline_data import convert_inline_data
 from model.inode import Inode
 from model.map_blocks import map_blocks
+from model.on_disk import OnDisk, on_disk, show_again
 from model.revived import zero_whole_blocks
 from model.tree_claim import PLENTY, limited_tree, may_lack_tree_block, split_at
 from model.truncate import block_zero_eof, zero_partial
@@ -19,10 +20,7 @@ from model.units import (
     round_up,
 )
 
-__all__ = [
-    "OnDisk", "allocate", "check_range", "on_disk", "punch_hole", "show_again", "write_zeroes",
-    "zero_range",
-]  # fmt: skip
+__all__ = ["allocate", "check_range", "punch_hole", "write_zeroes", "zero_range"]
 
 
 def check_range(inode: Inode, off: int, length: int) -> None:
@@ -32,6 +30,7 @@ def check_range(inode: Inode, off: int, length: int) -> None:
         raise OpError("EINVAL")
     if off + length > inode.sb.maxbytes:
         raise OpError("EFBIG")
+    inode.check_behind_size()
 
 
 def prepare_fallocate(inode: Inode, off: int, length: int) -> None:
@@ -145,46 +144,6 @@ def _convert_unwritten(inode: Inode, low: int, high: int, new_size: int, stays: 
             _grow(inode, min(new_size, low * inode.sb.block_size))
         show_again(inode, low * inode.sb.block_size, stays)
         raise
-
-
-OnDisk = list[tuple[int, bytes | None]]
-"""First byte and content of what written blocks hold on disk, nothing for one that is not known."""
-
-
-def on_disk(inode: Inode, low: int, high: int) -> OnDisk:
-    """What is on disk of blocks `[low, high)`; not known of those that hold something else in the
-    page cache."""
-    size, found = inode.sb.block_size, OnDisk()
-    unsaved = {block for first, last in inode.unsaved for block in range(first, last)}
-    for run in inode.es.overlapping(low, high):
-        start, end = run.start * size, run.end * size
-        if run.state != WRITTEN:
-            continue
-        if not unsaved and not inode.cache.dirty_folios(start, end):
-            found.append((start, inode.content.read(start, end - start)))
-            continue
-        for pos in range(start, end, size):
-            other = pos // size in unsaved or inode.cache.holds_dirty(pos)
-            found.append((pos, None if other else inode.content.read(pos, size)))
-    return found
-
-
-def show_again(inode: Inode, start: int, stays: OnDisk) -> None:
-    """What `stays` on disk from byte `start` on is read again; but not where a page that the
-    range covers in part is cached still: there zeros are read until it is dropped."""
-    size = inode.sb.block_size
-    for pos, data in stays:
-        if data is None and pos >= start:
-            inode.content.lose(pos, min(pos + size, inode.size))
-        elif data is not None and pos + len(data) > start:
-            inode.content.write(max(pos, start), data[max(start - pos, 0) :])
-    end = max((pos + (size if data is None else len(data)) for pos, data in stays), default=start)
-    for folio in inode.cache.overlapping(start, end):
-        low, high = max(folio.start, start) // size, min(folio.end, end) // size
-        for run in inode.es.overlapping(low, high):
-            if run.state == WRITTEN:
-                inode.content.zero(run.start * size, run.end * size)
-                inode.unsaved.append((run.start, run.end))
 
 
 def _make_some_unwritten(inode: Inode, low: int, high: int) -> int:

@@ -139,6 +139,7 @@ def _sync_range(mount: Mount, op: ops.SyncRange) -> Result:
     inode = mount.file(op.file)
     if op.off < 0 or op.len < 0 or op.off + op.len > MAX_LFS_FILESIZE:
         raise OpError("EINVAL")
+    mount.check_writeback(inode)
     mount.flush_range(inode, op.off, op.off + op.len if op.len else None)
     mount.check_writeback(inode)
     return 0

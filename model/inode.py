@@ -54,6 +54,9 @@ class Inode(CachedFile):
         self.ordered: tuple[int, int] | None = None
         self.order_writes = False
         self.writeback_error: str | None = None
+        self.mapping_error: str | None = None
+        self.failed_writebacks = 0
+        self.behind_size = False
         self.alloc_on_close = False
         self.uid = self.gid = self.flags = 0
         self.mode = stat.S_IFREG | 0o644
@@ -86,6 +89,19 @@ class Inode(CachedFile):
         inline = ceil_div(self.size, SECTOR) if self.inline else 0
         reserved = self.reserved * self.sb.ratio * self.sb.block_size // SECTOR
         return self.disk_sectors + reserved + inline
+
+    def check_behind_size(self) -> None:
+        """Raise `NotModelledError` if a truncation that failed has left blocks behind the size:
+        what shows of them in a file that is written to is not known."""
+        if self.behind_size:
+            raise NotModelledError("writing to a file of which a truncation has failed")
+
+    def writeback_failed(self, error: str) -> None:
+        """Writeback could not write: the next fsync(2) tells, and the next flush inside of an
+        operation (mapping_set_error)."""
+        self.failed_writebacks += 1
+        self.writeback_error = self.writeback_error or error
+        self.mapping_error = self.mapping_error or error
 
     def order(self, start: int, end: int, *, submitted: bool = False) -> None:
         """The next commit writes bytes `[start, end)` first, and what lies between them and

@@ -37,7 +37,7 @@ class Mount:
     ) -> None:
         self.sb = Superblock(config, geometry, behaviour, placer)
         self.sb.writeback_all = self.writeback_inside
-        self.sb.flush_range = self.flush_or_refuse
+        self.sb.flush_range = self.flush_and_tell
         self.sb.commit = self.commit
         self.files: dict[str, Inode] = {}
         self.directory = Directory(())
@@ -105,15 +105,25 @@ class Mount:
     def flush_or_refuse(self, inode: Inode, start: int, end: int | None) -> None:
         """`flush_range` inside an operation that a failure would end somewhere in between.
         Raises `NotModelledError` for such a failure."""
-        before = inode.writeback_error
+        before = inode.failed_writebacks
         self.flush_range(inode, start, end)
-        if inode.writeback_error != before:
+        if inode.failed_writebacks != before:
             raise NotModelledError("writeback inside an operation finds no space")
+
+    def flush_and_tell(self, inode: Inode, start: int, end: int | None) -> None:
+        """The same, and tell what earlier writeback of the file, whatever part of it, could not
+        write, if neither fsync(2) nor another such flush has told it (filemap_check_errors). Raises
+        `OpError`."""
+        self.flush_or_refuse(inode, start, end)
+        error, inode.mapping_error = inode.mapping_error, None
+        if error is not None:
+            inode.sb.rule("an old error is told: filemap_check_errors")
+            raise OpError(error)
 
     def check_writeback(self, inode: Inode) -> None:
         """Tell once that writeback of `inode` failed (file_check_and_advance_wb_err). Raises
         `OpError`."""
-        error, inode.writeback_error = inode.writeback_error, None
+        error, inode.writeback_error, inode.mapping_error = inode.writeback_error, None, None
         if error is not None:
             inode.sb.rule("writeback failed: file_check_and_advance_wb_err")
             raise OpError(error)
@@ -257,7 +267,7 @@ def clear_inode(inode: Inode) -> None:
         inode.sb.rule("release at eviction: ext4_clear_inode")
     if inode.checksum_wrong and inode.sb.quirk("failed_conversion_breaks_checksum"):
         inode.unreadable = True
-    inode.writeback_start, inode.writeback_error = 0, None
+    inode.writeback_start, inode.writeback_error, inode.mapping_error = 0, None, None
     inode.remove_status(0, EOF_BLOCK)
     inode.prealloc.discard()
     inode.alloc_on_close = inode.order_writes = False

@@ -105,7 +105,7 @@ def _setflags(mount: Mount, op: ops.SetFlags) -> Result:
     check_immutable(inode, op.flags)
     if op.flags & IMMUTABLE and not inode.flags & IMMUTABLE:
         mount.sb.rule("write back before immutable: ext4_ioctl_setflags")
-        mount.flush_range(inode, 0, None)
+        mount.flush_and_tell(inode, 0, None)
     inode.flags = op.flags
     return 0
 

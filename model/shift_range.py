@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from harness.errors import NotModelledError
 from model.errors import OpError
-from model.fallocate import check_range, on_disk, show_again
+from model.fallocate import check_range
 from model.inline_data import convert_inline_data
 from model.inode import Inode
+from model.on_disk import on_disk, show_again
 from model.placement import Shift
 from model.tree_claim import may_lack_tree_block, split_at
 from model.units import DELAYED, EOF_BLOCK, PAGE, round_down

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from harness.errors import NotModelledError
 from model.errors import OpError
 from model.inline_data import convert_inline_data, inline_truncate
 from model.inode import Inode
+from model.on_disk import OnDisk, on_disk
 from model.units import DELAYED, EOF_BLOCK, HOLE, PAGE, UNWRITTEN, WRITTEN, ceil_div, round_up
 
 __all__ = ["block_zero_eof", "evict", "setattr_size", "truncate", "truncate_failed_write",
@@ -85,7 +87,19 @@ def block_zero_eof(
         at_once = inode.es.lookup(start // size).state != DELAYED
     if at_once:
         inode.sb.rule("write zeroed EOF block: ext4_block_zero_eof")
+        _write_at_once(inode, start, stop)
+
+
+def _write_at_once(inode: Inode, start: int, stop: int) -> None:
+    """Write back bytes `[start, stop)` and wait. What earlier writeback could not write is no
+    reason to fail, but with a known bug it is. Raises `OpError`."""
+    old = inode.mapping_error
+    if old is not None and not inode.sb.quirk("old_error_fails_truncate"):
+        inode.mapping_error = None
         inode.sb.flush_range(inode, start, stop)
+        inode.mapping_error = old
+        return
+    inode.sb.flush_range(inode, start, stop)
 
 
 def truncate_failed_write(inode: Inode) -> None:
@@ -111,23 +125,51 @@ def truncate(inode: Inode) -> None:
     first = ceil_div(inode.size, sb.block_size)
     inode.remove_status(first, EOF_BLOCK)
     inode.remove_mapped(first, EOF_BLOCK)
+    inode.behind_size = False
 
 
 def setattr_size(inode: Inode, size: int) -> None:
-    """ftruncate(2) to `size` bytes (ext4_setattr)."""
-    old = inode.size
+    """ftruncate(2) to `size` bytes (ext4_setattr). Raises `OpError`, which the superblock notes."""
     if inode.inline and size > inode.inline_size:
         _convert_for_size(inode)
+    try:
+        _set_size(inode, size)
+    except OpError:
+        inode.sb.errors_noted += 1  # ext4_std_error
+        raise
+
+
+def _set_size(inode: Inode, size: int) -> None:
+    """Set the size, and remove what lies behind it. Raises `OpError`: then a smaller size is set,
+    but all blocks are there still, as they are on disk."""
+    old, stays = inode.size, OnDisk()
     if size > old:
         block_zero_eof(inode, old)
         inode.sb.rule("truncate up: ext4_setattr")
+    elif inode.mapping_error is not None:
+        stays = on_disk(inode, ceil_div(size, inode.sb.block_size), EOF_BLOCK)
     inode.size = inode.disksize = size
     inode.cache.truncate(size)  # a failed write may have left folios past EOF
     if size < old:
         inode.content.zero(size)
     if size <= old:
         inode.sb.rule("truncate down: ext4_truncate")
-        truncate(inode)
+        try:
+            truncate(inode)
+        except OpError:
+            _keep_behind_size(inode, stays)
+            raise
+
+
+def _keep_behind_size(inode: Inode, stays: OnDisk) -> None:
+    """The truncation ended before it removed a block: what `stays` on disk behind the size shows
+    when the file grows."""
+    inode.behind_size = True
+    if any(data is None for _, data in stays) or inode.reserved:
+        raise NotModelledError("a truncation that fails behind blocks not written back")
+    for pos, data in stays:
+        assert data is not None
+        inode.content.write(pos, data)
 
 
 def _convert_for_size(inode: Inode) -> None:

@@ -8,7 +8,6 @@ from test_model_parts import mounted
 
 from harness.trace import LATE, Extent, State
 from model import (
-    fallocate,
     io_end,
     map_blocks,
     quota_warnings,
@@ -21,6 +20,7 @@ from model.after_shutdown import not_predicted
 from model.extent_status import Run
 from model.extent_tree import ExtentTree, ExtentTreeError
 from model.inode import Inode
+from model.on_disk import show_again
 from model.page_cache import PageCache
 from model.placement import Placer
 from model.superblock import max_extent_file_bytes
@@ -177,7 +177,7 @@ def test_what_stays_on_disk_shows_again_where_it_was(start: int) -> None:
     inode = Inode(mounted("1k@delalloc").sb, "a")
     inode.size = 8192
     disk = b"".join(bytes([at]) * 1024 for at in range(1, 9))
-    fallocate.show_again(inode, start, [(0, disk[:4096]), (4096, disk[4096:])])
+    show_again(inode, start, [(0, disk[:4096]), (4096, disk[4096:])])
     assert inode.content.read(0, 8192) == bytes(start) + disk[start:]
 
 

@@ -65,6 +65,11 @@ RULES = [_rule(rule) for rule in specification.specification()]
 BY_NAME = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 
 
+def _with_quirk(name: str) -> frozenset[str]:
+    """The quirk, and what it shows behind."""
+    return frozenset({name, QUIRKS[name].follows} - {""})
+
+
 def _subject(rule: Rule) -> str:
     """The quirk or switch that a rule is about, named at its start."""
     return rule.words.split("`")[1]
@@ -128,7 +133,7 @@ def test_rule(rule: Rule) -> None:
 @BY_NAME
 def test_workloads_exercise_their_rule(rule: Rule) -> None:
     """Each program runs a function of the rule; each function and string has its program."""
-    quirks = frozenset({_subject(rule)} if rule.name.startswith("quirk.") else ())
+    quirks = _with_quirk(_subject(rule)) if rule.name.startswith("quirk.") else frozenset()
     ran = {
         example: run(example, quirks=quirks) if quirks else run_usual(example)
         for example in rule.workloads
@@ -157,7 +162,7 @@ def test_a_quirk_changes_what_its_workloads_show(quirk: str) -> None:
     rules = [r for r in RULES if r.name.startswith("quirk.") and _subject(r) == quirk]
     assert len(rules) == 1
     for example in rules[0].workloads:
-        strict, followed = run_usual(example), run(example, quirks=frozenset({quirk}))
+        strict, followed = run_usual(example), run(example, quirks=_with_quirk(quirk))
         assert not any(step.quirks for trace in strict.traces for step in trace.steps)
         assert any(quirk in step.quirks for trace in followed.traces for step in trace.steps)
 
