@@ -63,17 +63,17 @@ def send(data: bytes) -> None:
         data = data[os.write(port, data) :]
 
 
-def silent() -> None:
+def silent(also: str = "") -> None:
     """Say nothing any more, though QEMU runs."""
     with (FOLDER / "silent").open("a") as file:
-        file.write(f"{os.getpid()} ")
+        file.write(f"{os.getpid()}{also} ")
     time.sleep(FOREVER)
 
 
 def silent_qmp() -> None:
     """As `silent`, and QEMU itself does not answer either."""
     qmp_is_silent.set()
-    silent()
+    silent("+qmp")
 
 
 def says(text: str) -> Callable[[int], None]:

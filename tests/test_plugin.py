@@ -50,7 +50,7 @@ def answer(workload):
     if mood == "die": os._exit(9)
     if mood == "small": raise ImageError("image 4k: too small")
     if mood == "slow":
-        Path("started").touch(); time.sleep(60)
+        Path("started").touch(); time.sleep(900)
     steps = {1: WRONG} if mood in ("wrong", "known") else {}
     return make_trace(workload, "guest", RELEASE, steps)
 
@@ -62,7 +62,7 @@ class Guest(FakeSubject):
     def prepare(self):
         if MOOD == "slow start":
             open("started", "w").close()
-            time.sleep(30)
+            time.sleep(900)
         if MOOD == "unbootable": raise HostToolError("QEMU is missing; run: apt-get install qemu")
     def close(self):
         with open(os.environ["CLOSED"], "a") as file: file.write("closed\\n")
@@ -124,7 +124,7 @@ class Bench:
         xdist = ["-p", "xdist"] if "-n" in args else []
         done = subprocess.run(
             [*self.command, *xdist, *args], cwd=self.path, env=self.env, capture_output=True,
-            text=True, check=False, timeout=300,
+            text=True, check=False, timeout=900,
         )  # fmt: skip
         return Run(done.returncode, done.stdout, done.stderr)
 
@@ -430,11 +430,11 @@ def test_an_interrupt_keeps_the_results_so_far_and_ends_the_guests(bench, number
     with subprocess.Popen(
         bench.command, cwd=bench.path, env=bench.env, stdout=subprocess.PIPE, text=True
     ) as process:
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900
         while not (bench.path / "started").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(number)
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=900)
     assert process.returncode == 130
     assert "6 steps and" in output
     assert len((bench.results / "results.jsonl").read_text().splitlines()) == 2
@@ -448,11 +448,11 @@ def test_an_interrupt_before_the_first_workload_is_told_in_one_line(tmp_path):
     with subprocess.Popen(
         bench.command, cwd=bench.path, env=bench.env, stderr=subprocess.PIPE, text=True
     ) as process:
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900
         while not (bench.path / "started").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=300)
+        _, said = process.communicate(timeout=900)
     assert process.returncode == 130
     assert said == "ext4diff: interrupted\n"
     assert (bench.path / "closed").exists()
