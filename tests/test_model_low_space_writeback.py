@@ -105,15 +105,18 @@ def test_the_rest_of_a_folio_waits_where_the_part_before_it_is_under_io_still(
 
 
 @pytest.mark.parametrize(("first", "seen"), [(16, -16), (40, 0)])
-def test_extents_are_freed_one_by_one_the_last_first(first: int, seen: int) -> None:
+@pytest.mark.parametrize("config", ["bigalloc64k@delalloc", "4k@delalloc"])
+def test_extents_are_freed_one_by_one_the_last_first(config: str, first: int, seen: int) -> None:
     """What a cheap read of the free clusters misses: the first one, of 16 clusters, comes behind
     one of 83, which was folded in. So a decision on low space went the other way on 7.3.4."""
-    workload = make_workload("sync", "bigalloc64k@delalloc")
+    workload = make_workload("sync", config)
     shape = geometry(workload.config.image)
     sb = Mount(workload.config, shape, Behaviour(iomap=False), Placer(None, shape.block_size)).sb
     inode = Inode(sb, "a")
     for start, clusters in ((0, first), (100, 83)):
-        inode.insert_mapped(Run(start * 16, (start + clusters) * 16, UNWRITTEN), claim=False)
+        inode.insert_mapped(
+            Run(start * sb.ratio, (start + clusters) * sb.ratio, UNWRITTEN), claim=False
+        )
     sb.free = PerCpuCounter(1000)
     inode.remove_mapped(0, EOF_BLOCK)
     assert (sb.free.sum(), sb.free.approx() - sb.free.sum()) == (1083 + first, seen)
