@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from fakes import make_trace, make_workload, seen, with_mount
 
-from harness.compare import compare
+from harness.compare import HOLES, compare
 from harness.extent import runs
 from harness.trace import (
     Complaint,
@@ -18,6 +18,7 @@ from harness.trace import (
     Observation,
     State,
     Step,
+    unobserved_step,
 )
 from harness.verdict import Mismatch, Outcome, Verdict
 
@@ -208,6 +209,47 @@ def test_hidden_pieces_of_an_allocation_add_up_or_differ(actual: tuple[Event, ..
     assert verdict.not_compared == ({("pieces", "not seen"): 1} if agrees else {})
     plain = msgspec.structs.replace(expected, unpredicted={})
     assert versus(plain, Step(0, actual, seen())).outcome is Outcome.MISMATCH
+
+
+def reserves(*counts: int, first: int = 0) -> tuple[Event, ...]:
+    """Reservations one after the other, and a release of what the last has reserved."""
+    after = [first + sum(counts[: at + 1]) for at in range(len(counts))]
+    release = Event(EventKind.RELEASE, "a", counts[-1], after[-1])
+    return (
+        *(Event(EventKind.RESERVE, "a", n, r) for n, r in zip(counts, after, strict=True)),
+        release,
+    )
+
+
+@pytest.mark.parametrize(
+    ("mount", "looked"),
+    [("buffered_iomap", True), ("buffered_iomap", False), ("delalloc", False)],
+)
+@pytest.mark.parametrize(
+    ("actual", "same"),
+    [
+        (reserves(10), True),
+        (reserves(1, 9)[:2] + reserves(10)[1:], True),
+        (reserves(1, 8)[:2] + reserves(9)[1:], False),
+        (reserves(10, first=1), False),
+        (reserves(10)[:1], False),
+    ],
+)
+def test_reservations_add_up_where_nobody_looked_at_the_file_before(
+    actual: tuple[Event, ...], *, same: bool, mount: str, looked: bool
+):
+    """Looking makes the kernel cache holes as a whole, and each is reserved at once."""
+    workload = with_mount(make_workload(), mount)
+    want = make_trace(workload, steps={1: Step(0, reserves(10), seen())})
+    before = {} if looked else {0: unobserved_step(0)}
+    verdict = compare(
+        want, make_trace(workload, "guest", steps={**before, 1: Step(0, actual, seen())})
+    )
+    excused = mount == "buffered_iomap" and not looked
+    agrees = same and (excused or actual == reserves(10))
+    assert (verdict.outcome is Outcome.AGREE) is agrees
+    pieces_left_out = agrees and actual != reserves(10)
+    assert (("pieces", HOLES) in verdict.not_compared) is pieces_left_out
 
 
 def test_an_event_that_only_one_side_has_is_a_difference():
