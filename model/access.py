@@ -16,7 +16,7 @@ from model.mount import Mount
 from model.units import MAX_LFS_FILESIZE
 from workloads import ops
 
-__all__ = ["APPEND_ONLY", "IMMUTABLE", "check_access", "check_immutable", "open_all"]
+__all__ = ["APPEND_ONLY", "IMMUTABLE", "check_access", "open_all"]
 
 IMMUTABLE = 0x10
 """EXT4_IMMUTABLE_FL."""
@@ -74,7 +74,7 @@ def _check_file(mount: Mount, op: ops.FileOp, written: str) -> None:
         _check_flags(mount.files[written], op)
 
 
-def check_immutable(inode: Inode, flags: int) -> None:
+def _check_immutable(inode: Inode, flags: int) -> None:
     """Raise `OpError` if a file that stays immutable would get other flags, or has its data
     inline: no caller can give the flag for that, so it is missed
     (ext4_ioctl_check_immutable)."""
@@ -161,6 +161,8 @@ def _check_names(mount: Mount, op: ops.Otrunc | ops.Unlink | ops.Rename) -> None
 
 def _check_flags(inode: Inode, op: ops.FileOp) -> None:
     """What an open descriptor of a protected file still may do."""
+    if isinstance(op, ops.SetFlags):  # before a transaction is asked for
+        _check_immutable(inode, op.flags)
     error = _refusal(inode, op)
     if error:
         inode.sb.rule("protected file: IS_APPEND, IS_IMMUTABLE")

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.errors import NotModelledError
 from harness.trace import Result
-from model.access import APPEND_ONLY, IMMUTABLE, check_immutable
+from model.access import APPEND_ONLY, IMMUTABLE
 from model.after_shutdown import MAX_SEGMENTS
 from model.errors import OpError
 from model.fallocate import write_zeroes
@@ -102,7 +102,6 @@ def _setflags(mount: Mount, op: ops.SetFlags) -> Result:
     if other := op.flags & ~(APPEND_ONLY | IMMUTABLE):
         raise NotModelledError(f"setflags {other:#x}: append-only and immutable are modelled")
     inode = mount.file(op.file)
-    check_immutable(inode, op.flags)
     if op.flags & IMMUTABLE and not inode.flags & IMMUTABLE:
         mount.sb.rule("write back before immutable: ext4_ioctl_setflags")
         mount.flush_and_tell(inode, 0, None)

@@ -142,3 +142,11 @@ def test_a_store_of_nothing_touches_no_page() -> None:
     assert results(trace)[2:] == [0, 0]
     assert not trace.steps[2].because
     assert not trace.steps[3].because
+
+
+def test_flags_that_an_immutable_file_may_not_get_are_refused_first() -> None:
+    """As on 7.3.4 with the series; what may change is EIO."""
+    begin = "pwrite a 0 4k; pwrite b 0 4k; setflags a 0x10; fsync b; shutdown 2; "
+    assert after("setflags a 0x30", begin=begin) == "EPERM"
+    for allowed in ("setflags a 0x10", "setflags a 0", "setflags b 0x30"):
+        assert after(allowed, begin=begin) == "EIO"
