@@ -168,7 +168,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
         name="failed-truncate-marks-errors",
         quirk="failed_truncate_marks_errors",
-        image_complaint=r"errors noted, the first in ext4_setattr|unmounted \(state 0x3\)",
+        image_complaint=r"errors noted, the first in (?:ext4_setattr)?:|unmounted \(state 0x3\)",
         since=(7, 2),
         path="bh",
         triggers=(Truncate,),
@@ -193,8 +193,8 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
         name="failed-conversion-breaks-checksum",
         quirk="failed_conversion_breaks_checksum",
-        image_complaint=r"checksum does not match inode|wrong checksum|Filesystem still has errors"
-        r"|\d+/\d+ files \(",
+        image_complaint=r"checksum does not match inode|: inode \d+ \(block \d+\): wrong checksum"
+        r"|Filesystem still has errors|\d+/\d+ files \(",
         since=(7, 2),
         path="bh",
         feature="inline_data",
@@ -206,12 +206,14 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     ),
     KnownIssue(
         name="failed-conversion-breaks-checksum-logged",
-        complaint=r"EXT4-fs error in ext4_lookup|reading the files \(\w+\): EBADMSG",
+        complaint=r"EXT4-fs error in ext4_lookup|reading the files \(\w+\): EBADMSG"
+        r"|mounting fs with errors",
         since=(7, 2),
         path="bh",
         feature="inline_data",
         condition="as for failed-conversion-breaks-checksum",
-        observable="the kernel's log: iget: checksum invalid",
+        observable="the kernel's log: iget: checksum invalid, and when it is mounted next, that the"
+        " file system has errors",
         reason="as there",
     ),
     KnownIssue(

@@ -12,6 +12,7 @@ from model.behaviour import QUIRKS
 
 NAMES = {issue.name for issue in KNOWN_ISSUES}
 EFAULT = "efault-beyond-eof-moves-size"
+NOTED, CHECKSUM = "failed-truncate-marks-errors", "failed-conversion-breaks-checksum"
 
 
 def names(release: str | None, line: str, config: str = "4k@delalloc") -> set[str]:
@@ -96,3 +97,28 @@ def test_what_e2fsck_says_of_a_miscounted_file_covers_its_owners_quota():
     for pattern in patterns:
         assert all(re.search(pattern, line) for line in said)
         assert not re.search(pattern, "Free blocks count wrong (14325, counted=14326).  Fix? no")
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "excused"),
+    [
+        (NOTED, "superblock: 1 errors noted, the first in ext4_setattr:6253", True),
+        (NOTED, "superblock: 1 errors noted, the first in :0", True),  # the model's own image
+        (NOTED, "superblock: 1 errors noted, the first in ext4_lookup:1787", False),
+        (CHECKSUM, "disk.img: inode 12 (block 34): wrong checksum", True),
+        (CHECKSUM, "disk.img: descriptor of group 0 (block 1): wrong checksum", False),
+    ],
+)
+def test_an_inline_file_without_space_excuses_its_own_damage_only(
+    name: str, line: str, *, excused: bool
+) -> None:
+    (pattern,) = [issue.image_complaint for issue in KNOWN_ISSUES if issue.name == name]
+    assert pattern is not None
+    assert (re.search(pattern, line) is not None) is excused
+
+
+def test_what_the_next_mount_says_of_an_unreadable_file_is_known() -> None:
+    (pattern,) = [i.complaint for i in KNOWN_ISSUES if i.name == f"{CHECKSUM}-logged"]
+    assert pattern is not None
+    said = "EXT4-fs: warning: mounting fs with errors, running e2fsck is recommended"
+    assert re.search(pattern, said)
