@@ -25,6 +25,8 @@ Blocks = tuple[int, int]
 """Blocks `[low, high)` of a file."""
 IO = Sequence[Blocks]
 """Unwritten blocks that one I/O has written, which are converted in this order."""
+ENOUGH = 1 << 32
+"""More tree blocks than a file has."""
 _MOST_TAKING_TURNS = 4
 """Of more I/Os than these only the first ones are looked at in every order."""
 
@@ -121,12 +123,15 @@ def take_turns(inode: Inode, ios: Sequence[IO], ends: Iterable[Outcome]) -> list
 
 def outcomes(inode: Inode, ios: Sequence[IO]) -> list[Outcome]:
     """What each order of `ios` leaves, that of their submission first (ext4_end_io_rsv_work);
-    nothing where the order makes no difference."""
+    nothing where the order makes no difference: where space is plentiful, unless a limit is set
+    for the file's owner, who is told of tree blocks that are taken and given back."""
     if len(ios) < 2 or inode.tree_unknown is not None:
         return []
     room = conversion_room(inode)
     if room is None:
-        return []
+        if not inode.sb.quota.limits.get(inode.uid):
+            return []
+        room = ENOUGH  # but what is taken and given back is told
     first, rest = ios[:_MOST_TAKING_TURNS], ios[_MOST_TAKING_TURNS:]
     orders = itertools.permutations(first)
     return [_in_order(inode, (*order, *rest), room) for order in orders]
