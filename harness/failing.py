@@ -132,17 +132,20 @@ class FailingRunner(Runner):
             expected = msgspec.structs.replace(expected, final=None)
         return Compared(verdict, expected, actual)
 
-    def _against_it(self, actual: Trace) -> list[Mismatch]:
-        """What the failure does not excuse."""
+    def _against_it(self, actual: Trace) -> tuple[Mismatch, ...]:
+        """What the failure, if there was one, does not excuse."""
+        said = (actual.final.log if actual.final is not None else None) or ()
+        if self._failure.first(actual, said) is None:
+            return super()._against_it(actual)
         assert actual.final is not None
         found = [
             Mismatch("final", "", None, "log", "no complaint", complaint)
-            for complaint in actual.final.log or ()
+            for complaint in said
             if not self._failure.excuses(complaint)
         ]
         if actual.final.fsck:
             found.append(Mismatch("final", "", None, "fsck", "", actual.final.fsck))
-        return found
+        return tuple(found)
 
     def _told(self, workload: Workload, said: tuple[Complaint, ...], failed: int) -> str:
         place = "after the last step"

@@ -84,8 +84,12 @@ class Runner:
             return self._judge(workload, actual)
         except (MachineryError, NotModelledError, UsageError) as error:
             verdict = self._failed(workload, error, actual.kernel)
-            verdict = msgspec.structs.replace(verdict, mismatches=complaints(actual))
+            verdict = msgspec.structs.replace(verdict, mismatches=self._against_it(actual))
             return Compared(verdict, actual=actual)
+
+    def _against_it(self, actual: Trace) -> tuple[Mismatch, ...]:
+        """What is held against the kernel where the model has nothing to say."""
+        return complaints(actual)
 
     def _empty(self, workload: Workload, kernel: str | None = None) -> Verdict:
         names = (self.reference.name, self.subject.name)

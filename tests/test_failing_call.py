@@ -12,7 +12,7 @@ from fakes import FakeSubject, make_trace, make_workload, seen
 from told import FORMATS
 
 from harness.cli import main
-from harness.errors import USAGE, UsageError
+from harness.errors import USAGE, NotModelledError, UsageError
 from harness.failing import FailingRunner
 from harness.failing_call import CALL, FailingCall, Nth
 from harness.known import KNOWN_ISSUES
@@ -145,6 +145,17 @@ def test_blocks_of_files_that_are_gone_must_not_stay_reserved_in_the_kernels_own
 def test_an_image_that_e2fsck_cannot_repair_is_a_mismatch() -> None:
     verdict = judged(shown(FORCED, fsck="UNEXPECTED INCONSISTENCY")).verdict
     assert [m.field for m in verdict.mismatches] == ["fsck"]
+
+
+@pytest.mark.parametrize("title", ["EXT4-fs error in ext4_setattr", "i_reserved_data not cleared"])
+def test_where_the_model_refuses_a_workload_the_same_is_excused(title: str) -> None:
+    refused = NotModelledError("mount option data_err")
+    other = Complaint(ComplaintKind.EXT4_ERROR, title, step=1)
+    subjects = FakeSubject("model", [refused]), FakeSubject("guest", [shown(FORCED, other)])
+    verdict = FailingRunner(*subjects, KNOWN_ISSUES, CALL).run(WORKLOAD).verdict
+    assert verdict.refused == "mount option data_err"
+    held = [other] if "cleared" in title else []
+    assert [mismatch.actual for mismatch in verdict.mismatches] == held
 
 
 def test_a_failure_of_which_the_kernel_says_nothing_is_known_from_its_count() -> None:
