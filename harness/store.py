@@ -26,57 +26,23 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
-from harness.errors import MachineryError, UsageError
+from harness.store_file import (
+    NotAStoreError,
+    StoreError,
+    check_file,
+    connect,
+    make_file,
+    remove_file,
+    told,
+)
 from reports.rows import Covered, Finding, Night, Row, better, fuller, later
 
-__all__ = ["FILE", "FORMAT", "NotAStoreError", "Store", "StoreError", "merge"]
+__all__ = ["FILE", "Store", "merge"]
 
 FILE = "results.sqlite"
 """What a campaign's store is called in the folder of its results."""
-FORMAT = 1
-"""The file's format. A field that is added to a record with a default is no new one."""
-APPLICATION = 0x65346466
-"""SQLite's application id of our files: `e4df`."""
-BUSY = 30.0
-"""Seconds that a writer waits for another process's transaction."""
-
-_SCHEMA = f"""
-CREATE TABLE nights (id TEXT PRIMARY KEY, night TEXT NOT NULL,
-  "order" INTEGER GENERATED ALWAYS AS (json_extract(night, '$.order')) VIRTUAL);
-CREATE TABLE rows (night TEXT NOT NULL, key TEXT NOT NULL, row TEXT NOT NULL,
-  outcome TEXT GENERATED ALWAYS AS (json_extract(row, '$.digest.outcome')) VIRTUAL,
-  config TEXT GENERATED ALWAYS AS (json_extract(row, '$.digest.config')) VIRTUAL,
-  path TEXT GENERATED ALWAYS AS (json_extract(row, '$.digest.path')) VIRTUAL,
-  said TEXT GENERATED ALWAYS AS (json_extract(row, '$.digest.said')) VIRTUAL,
-  PRIMARY KEY (night, key));
-CREATE TABLE findings (id TEXT PRIMARY KEY, finding TEXT NOT NULL);
-CREATE TABLE coverage (night TEXT NOT NULL, shard TEXT NOT NULL, what TEXT NOT NULL,
-  name TEXT NOT NULL, count INTEGER NOT NULL,
-  PRIMARY KEY (night, shard, what, name)) WITHOUT ROWID;
-CREATE TABLE shards (night TEXT NOT NULL, shard TEXT NOT NULL,
-  PRIMARY KEY (night, shard)) WITHOUT ROWID;
-PRAGMA application_id = {APPLICATION};
-PRAGMA user_version = {FORMAT};
-"""
-
-_ACTIVE = """
-SELECT name FROM sqlite_schema
-WHERE type NOT IN ('table', 'index') OR sql LIKE 'create virtual%'
-"""
-"""What a store may not have: it may come from elsewhere, and these run what they say."""
 
 _Record = TypeVar("_Record", Row, Night, Finding)
-
-
-class StoreError(MachineryError):
-    """The store could not be written or read: a full disk, a damaged file.
-
-    What `add` was given is then not kept, what was kept before is; it may be tried again.
-    """
-
-
-class NotAStoreError(UsageError):
-    """The file is no store, or one of another version of ext4diff."""
 
 
 class Store:
@@ -96,12 +62,12 @@ class Store:
         if path.exists() and not path.is_file():
             raise NotAStoreError(f"{path} is no regular file")
         if not path.exists():
-            _make(path)
-        with _told(path):
-            store = cls(path, _connect(f"{path.absolute().as_uri()}?mode=rwc"), writes=True)
+            make_file(path)
+        with told(path):
+            store = cls(path, connect(path, "rwc"), writes=True)
         try:
-            with _told(path):
-                store._check()
+            with told(path):
+                check_file(path, store._db)
                 store._db.execute("PRAGMA journal_mode = WAL")
                 store._db.execute("PRAGMA synchronous = NORMAL")
         except BaseException:
@@ -117,33 +83,16 @@ class Store:
         """
         if not path.is_file():
             raise NotAStoreError(f"{path}: there is no such file")
-        with _told(path):
-            store = cls(path, _connect(f"{path.absolute().as_uri()}?mode=ro"), writes=False)
+        with told(path):
+            store = cls(path, connect(path, "ro"), writes=False)
         try:
-            with _told(path):
+            with told(path):
                 store._db.execute("BEGIN")  # one state of the file, though others write
-                store._check()
+                check_file(path, store._db)
         except BaseException:
             store._db.close()
             raise
         return store
-
-    def _check(self) -> None:
-        """Refuse a file that is not ours."""
-        application, version = (
-            self._db.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("application_id", "user_version")
-        )
-        if application != APPLICATION:
-            raise NotAStoreError(f"{self.path} is not a store of ext4diff's results")
-        if version != FORMAT:
-            newer = "a newer" if version > FORMAT else "an older"
-            raise NotAStoreError(
-                f"{self.path} is of {newer} version of ext4diff (format {version}; this one"
-                f" knows {FORMAT}): read it with that version, or give another file"
-            )
-        if self._db.execute(_ACTIVE).fetchone() is not None:
-            raise NotAStoreError(f"{self.path} has views, triggers or tables that ours has not")
 
     # --- writing --------------------------------------------------------------------------
 
@@ -271,7 +220,7 @@ class Store:
     def close(self) -> None:
         """Close the file. If nobody else has it open, the write-ahead log is written back, and
         what is left is a single file, readable where nothing can be written."""
-        with _told(self.path):
+        with told(self.path):
             try:
                 if self._writes:
                     self._db.execute("PRAGMA busy_timeout = 0")
@@ -296,7 +245,7 @@ class Store:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        with _told(self.path):
+        with told(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -307,7 +256,7 @@ class Store:
                 raise
 
     def _select(self, sql: str, *values: object) -> Iterator[tuple[Any, ...]]:
-        with _told(self.path):
+        with told(self.path):
             yield from self._db.execute(sql, values)
 
     def _one(self, kind: type[_Record], sql: str, *values: object) -> _Record | None:
@@ -324,7 +273,7 @@ def merge(sources: Sequence[Path], target: Path) -> Store:
     if target.exists():
         raise NotAStoreError(f"{target} exists: give the name of a new file")
     part = target.with_name(f".{target.name}.part")
-    _remove(part)
+    remove_file(part)
     try:
         with Store.open(part) as made:
             for source in sources:
@@ -334,35 +283,8 @@ def merge(sources: Sequence[Path], target: Path) -> Store:
     except OSError as error:
         raise StoreError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
-        _remove(part)
+        remove_file(part)
     return Store.read(target)
-
-
-def _make(path: Path) -> None:
-    """A new store. Nobody sees one without its tables: it gets its name when it has them."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        _remove(part)
-        with (
-            _told(path),
-            contextlib.closing(_connect(f"{part.absolute().as_uri()}?mode=rwc")) as db,
-        ):
-            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-        part.replace(path)
-    except OSError as error:
-        raise StoreError(f"cannot make {path}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            _remove(part)
-
-
-def _remove(path: Path) -> None:
-    for end in ("", "-wal", "-shm"):
-        path.with_name(path.name + end).unlink(missing_ok=True)
-
-
-def _connect(uri: str) -> sqlite3.Connection:
-    return sqlite3.connect(uri, uri=True, timeout=BUSY, isolation_level=None)
 
 
 def _json(record: Row | Night | Finding) -> str:
@@ -378,27 +300,3 @@ def _decoded(kind: type[_Record], text: str) -> _Record:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, UnicodeError) as error:
         raise StoreError(f"a record of the store is damaged: {error}") from error
-
-
-@contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """SQLite's errors in words."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_NOTADB:
-            raise NotAStoreError(f"{path} is not a store of ext4diff's results") from error
-        remedy = _REMEDIES.get(code, str(error))
-        raise StoreError(f"{path}: {remedy}") from error
-
-
-_REMEDIES = {
-    sqlite3.SQLITE_FULL: "no space is left on the disk; free some, and go on",
-    sqlite3.SQLITE_IOERR: "the disk does not take it; is it full? Free some space, and go on",
-    sqlite3.SQLITE_CORRUPT: "the file is damaged; `sqlite3 FILE .recover` saves what can be read",
-    sqlite3.SQLITE_CANTOPEN: "cannot open it; does its directory exist, and is it yours?",
-    sqlite3.SQLITE_READONLY: "it cannot be written; is it yours?",
-    sqlite3.SQLITE_BUSY: f"another process has been writing to it for {BUSY:.0f} s",
-}
-"""What to say of SQLite's primary result codes, where its own words would not do."""

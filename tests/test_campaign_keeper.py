@@ -12,7 +12,8 @@ from harness.campaign import night as nights
 from harness.campaign.bench import Done, ShardDone
 from harness.campaign.keeper import Keeper
 from harness.campaign.shelf import Shelf
-from harness.store import Store, StoreError
+from harness.store import Store
+from harness.store_file import StoreError
 from harness.verdict import Outcome
 from reports.rows import Finding, Night, Row
 from reports.summary import Digest

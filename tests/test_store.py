@@ -13,7 +13,8 @@ import pytest
 from stored import make_row
 
 from harness.errors import MACHINERY, USAGE
-from harness.store import FORMAT, NotAStoreError, Store, StoreError
+from harness.store import Store
+from harness.store_file import FORMAT, NotAStoreError, StoreError
 from harness.verdict import Outcome
 from reports.rows import Covered, Finding, Night
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stored import make_row
 
-from harness.store import NotAStoreError, Store, StoreError, merge
+from harness.store import Store, merge
+from harness.store_file import NotAStoreError, StoreError
 from harness.verdict import Outcome
 from reports.rows import Covered, Finding, Night
 

@@ -9,7 +9,8 @@ import pytest
 
 from harness.cli import main
 from harness.errors import AGREE, USAGE
-from harness.store import FILE, FORMAT, Store
+from harness.store import FILE, Store
+from harness.store_file import FORMAT
 from reports.rows import Night
 
 NIGHT = Night("n1", line="debian:sid against model", seed=7, began="2026-11-22T23:00:00+00:00")

@@ -9,7 +9,8 @@ import msgspec
 
 from harness.campaign.bench import Done, ShardDone
 from harness.campaign.shelf import Shelf
-from harness.store import Store, StoreError
+from harness.store import Store
+from harness.store_file import StoreError
 from harness.verdict import Outcome
 from reports.rows import Row
 

@@ -24,7 +24,8 @@ from harness.campaign.worker import Ready, Setup
 from harness.errors import UsageError
 from harness.manifest import harness_version
 from harness.sides import Choice
-from harness.store import FILE, Store, StoreError
+from harness.store import FILE, Store
+from harness.store_file import StoreError
 from harness.trace import Observe
 from reports.rows import Night
 from reports.summary import Digest
