@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
+from harness.recorded_events import InodeNumbers, parse_event
 from harness.recording import (
-    InodeNumbers,
     Recorded,
     Recording,
     geometry_of,
     load,
-    parse_event,
     recorded_by,
     workloads_of,
 )
