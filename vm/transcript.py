@@ -121,9 +121,11 @@ class Transcript:
         events, lost = self._tracepoints.events(raw[:traced], {**seen.names, **before})
         self._names = seen.names
         if lost != 0:
-            many = "trace events" if lost is None else f"{lost} trace events"
-            reason = {"events": f"the kernel dropped {many}"}
-            return Step(result, None, seen.observation, unpredicted=reason, threads=threads)
+            reason = f"the kernel dropped {lost} trace events"
+            if lost is None:
+                reason = "the kernel dropped trace events"
+            left_open = {"events": reason}
+            return Step(result, None, seen.observation, unpredicted=left_open, threads=threads)
         return Step(result, events, seen.observation, threads=threads)
 
     def complaints_until(self, console: str) -> tuple[Complaint, ...]:
