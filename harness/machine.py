@@ -1,4 +1,4 @@
-"""The sides that are real: the model, a kernel in a guest, a kept trace."""
+"""A kernel in a guest as a side of a comparison."""
 
 from __future__ import annotations
 
@@ -11,14 +11,10 @@ import msgspec
 
 from harness.errors import MachineryError, UsageError
 from harness.evidence import keep_evidence
-from harness.expected_image import keep_image
-from harness.image.look import cut_back, with_expected_image, with_image
+from harness.image.look import cut_back, with_image
 from harness.sides import NO_IOMAP, Choice, Side, on_path
-from harness.start import open_start
-from harness.trace import Complaint, ComplaintKind, Placement, Trace, decode
-from model import Behaviour, Model
-from model.mount import Mount
-from vm import cache, mkfs
+from harness.trace import Complaint, ComplaintKind, Placement, Trace
+from vm import cache
 from vm.errors import KernelPanicError, ListenerError, MountRefusedError
 from vm.guest import Guest
 from vm.guests import Guests
@@ -27,67 +23,15 @@ from vm.initramfs import BootFiles, boot_files
 from vm.kernel import Kernel, resolve_kernel
 from vm.kernels.identity import KernelIdentity
 from vm.qemu import qemu_version
-from workloads.host_files import open_regular
 from workloads.ops import Shutdown, calls
 from workloads.workload import Workload
 
-__all__ = ["GuestSide", "ModelSide", "TraceSide"]
+__all__ = ["GuestSide"]
 
 
 _EACH_TIME = (ComplaintKind.EXT4, ComplaintKind.EXT4_WARNING)
 _REASON = 110
 """Characters of the header that the reason for the accelerator may take."""
-
-
-class ModelSide(Side):
-    """The model; it takes the kernel's paths from the side that it is compared with."""
-
-    name = "model"
-    is_model = True
-
-    def __init__(self) -> None:
-        self._other: Side | None = None
-        self._workload: Workload | None = None
-        self._runs: list[tuple[Trace, Mount]] = []
-
-    def meet(self, other: Side) -> None:
-        """Stand for the kernel of `other`."""
-        self._other = other
-
-    def run(
-        self,
-        workload: Workload,
-        placement: Placement | None = None,
-        quirks: frozenset[str] = frozenset(),
-    ) -> Trace:
-        """What should be seen. Raises `NotModelledError`."""
-        other = self._other or Side()
-        path, iomap = other.forced_path, other.knows_iomap()
-        behaviour = Behaviour.of_release(other.release(), iomap=iomap, quirks=quirks)
-        model = Model(behaviour, mkfs.geometry_of, open_start)
-        chosen = on_path(workload, path)
-        if self._workload != chosen:
-            self._workload = chosen
-            self._runs.clear()
-        began = time.monotonic()
-        trace, mount = model.play(chosen, placement)
-        played = time.monotonic()
-        self.working += played - began
-        if trace.final is not None:
-            base = mkfs.image_file(chosen.config.image)
-            final = with_expected_image(trace.final, mount, base)
-            trace = msgspec.structs.replace(trace, final=final)
-            self.imaging += time.monotonic() - played
-        self._runs.append((trace, mount))
-        return trace
-
-    def save_image(self, directory: Path, expected: Trace) -> str:
-        """`expected.img.gz`: the image of the file system that `expected` ended with."""
-        for trace, mount in self._runs:
-            if trace is expected:
-                base = mkfs.image_file(trace.workload.config.image)
-                return keep_image(mount, base, directory)
-        return ""
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -312,37 +256,3 @@ def _remembered(path: Path) -> Facts | None:
     with contextlib.suppress(OSError, msgspec.MsgspecError):
         return msgspec.json.decode(path.read_bytes(), type=Facts)
     return None
-
-
-class TraceSide(Side):
-    """A trace that a mismatch left behind (`actual.json`): the kernel of another day."""
-
-    name = "recording"
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            with open_regular(path) as file:
-                self._trace = decode(file.read())
-        except (OSError, msgspec.MsgspecError) as error:
-            raise UsageError(f"{path} is no trace: {error}") from error
-
-    def run(
-        self,
-        workload: Workload,
-        placement: Placement | None = None,  # noqa: ARG002
-        quirks: frozenset[str] = frozenset(),  # noqa: ARG002
-    ) -> Trace:
-        """The trace; `UsageError` if it is of another workload."""
-        kept = self._trace.workload
-        if (kept.ops, kept.config) != (workload.ops, workload.config):
-            raise UsageError(f"{self._path} is a trace of {kept.name}, not of {workload.name}")
-        return self._trace
-
-    def release(self) -> str | None:
-        """The release that the trace notes."""
-        return self._trace.kernel
-
-    def header(self) -> list[str]:
-        """Which trace."""
-        return [f"recording {self._path}, kernel {self._trace.kernel or 'unknown'}"]

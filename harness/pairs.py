@@ -17,10 +17,12 @@ from harness.failing import Failing, FailingRunner
 from harness.failing_call import FailingCall, Nth
 from harness.failing_disk import FailingDisk
 from harness.known import KNOWN_ISSUES
-from harness.machine import GuestSide, ModelSide, TraceSide
+from harness.machine import GuestSide
+from harness.model_side import ModelSide
 from harness.runner import Runner
 from harness.sides import NO_IOMAP, Choice, Side
 from harness.trace import Observe
+from harness.trace_side import TraceSide
 from workloads.workload import PATH_NAMES, PATHS
 
 __all__ = ["AGAINST_PATH", "MAKERS", "MODEL", "Pair", "make_pair"]

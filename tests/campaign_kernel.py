@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from harness import pairs
 from harness.coverage import contiguous
 from harness.image.look import with_expected_image
-from harness.machine import ModelSide
+from harness.model_side import ModelSide
 from harness.sides import Choice, Side
 from harness.trace import (
     Extent,

@@ -16,7 +16,8 @@ from modelled import RECORDINGS
 from harness.compare import compare
 from harness.image import look
 from harness.image.form import FORM, Canonical
-from harness.machine import GuestSide, ModelSide
+from harness.machine import GuestSide
+from harness.model_side import ModelSide
 from harness.recording import NO_IMAGE, load
 from harness.runner import Runner
 from harness.sides import Choice

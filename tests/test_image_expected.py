@@ -17,7 +17,7 @@ from harness.cli import main
 from harness.compare import compare
 from harness.errors import AGREE, MACHINERY, USAGE
 from harness.image.canonical import canonical
-from harness.machine import ModelSide
+from harness.model_side import ModelSide
 from harness.pairs import Pair
 from harness.sides import Side
 from harness.trace import Extent, State, Trace, encode

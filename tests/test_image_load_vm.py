@@ -14,7 +14,8 @@ from fakes import make_workload
 from test_image_load import LINES
 
 from harness.image.form import FORM
-from harness.machine import GuestSide, ModelSide
+from harness.machine import GuestSide
+from harness.model_side import ModelSide
 from harness.runner import Runner
 from harness.sides import Choice
 from harness.start import start_from

@@ -11,18 +11,20 @@ import msgspec
 import pytest
 from fakes import RELEASE, make_trace, make_workload
 
-from harness import machine
+from harness import machine, model_side
 from harness.errors import MachineryError, UsageError
-from harness.machine import GuestSide, ModelSide, TraceSide
+from harness.machine import GuestSide
+from harness.model_side import ModelSide
 from harness.pairs import make_pair
 from harness.sides import Choice, Side, on_path
 from harness.trace import Complaint, ComplaintKind, Observe, encode
+from harness.trace_side import TraceSide
 from vm.accel import Accelerator
 from vm.errors import GuestHangError, ImageError, KernelPanicError
-from vm.live_guest import Identity
 from vm.initramfs import BootFiles
 from vm.kernel import Kernel
 from vm.kernels.identity import KernelIdentity
+from vm.live_guest import Identity
 
 
 @dataclasses.dataclass
@@ -292,7 +294,7 @@ def test_the_model_stands_for_the_kernel_that_it_meets(monkeypatch, workload):
             return False
 
     asked: list = []
-    monkeypatch.setattr(machine, "Model", Spy)
+    monkeypatch.setattr(model_side, "Model", Spy)
     side = ModelSide()
     side.meet(Other())
     quirk = "efault_beyond_eof_moves_size"

@@ -8,8 +8,8 @@ import pytest
 from fakes import make_trace, make_workload
 from modelled import file, run, states
 
-from harness import machine
-from harness.machine import ModelSide
+from harness import model_side
+from harness.model_side import ModelSide
 from harness.sides import Side
 from harness.trace import Trace
 from model import Behaviour
@@ -65,7 +65,7 @@ def test_the_model_asks_the_kernel_that_it_meets_for_its_release(
             return "7.3.4-amd64"
 
     asked: list[Behaviour] = []
-    monkeypatch.setattr(machine, "Model", Spy)
+    monkeypatch.setattr(model_side, "Model", Spy)
     side = ModelSide()
     side.run(make_workload("sync"))
     side.meet(Kernel())

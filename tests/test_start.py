@@ -23,7 +23,7 @@ from harness.compare import compare
 from harness.errors import AGREE, MACHINERY, USAGE, NotModelledError, UsageError
 from harness.expected_image import expected_of
 from harness.image.canonical import canonical
-from harness.machine import ModelSide
+from harness.model_side import ModelSide
 from harness.pairs import Pair
 from harness.sides import Choice, Side
 from harness.start import require_modelled, start_from
