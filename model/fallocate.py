@@ -79,10 +79,12 @@ def alloc_file_blocks(inode: Inode, first: int, end: int, new_size: int) -> None
 
 def _allocate_some(inode: Inode, at: int, end: int, *, normalize: bool) -> int:
     """One round of it; returns the block that it reached. Raises `OpError`."""
-    return with_retries(
+    reached = with_retries(
         inode.sb,
         lambda: map_blocks(inode, at, end - at, unwritten=True, normalize=normalize).end,
     )
+    inode.change_data()
+    return reached
 
 
 def _grow(inode: Inode, size: int) -> None:
@@ -116,6 +118,7 @@ def zero_range(inode: Inode, off: int, length: int, keep_size: bool) -> None:
         _grow(inode, new_size)
     if not inode.sb.behaviour.zero_range_edges_first:
         zero_edges(inode, off, end)
+    inode.change_data()
     inode.sb.rule("zero range: ext4_zero_range")
 
 
@@ -170,6 +173,7 @@ def _make_some_unwritten(inode: Inode, low: int, high: int) -> int:
         for run in inode.es.overlapping(low, stop):
             inode.es.set(run.become(UNWRITTEN))
     inode.tree_changed()
+    inode.change_data()
     return stop
 
 
@@ -231,4 +235,5 @@ def punch_hole(inode: Inode, off: int, length: int) -> None:
             show_again(inode, low * size, stays)
             raise
         inode.remove_mapped(low, high)
+    inode.change_data()
     inode.sb.rule("punch: ext4_punch_hole")

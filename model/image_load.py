@@ -127,7 +127,7 @@ def _file(mount: Mount, fs: Filesystem, record: Record, name: str) -> Inode:
     xattrs = fs.xattrs(record)
     _check_file(record, xattrs, name)
     inode = Inode(mount.sb, name)
-    inode.size = inode.disksize = record.size
+    inode.size = inode.disksize = inode.committed_size = record.size
     inode.uid, inode.gid = record.uid, record.gid
     inode.mode, inode.flags = record.mode, record.flags & _FLAGS
     inode.inline = inode.may_inline = record.is_inline

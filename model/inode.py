@@ -19,7 +19,7 @@ from model.indirect_tree import IndirectTree
 from model.prealloc import Preallocations
 from model.readahead import Readahead
 from model.superblock import Superblock
-from model.units import DELAYED, EOF_BLOCK, HOLE, PAGE, SECTOR, UNWRITTEN, ceil_div
+from model.units import DELAYED, EOF_BLOCK, HOLE, PAGE, SECTOR, UNWRITTEN, WRITTEN, ceil_div
 
 __all__ = ["Inode"]
 
@@ -29,7 +29,9 @@ UNKNOWN_PLACE = "physical placement of a block is not known, so neither is the e
 class Inode(CachedFile):
     """A regular file; `size` and `disksize` in bytes, `reserved` and `allocated` in clusters,
     and `uncharged`, those that were allocated and not counted in i_blocks. `changed_in` is the
-    transaction that last changed it (i_sync_tid); `unsynced` tells whether it waits for the
+    transaction that last changed it (i_sync_tid), `data_changed_in` the one that last changed what
+    fdatasync(2) is about (i_datasync_tid) but for the size, which was `committed_size` at the last
+    commit; `unsynced` tells whether it waits for the
     next sync(2) and so can't leave memory (I_DIRTY). Nobody can open it again once it is
     `unreadable`: it has left memory with its checksum wrong."""
 
@@ -38,7 +40,8 @@ class Inode(CachedFile):
         self.name, self.disksize = name, 0
         self.reserved = self.allocated = 0
         self.uncharged = 0
-        self.changed_in = sb.transaction
+        self.changed_in = self.data_changed_in = sb.transaction
+        self.committed_size = 0
         self.unsynced = False
         self.extents = sb.extents
         self.iomap = sb.iomap
@@ -114,6 +117,20 @@ class Inode(CachedFile):
         self.ordered = min(low, start), max(high, end)
         self.order_writes |= not submitted
 
+    # --- commits -------------------------------------------------------------------------
+
+    def change_data(self) -> None:
+        """The running transaction changes what fdatasync(2) is about
+        (ext4_update_inode_fsync_trans)."""
+        self.changed_in = self.data_changed_in = self.sb.transaction
+
+    def waits_for_commit(self, datasync: bool) -> bool:
+        """Whether fsync(2), or fdatasync(2) with `datasync`, has to commit the running transaction
+        (ext4_fsync_journal). Journalled data is what fdatasync(2) is about, too."""
+        if not datasync or self.sb.data_journal:
+            return self.changed_in == self.sb.transaction
+        return self.data_changed_in == self.sb.transaction or self.disksize != self.committed_size
+
     # --- the map -------------------------------------------------------------------------
 
     def _recount(self, start: int, end: int, before: tuple[int, int]) -> tuple[int, int]:
@@ -144,13 +161,15 @@ class Inode(CachedFile):
         if used > 0 and claim:
             self.da_update_reserve_space(used, claim)
         self.tree_insert(run)
+        if run.state == WRITTEN:
+            self.change_data()
         self.most_mapped = max(self.most_mapped, self.allocated * self.sb.ratio)
         if used > 0 and not claim:
             self.da_update_reserve_space(used, claim)
 
     def convert(self, start: int, end: int, state: int) -> None:
         """Change mapped blocks to `state` in map and tree (ext4_convert_unwritten_extents)."""
-        self.changed_in = self.sb.transaction
+        self.change_data()
         for run in self.es.overlapping(start, end):
             if run.state not in (state, DELAYED):
                 self.es.set(run.become(state))

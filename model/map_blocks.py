@@ -291,6 +291,7 @@ def _convert_to_initialized(inode: Inode, lblk: int, end: int) -> Run:
     for run in inode.es.overlapping(low, high):
         if run.state == UNWRITTEN:
             inode.es.set(run.become(WRITTEN))
+    inode.change_data()
     if (low, high) != (lblk, end):
         sb.rule("zeroout: ext4_ext_convert_to_initialized")
     return inode.es.lookup(lblk).cut(lblk, min(end, high))

@@ -190,22 +190,26 @@ class Mount:
 
     def fsync(self, inode: Inode, start: int, end: int | None, datasync: bool) -> None:
         """Write back bytes `[start, end)`, then commit what the inode waits for: nothing if it
-        has not changed since the last commit (ext4_sync_file, jbd2_complete_transaction)."""
+        has not changed since the last commit, with `datasync` nothing but times, say
+        (ext4_sync_file, jbd2_complete_transaction)."""
         self.flush_range(inode, start, end)
         self.check_writeback(inode)
         if not self.sb.journal:  # ext4_fsync_nojournal
             inode.unsynced = False
             self.sb.copies.write(inode)
-        if inode.changed_in == self.sb.transaction:
+        waits = inode.waits_for_commit(datasync)
+        if waits:
             write_ordered(self.files.values())
             self._end_transaction()
         if self.durable is not None:
-            self.durable.sync(inode, datasync)
+            self.durable.sync(inode, datasync, waits)
 
     def _end_transaction(self) -> None:
         """The running transaction is in the journal."""
         self.directory.commit()
         self.sb.copies.committed(self.sb.data_journal)
+        for inode in self.files.values():
+            inode.committed_size = inode.disksize
         self.sb.end_transaction()
 
     def drop_caches(self) -> None:

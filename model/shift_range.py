@@ -53,6 +53,7 @@ def collapse_range(inode: Inode, off: int, length: int) -> None:
     inode.content.move(off + length, off, inode.size)
     inode.size -= length
     inode.disksize = inode.size
+    inode.change_data()
     inode.sb.rule("collapse: ext4_collapse_range")
 
 
@@ -88,6 +89,7 @@ def insert_range(inode: Inode, off: int, length: int) -> None:
         inode.tree.shift(low, count)
         inode.tree_changed()
     inode.content.move(off, off + length, inode.size - length)
+    inode.change_data()
     inode.sb.rule("insert: ext4_insert_range")
 
 

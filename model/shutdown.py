@@ -90,23 +90,24 @@ class Durable:
         self._touched.clear()
         self._flushed.clear()
 
-    def sync(self, inode: Inode, datasync: bool) -> None:
-        """fsync(2) commits if the inode has changed, fdatasync(2) if more than times have
-        (ext4_fsync_journal); without a journal only the file's data is written
-        (ext4_fsync_nojournal)."""
+    def sync(self, inode: Inode, datasync: bool, waits: bool) -> None:
+        """fsync(2) commits if the inode has changed, fdatasync(2) if what it is about `waits`
+        for that (ext4_fsync_journal); without a journal only the file's data is written
+        (ext4_fsync_nojournal). Inline data in the inode has to be committed: that it is not is a
+        known bug."""
         if not inode.sb.journal:
             self._files[inode.name] = self._save(inode)
             self._flushed.discard(id(inode))
             return
+        if datasync:
+            unsaved = inode.inline and inode.name in self._touched
+            if waits or (unsaved and not inode.sb.quirk("inline_overwrite_not_synced")):
+                self.commit()
+            return
         saved = self._files.get(inode.name)
         changed = saved is None or saved.inode is not inode or _map_of(inode) != _saved_map(saved)
-        if changed or (inode.name in self._touched and not self._is_spared(inode, datasync)):
+        if changed or inode.name in self._touched:
             self.commit()
-
-    def _is_spared(self, inode: Inode, datasync: bool) -> bool:
-        """Whether fdatasync(2) has nothing to commit for a file of the same size and map. Inline
-        data in the inode has to be: that it is not is a known bug."""
-        return datasync and (not inode.inline or inode.sb.quirk("inline_overwrite_not_synced"))
 
     def _save(self, inode: Inode) -> _Saved:
         return _Saved(
@@ -150,7 +151,7 @@ class Durable:
 
     def _restore(self, name: str, saved: _Saved) -> Inode:
         fresh = Inode(self.mount.sb, name)
-        fresh.size = fresh.disksize = saved.size
+        fresh.size = fresh.disksize = fresh.committed_size = saved.size
         fresh.uid, fresh.flags = saved.uid, saved.flags
         fresh.checksum_wrong = saved.checksum_wrong
         for run in saved.runs:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from fakes import make_workload
-from modelled import file, geometry, results, run, states
+from modelled import file, geometry, placed, results, run, states
 
+from harness.sides import on_path
 from harness.trace import Extent, State
 from model import Behaviour, Model
 from workloads.content import pattern
@@ -221,3 +222,47 @@ def test_writeback_of_journalled_data_commits_first(call: str, config: str, *, k
     line = f"pwrite a 0 64k; sync; pwrite a 0 8k; pwrite b 0 4k; {call}; shutdown 2; remount"
     trace = run(line, config)
     assert ("b" in trace.steps[-1].observation.files) == (kept and "journal" in config)
+
+
+@pytest.mark.parametrize("iomap", [False, True])
+@pytest.mark.parametrize(
+    ("change", "synced", "blocks"),
+    [
+        ("truncate a 4k", "fdatasync a", 128),
+        ("truncate a 4k", "fsync a", 8),
+        ("truncate a 8k", "fdatasync a", 128),
+        ("truncate a 2k", "fdatasync a", 8),
+        ("fpunch a 0 4k", "fdatasync a", 120),
+        ("falloc_keep a 64k 4k", "fdatasync a", 136),
+        ("pwrite a 4k 4k", "fdatasync a", 128),
+    ],
+)
+def test_fdatasync_commits_sizes_and_what_fallocate_did_but_no_blocks_behind_the_same_size(
+    change: str, synced: str, blocks: int, iomap: bool
+) -> None:
+    """As on 7.3.4 with the series."""
+    line = f"pwrite a 0 4k; falloc_keep a 4k 60k; sync; {change}; {synced}; shutdown 2; remount"
+    workload = on_path(make_workload(line), "iomap" if iomap else "bh")
+    trace = placed(workload, iomap=iomap)
+    assert file(trace.steps[-1]).blocks == blocks
+
+
+@pytest.mark.parametrize(("synced", "blocks"), [("fdatasync a", 8), ("fsync a", 136)])
+def test_fdatasync_does_not_wait_for_unwritten_blocks_that_a_failed_write_has_left(
+    synced: str, blocks: int
+) -> None:
+    start = "pwrite a 0 4k; sync; pwrite_fault a 8k 64k fault=0"
+    workload = make_workload(f"{start}; {synced}; shutdown 2; remount", "4k@nodelalloc")
+    trace = placed(on_path(workload, "iomap"), iomap=True)
+    assert file(trace.steps[2]).blocks == 136
+    assert file(trace.steps[-1]).blocks == blocks
+
+
+def test_what_is_freed_waits_on_where_fdatasync_has_nothing_to_commit() -> None:
+    """Only times of `a` have changed since the blocks of `b` were freed."""
+    line = "pwrite a 0 4k; pwrite b 0 4k; sync; unlink b; pwrite a 0 4k; {}"
+    waiting = [
+        Model(Behaviour(), geometry).play(make_workload(line.format(op)))[1].sb.transaction
+        for op in ("fsync a", "fdatasync a")
+    ]
+    assert waiting[0] == waiting[1] + 1
