@@ -14,7 +14,8 @@ from harness.compare import complaints
 from harness.differences import INTENDED
 from harness.errors import MachineryError, UsageError
 from harness.intended import Difference
-from harness.known import KNOWN_ISSUES, KnownIssue, path_of
+from harness.known import KNOWN_ISSUES
+from harness.known_issue import KnownIssue, path_of
 from harness.runner import Replayed, Runner
 from harness.settle import Seen, settle
 from harness.sides import Side, without_path

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from harness.known import KnownIssue
+from harness.known_issue import KnownIssue
 from harness.machine import GuestSide
 from harness.runner import Runner
 from harness.trace import Complaint, Final, Placement, Reference, Subject, Trace

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import msgspec
 
 from harness.errors import EndlessError, NotModelledError
-from harness.known import KnownIssue
+from harness.known_issue import KnownIssue
 from harness.trace import APART, Extent, Placement, Reference, Trace, placement_of
 from workloads.workload import Workload
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from harness.known import parse_release
+from harness.known_issue import parse_release
 from harness.moment import Moment, Shape
 from workloads.ops import Op
 

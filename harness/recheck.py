@@ -21,7 +21,8 @@ import msgspec
 from harness.compare import compare
 from harness.errors import UsageError
 from harness.kept_traces import Head, head_of, is_kept, kept_lines, parse_kept
-from harness.known import KNOWN_ISSUES, KnownIssue
+from harness.known import KNOWN_ISSUES
+from harness.known_issue import KnownIssue
 from harness.pool import each
 from harness.recording import (
     SUFFIX,

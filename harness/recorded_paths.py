@@ -14,7 +14,8 @@ import msgspec
 
 from harness.against import TWO_OUTCOMES, see
 from harness.image.form import FORM
-from harness.known import KNOWN_ISSUES, KnownIssue
+from harness.known import KNOWN_ISSUES
+from harness.known_issue import KnownIssue
 from harness.pool import each
 from harness.recheck import Job
 from harness.settle import Seen, settle

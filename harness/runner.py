@@ -18,7 +18,8 @@ import msgspec
 from harness.compare import compare, complaints
 from harness.errors import MachineryError, NotModelledError, UsageError
 from harness.hangs import UNSEEN, foretold
-from harness.known import KNOWN_ISSUES, KnownIssue, applicable
+from harness.known import KNOWN_ISSUES, applicable
+from harness.known_issue import KnownIssue
 from harness.orders import decided, in_some_order
 from harness.suppositions import in_some_way
 from harness.trace import (

@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from harness.known import KNOWN_ISSUES, KnownIssue
+from harness.known import KNOWN_ISSUES
+from harness.known_issue import KnownIssue
 from harness.verdict import Outcome
 from reports.frames import Frames
 from reports.since import Since

@@ -17,7 +17,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "vm": ("vm", "workloads", *SHARED),
     "reports": (
         "reports", "workloads", "harness.extent", "harness.verdict", "harness.known",
-        "harness.intended", "harness.differences", "harness.signature",
+        "harness.known_issue", "harness.intended", "harness.differences", "harness.signature",
         "harness.specification", "harness.manifest", *SHARED,
     ),
     "harness": PACKAGES,
@@ -25,9 +25,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 JUDGES = (
     "harness.trace", "harness.extent", "harness.image.form", "harness.image.difference",
     "harness.errors", "harness.verdict", "harness.findings", "harness.compare",
-    "harness.compare_content", "harness.compare_image", "harness.known", "harness.moment",
-    "harness.shapes", "harness.shapes_events", "harness.shapes_extents", "harness.shapes_past",
-    "harness.shapes_space",
+    "harness.compare_content", "harness.compare_image", "harness.known",
+    "harness.known_issue", "harness.moment", "harness.shapes", "harness.shapes_events",
+    "harness.shapes_extents", "harness.shapes_past", "harness.shapes_space",
     "harness.intended", "harness.differences", "harness.differences_cache",
     "harness.differences_disk", "harness.differences_rules", "harness.differences_writes",
     "harness.kinds", "harness.signature", "harness.specification", "harness.manifest",

@@ -16,7 +16,7 @@ from fakes import make_workload
 from modelled import FREE
 
 from harness.differences import INTENDED
-from harness.known import path_of
+from harness.known_issue import path_of
 from harness.settle import Seen, settle
 from harness.sides import on_path
 from harness.trace import Event, EventKind, Extent, State, Step, Trace

@@ -8,7 +8,8 @@ from fakes import RELEASE, make_workload
 from modelled import geometry
 
 from harness.hangs import UNSEEN
-from harness.known import KNOWN_ISSUES, KnownIssue
+from harness.known import KNOWN_ISSUES
+from harness.known_issue import KnownIssue
 from harness.runner import Runner
 from harness.trace import Complaint, ComplaintKind, Extent, Placement, State, Trace
 from harness.verdict import Compared, Outcome

@@ -7,7 +7,8 @@ import re
 import pytest
 from fakes import RELEASE, make_workload
 
-from harness.known import KNOWN_ISSUES, applicable, parse_release
+from harness.known import KNOWN_ISSUES, applicable
+from harness.known_issue import parse_release
 from model.behaviour import QUIRKS
 
 NAMES = {issue.name for issue in KNOWN_ISSUES}

@@ -27,8 +27,8 @@ __all__ = ["Case", "Reach", "cases_of", "reach_of"]
 
 _JUDGES = (
     "recheck", "runner", "compare", "compare_content", "compare_image", "findings", "known",
-    "recording", "recorded_events", "kept_traces", "orders", "suppositions", "trace", "verdict",
-    "probe",
+    "known_issue", "recording", "recorded_events", "kept_traces", "orders", "suppositions", "trace",
+    "verdict", "probe",
 )  # fmt: skip
 """Modules of harness/ that what is found here follows from, beside the model."""
 _PIECE = 24
