@@ -38,12 +38,16 @@ _MISCOUNTED = (
 """What e2fsck says of an i_blocks that lacks a cluster, and with it the owner's quota; and what it
 advises in passing."""
 
+_NOTED = r"errors noted, the first in (?:ext4_setattr)?:|unmounted \(state 0x3\)"
+"""What our own check says of an error that ext4_setattr() has noted in the superblock; the model
+notes no function."""
+
 _CUT_SHORT = (
-    r"i_size is \d+, should be|Filesystem still has errors|\d+/\d+ files \(|errors noted|"
-    r"not cleanly unmounted|lie past the end"
+    r"i_size is \d+, should be|Filesystem still has errors|\d+/\d+ files \(|lie past the end|"
+    + _NOTED
 )
 """What e2fsck and our own check say of a file whose blocks go on behind its size, and of the error
-that the superblock notes."""
+that comes with it."""
 
 KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
@@ -115,7 +119,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
         name="failed-truncate-marks-errors",
         quirk="failed_truncate_marks_errors",
-        image_complaint=r"errors noted, the first in (?:ext4_setattr)?:|unmounted \(state 0x3\)",
+        image_complaint=_NOTED,
         since=(7, 2),
         path="bh",
         triggers=(Truncate,),
