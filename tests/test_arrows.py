@@ -23,14 +23,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "harness": PACKAGES,
 }  # fmt: skip
 JUDGES = (
-    "harness.trace", "harness.extent", "harness.image.form", "harness.image.difference",
-    "harness.errors", "harness.verdict", "harness.findings", "harness.compare",
-    "harness.compare_content", "harness.compare_image", "harness.known",
+    "harness.trace", "harness.complaint", "harness.extent", "harness.image.form",
+    "harness.image.difference", "harness.errors", "harness.verdict", "harness.findings",
+    "harness.compare", "harness.compare_content", "harness.compare_image", "harness.known",
     "harness.known_issue", "harness.moment", "harness.shapes", "harness.shapes_events",
-    "harness.shapes_extents", "harness.shapes_past", "harness.shapes_space",
-    "harness.intended", "harness.differences", "harness.differences_cache",
-    "harness.differences_disk", "harness.differences_rules", "harness.differences_writes",
-    "harness.kinds", "harness.signature", "harness.specification", "harness.manifest",
+    "harness.shapes_extents", "harness.shapes_past", "harness.shapes_space", "harness.intended",
+    "harness.differences", "harness.differences_cache", "harness.differences_disk",
+    "harness.differences_rules", "harness.differences_writes", "harness.kinds", "harness.signature",
+    "harness.specification", "harness.manifest",
 )  # fmt: skip
 """What others import of harness; it may import nothing but workloads and itself."""
 
