@@ -16,8 +16,9 @@ from harness.errors import MachineryError, UsageError
 from harness.intended import Difference
 from harness.known import KNOWN_ISSUES
 from harness.known_issue import KnownIssue, path_of
+from harness.predicted import Seen
 from harness.runner import Replayed, Runner
-from harness.settle import Seen, settle
+from harness.settle import settle
 from harness.sides import Side, without_path
 from harness.trace import Reference, Trace
 from harness.verdict import Compared, Mismatch, Place, Verdict

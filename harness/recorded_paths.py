@@ -17,8 +17,9 @@ from harness.image.form import FORM
 from harness.known import KNOWN_ISSUES
 from harness.known_issue import KnownIssue
 from harness.pool import each
+from harness.predicted import Seen
 from harness.recheck import Job
-from harness.settle import Seen, settle
+from harness.settle import settle
 from harness.sides import without_path, without_path_option
 from harness.verdict import Compared, Verdict
 from workloads.workload import PATH_NAMES, Config

@@ -26,14 +26,14 @@ from harness.differences import CONTENT, INTENDED
 from harness.intended import Difference, applicable
 from harness.known import KNOWN_ISSUES
 from harness.moment import Moment
+from harness.predicted import Predicted, Seen
 from harness.shapes_extents import apart
 from harness.trace import Event, FileObservation, Observation, Step, Trace
-from harness.unknowns import Contents, in_pieces_of, with_unknowns
+from harness.unknowns import with_unknowns
 from harness.verdict import Intended, Mismatch, Place, Verdict
-from reports.words import value_text
 from workloads.ops import Op, Read, Rename, Seek, Shutdown
 
-__all__ = ["Seen", "settle"]
+__all__ = ["settle"]
 
 IN_IMAGE = {
     "image free_blocks": "bfree",
@@ -43,25 +43,6 @@ IN_IMAGE = {
     "image content": "content",
 }
 """What fields of the image are called where a mounted file system shows the same."""
-Differences = dict[tuple[Place, str | None, str], tuple[object, object]]
-"""Both values by place, file and field."""
-WARNINGS = "warnings"
-"""A field that the model may leave open: an entry has to describe its values alone then."""
-
-
-class Seen(msgspec.Struct, frozen=True):
-    """One side: its kernel's `trace`, and `judged`, that trace held against its own model.
-
-    `model` is the model's trace, None if it refused the workload; `strict` the one without
-    known issues, None if it is the same or was refused. `path` is the one that regular files
-    took (`bh`, `iomap`).
-    """
-
-    trace: Trace
-    path: str
-    judged: Verdict
-    model: Trace | None = None
-    strict: Trace | None = None
 
 
 def settle(expected: Seen, actual: Seen, entries: Iterable[Difference] = INTENDED) -> Verdict:
@@ -81,8 +62,7 @@ class _Sorter:
     `open` holds, by file, the entries that have shown there since the file was last equal
     on both sides, `told` those that have ever shown there, `fresh` the names of those that are
     new in this step, `crashed` whether the file system was shut down; `issues` the known
-    issues that the sides' models have followed so far. `predicted` are the differences of the
-    two models, `strict` those of the models without known issues.
+    issues that the sides' models have followed so far.
     """
 
     def __init__(self, sides: tuple[Seen, Seen], entries: Iterable[Difference]) -> None:
@@ -101,11 +81,7 @@ class _Sorter:
         self.history = [frozenset[str](), frozenset[str]()]
         self.mismatches: list[Mismatch] = []
         self.intended: list[Intended] = []
-        one, other = sides
-        self.predicted = _differences(_read(one.model, one), _read(other.model, other))
-        self.strict = _differences(
-            _read(one.strict or one.model, one), _read(other.strict or other.model, other)
-        )
+        self.predicted = Predicted(sides)
 
     def sort(self, direct: Verdict) -> Verdict:
         """`direct` without what is excused, which goes to `intended` and `known`."""
@@ -145,7 +121,7 @@ class _Sorter:
         files = {other.file for other in differences}
         shown = {entry.name for entries in self.open.values() for entry in entries}
         for index, m in enumerate(differences):
-            predicted = self._predicts(m)
+            predicted = self.predicted.has(m)
             entries = self._signs(m, modelled=predicted)
             for entry in entries:
                 for file in [m.file] if m.file is not None else files:
@@ -155,7 +131,7 @@ class _Sorter:
         self.fresh = {entry.name for found in signs.values() for entry in found} - shown
         for index, m in enumerate(differences):
             if index not in signs:
-                self._blame(m, self._said(m))
+                self._blame(m, self.predicted.said(m))
             else:
                 self._excuse(m, signs[index])
         differing = {m.file for m in differences}
@@ -174,8 +150,9 @@ class _Sorter:
         follows from, or not."""
         entry = signs[0] if signs else None
         follows = entry or self._cause(m)
-        without = self._without_issues(m)
-        if without is None or (follows is None and without != (m.expected, m.actual)):
+        values = (m.expected, m.actual)
+        without = self.predicted.without_issues(m) if self.issues else values
+        if without is None or (follows is None and without != values):
             self.known.update(self.issues)
         elif follows is not None:
             self.intended.append(Intended(m, follows.name, follows=entry is None))
@@ -229,42 +206,12 @@ class _Sorter:
     def _blame(self, m: Mismatch, because: str) -> None:
         self.mismatches.append(msgspec.structs.replace(m, because=(because,)))
 
-    # --- the model --------------------------------------------------------------------
-
-    def _predicts(self, m: Mismatch) -> bool:
-        return self.predicted is not None and self.predicted.get(_key(m)) == (m.expected, m.actual)
-
-    def _without_issues(self, m: Mismatch) -> tuple[object, object] | None:
-        """The two values if no known issue had been followed; None if they were the same then."""
-        values = (m.expected, m.actual)
-        if not self.issues or self.strict is None or not self._predicts(m):
-            return values
-        return self.strict.get(_key(m))
-
-    def _unseen(self, m: Mismatch) -> bool:
-        """Whether the model has no such field in this workload, though it covers it."""
-        ends = [side.model.final for side in self.sides if side.model is not None]
-        known = len(ends) == 2 and all(end is not None for end in ends)
-        return m.field == WARNINGS and known and any(end and end.warnings is None for end in ends)
-
-    def _said(self, m: Mismatch) -> str:
-        """What the model says of a difference that it does not predict."""
-        if self.predicted is None:
-            return "the model does not cover this workload, so that nothing can be excused"
-        if self._unseen(m):
-            return "the model does not see this, and no intended difference describes it"
-        if _key(m) not in self.predicted:
-            return "by the model both should be the same"
-        values = zip(self.sides, self.predicted[_key(m)], strict=True)
-        said = (f"{value_text(value)} on {seen.trace.subject}" for seen, value in values)
-        return f"by the model it should be {' and '.join(said)}"
-
     # --- a moment ---------------------------------------------------------------------
 
     def _signs(self, m: Mismatch, modelled: bool) -> list[Difference]:
         """The entry of which `m` is a sign, or the entries that account together for the blocks
         of a file; of a field that no model sees, if not `modelled`."""
-        if not modelled and not self._unseen(m):
+        if not modelled and not self.predicted.leaves_open(m):
             return []
         moment = self._moment(m)
         whole = self._describing(moment, modelled)
@@ -314,47 +261,10 @@ class _Sorter:
         return ops[place] if isinstance(place, int) and place < len(ops) else None
 
 
-def _read(model: Trace | None, seen: Seen) -> Trace | None:
-    """`model` as its kernel was looked at: what it leaves open by the pieces that were seen, and
-    contents as they were read, as recordings have no checksums of blocks."""
-    if model is None:
-        return None
-    model = in_pieces_of(seen.trace, model)
-    if model.final is None or seen.trace.final is None:
-        return model
-    final = msgspec.structs.replace(
-        model.final,
-        dropped=_alike(model.final.dropped, seen.trace.final.dropped),
-        content=_alike(model.final.content, seen.trace.final.content),
-    )
-    return msgspec.structs.replace(model, final=final)
-
-
-def _alike(model: Contents, seen: Contents) -> Contents:
-    if model is None or seen is None:
-        return model
-    whole = {name for name, content in seen.items() if content.blocks is None}
-    return {
-        name: msgspec.structs.replace(content, blocks=None) if name in whole else content
-        for name, content in model.items()
-    }
-
-
-def _differences(one: Trace | None, other: Trace | None) -> Differences | None:
-    """Where the models' traces differ, with both values; None if the model refused one."""
-    if one is None or other is None:
-        return None
-    return {_key(m): (m.expected, m.actual) for m in compare(one, other).mismatches}
-
-
 def _issue(quirk: str, path: str) -> str:
     """The known issue that has `quirk` on `path`."""
     names = (issue.name for issue in KNOWN_ISSUES if (issue.quirk, issue.path) == (quirk, path))
     return next(names, quirk)
-
-
-def _key(m: Mismatch) -> tuple[Place, str | None, str]:
-    return m.place, m.file, m.field
 
 
 def _step_at(trace: Trace | None, place: Place) -> Step | None:
