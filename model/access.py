@@ -100,6 +100,9 @@ def _open(mount: Mount, name: str) -> None:
         raise OpError("EPERM")
     if mount.sb.shut_down:
         raise refused(mount)
+    inode = mount.files.get(name)
+    if inode is not None:
+        mount.read_inode(inode)
 
 
 def _look_up(mount: Mount, name: str) -> None:

@@ -16,7 +16,7 @@ __all__ = ["CachedFile"]
 
 
 class CachedFile:
-    """The bytes of a file, `size` of them, their states and folios.
+    """The bytes of a file, `size` of them, their states and folios; `iomap` tells its path.
 
     `unsaved` are blocks that are not on disk as they are cached, `on_disk` what is there in some
     of them, or None where nobody knows, with the known bug that made it.
@@ -25,6 +25,7 @@ class CachedFile:
     def __init__(self, sb: Superblock) -> None:
         self.sb = sb
         self.size = 0
+        self.iomap = sb.iomap
         self.es = ExtentStatus(sb.ratio)
         self.content = Content()
         self.cache = PageCache(sb.block_size, sb.max_folio, sb.iomap)

@@ -11,7 +11,7 @@ import stat
 
 from harness.errors import NotModelledError
 from harness.trace import EventKind
-from model.cached_file import CachedFile
+from model.committed_file import CommittedFile
 from model.extent_status import Run
 from model.extent_tree import ExtentTree
 from model.freed_pieces import freed_pieces
@@ -26,25 +26,17 @@ __all__ = ["Inode"]
 UNKNOWN_PLACE = "physical placement of a block is not known, so neither is the extent tree"
 
 
-class Inode(CachedFile):
-    """A regular file; `size` and `disksize` in bytes, `reserved` and `allocated` in clusters,
-    and `uncharged`, those that were allocated and not counted in i_blocks. `changed_in` is the
-    transaction that last changed it (i_sync_tid), `data_changed_in` the one that last changed what
-    fdatasync(2) is about (i_datasync_tid) but for the size, which was `committed_size` at the last
-    commit; `unsynced` tells whether it waits for the
-    next sync(2) and so can't leave memory (I_DIRTY). Nobody can open it again once it is
-    `unreadable`: it has left memory with its checksum wrong."""
+class Inode(CommittedFile):
+    """A regular file; `reserved` and `allocated` in clusters, and `uncharged`, those that were
+    allocated and not counted in i_blocks. It may have `left_memory`, and nobody can open it again
+    once it is `unreadable`: it has left memory with its checksum wrong."""
 
     def __init__(self, sb: Superblock, name: str) -> None:
         super().__init__(sb)
-        self.name, self.disksize = name, 0
+        self.name = name
         self.reserved = self.allocated = 0
         self.uncharged = 0
-        self.changed_in = self.data_changed_in = sb.transaction
-        self.committed_size = 0
-        self.unsynced = False
         self.extents = sb.extents
-        self.iomap = sb.iomap
         self.tree = ExtentTree(sb.block_size)
         self.indirect = IndirectTree(sb.block_size)
         self.tree_blocks = self.most_mapped = 0
@@ -54,8 +46,6 @@ class Inode(CachedFile):
         self.readahead = Readahead(sb.behaviour.readahead // PAGE)
         self.writers = 0
         self.writeback_start = 0
-        self.ordered: tuple[int, int] | None = None
-        self.order_writes = False
         self.writeback_error: str | None = None
         self.mapping_error: str | None = None
         self.failed_writebacks = 0
@@ -66,7 +56,7 @@ class Inode(CachedFile):
         self.delalloc = sb.delalloc
         self.inline, self.may_inline = False, sb.inline
         self.inline_size = 0
-        self.checksum_wrong = self.unreadable = False
+        self.checksum_wrong = self.unreadable = self.left_memory = False
         self.inline_copy: bytes | None = None
 
     # --- size ----------------------------------------------------------------------------
@@ -105,31 +95,6 @@ class Inode(CachedFile):
         self.failed_writebacks += 1
         self.writeback_error = self.writeback_error or error
         self.mapping_error = self.mapping_error or error
-
-    def order(self, start: int, end: int, *, submitted: bool = False) -> None:
-        """The next commit writes bytes `[start, end)` first, and what lies between them and
-        those it was told before (ext4_jbd2_inode_add_write). What is `submitted` already it waits
-        for only (ext4_jbd2_inode_add_wait), unless the file was ever in a commit that wrote:
-        that mark stays while the inode is in memory (JI_WRITE_DATA)."""
-        if self.iomap or not self.sb.data_ordered:
-            return
-        low, high = self.ordered or (start, end)
-        self.ordered = min(low, start), max(high, end)
-        self.order_writes |= not submitted
-
-    # --- commits -------------------------------------------------------------------------
-
-    def change_data(self) -> None:
-        """The running transaction changes what fdatasync(2) is about
-        (ext4_update_inode_fsync_trans)."""
-        self.changed_in = self.data_changed_in = self.sb.transaction
-
-    def waits_for_commit(self, datasync: bool) -> bool:
-        """Whether fsync(2), or fdatasync(2) with `datasync`, has to commit the running transaction
-        (ext4_fsync_journal). Journalled data is what fdatasync(2) is about, too."""
-        if not datasync or self.sb.data_journal:
-            return self.changed_in == self.sb.transaction
-        return self.data_changed_in == self.sb.transaction or self.disksize != self.committed_size
 
     # --- the map -------------------------------------------------------------------------
 

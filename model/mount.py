@@ -223,12 +223,27 @@ class Mount:
                 if not self.sb.journal:  # ext4_evict_inode
                     self.sb.copies.write(inode)
                 clear_inode(inode)
+                inode.left_memory = True
                 gone.add(name)
         self.sb.quota.warnings.dropped(gone)
+        if self.sb.traced:  # whoever observes reads them at once
+            for name in gone:
+                self.read_inode(self.files[name])
         if not (self.sb.shut_down and self.sb.journal):
             return
         if self.directory.drop(self.files.keys(), self.open):
             self.sb.rule("names of the device: jbd2_journal_commit_transaction")
+
+    def read_inode(self, inode: Inode) -> None:
+        """The inode is read if it has left memory: as nobody knows whether the running transaction
+        has changed it, fsync(2) and fdatasync(2) wait for that (ext4_iget)."""
+        if not inode.left_memory:
+            return
+        inode.left_memory = False
+        running = self.sb.transaction
+        if self.directory.changed or any(f.changed_in == running for f in self.files.values()):
+            inode.sb.rule("transaction that may have changed it: ext4_iget")
+            inode.change_data()
 
     def remount(self) -> None:
         """Close all, umount, mount."""

@@ -106,7 +106,7 @@ class Durable:
             return
         saved = self._files.get(inode.name)
         changed = saved is None or saved.inode is not inode or _map_of(inode) != _saved_map(saved)
-        if changed or inode.name in self._touched:
+        if waits or changed or inode.name in self._touched:
             self.commit()
 
     def _save(self, inode: Inode) -> _Saved:

@@ -266,3 +266,21 @@ def test_what_is_freed_waits_on_where_fdatasync_has_nothing_to_commit() -> None:
         for op in ("fsync a", "fdatasync a")
     ]
     assert waiting[0] == waiting[1] + 1
+
+
+@pytest.mark.parametrize("synced", ["fsync", "fdatasync"])
+@pytest.mark.parametrize(("change", "size"), [("falloc b 8k 4k", 12288), ("sync", 4096)])
+def test_an_inode_that_is_read_again_waits_for_the_transaction_that_runs(
+    change: str, size: int, synced: str
+) -> None:
+    """What others have done is durable then. As on 7.3.4 with the series."""
+    line = (
+        f"pwrite a 0 4k; pwrite b 0 4k; sync; {change}; close a; drop_caches; {synced} a;"
+        " shutdown 2; remount"
+    )
+    trace = run(line)
+    rule = "transaction that may have changed it: ext4_iget"
+    assert (rule in trace.steps[5].because) is (size > 4096)
+    assert file(trace.steps[-1], "b").size == size
+    kept = run(line.replace("drop_caches", "fsync b" if change == "sync" else "seek b"))
+    assert file(kept.steps[-1], "b").size == 4096
