@@ -148,6 +148,8 @@ def _set_size(inode: Inode, size: int) -> None:
         inode.sb.rule("truncate up: ext4_setattr")
     elif inode.mapping_error is not None:
         stays = on_disk(inode, ceil_div(size, inode.sb.block_size), EOF_BLOCK)
+    if size != inode.disksize:
+        inode.change_data()
     inode.size = inode.disksize = size
     inode.cache.truncate(size)  # a failed write may have left folios past EOF
     if size < old:

@@ -232,6 +232,7 @@ def test_writeback_of_journalled_data_commits_first(call: str, config: str, *, k
         ("truncate a 4k", "fsync a", 8),
         ("truncate a 8k", "fdatasync a", 128),
         ("truncate a 2k", "fdatasync a", 8),
+        ("truncate a 8k; truncate a 4k", "fdatasync a", 8),
         ("fpunch a 0 4k", "fdatasync a", 120),
         ("falloc_keep a 64k 4k", "fdatasync a", 136),
         ("pwrite a 4k 4k", "fdatasync a", 128),
