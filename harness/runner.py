@@ -255,7 +255,7 @@ def _excused(compared: Compared, listed: Iterable[KnownIssue]) -> Compared:
     blamed = {
         complaint.title: issue.name
         for complaint in (final.log if final is not None and final.log else ())
-        for issue in issues
+        for issue in reversed(issues)  # of several the first in the list is named
         if issue.complaint and re.search(issue.complaint, complaint.title)
     }
     names = tuple(dict.fromkeys(blamed.values()))

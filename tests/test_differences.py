@@ -263,6 +263,8 @@ EXAMPLES: dict[str, list[Example]] = {
             " pread a 64k 64k; seek a", 5, result([[4096, 152576]])),
         Example(STORED, 5, extents((0, 12, D), (16, 72, W), (88, 8, D), (2056, 100, D))),
         Example(STORED, 5, event(RELEASE, 1, 25)),
+        Example(STORED, 5, event(UPDATE, 1, 24)),
+        Example(STORED, 5, extents((16, 72, W), (1000, 4, W), (2056, 100, D))),
     ],
     "space-left-by-others": [
         Example("pwrite_fault a 0 12k fault=8k; pwrite b 0 4k", 1, result("EIO"), free=330),

@@ -80,6 +80,15 @@ def test_the_side_whose_tree_finds_no_block_may_not_get_more() -> None:
     assert "extents" in {m.field for m in verdict.mismatches}
 
 
+def test_where_both_get_blocks_these_must_be_the_same() -> None:
+    """The tree of one side finds no block, but that side got something there, of another state."""
+    one, other = lying("bh", 4), lying("iomap", 64)
+    assert TREE in one.steps[0].because
+    near = changed(one, Example("falloc a 0 32k", 0, extents((0, 16, U), (16, 4, State.WRITTEN))))
+    verdict = settle(seen(near, model=near), seen(other))
+    assert "extents" in {m.field for m in verdict.mismatches}
+
+
 SHORT = "truncate a 1m; pwrite a 0 8k; fsync a; drop_caches; pwrite_fault a 0 32k fault=4k"
 
 

@@ -189,15 +189,17 @@ def test_two_issues_can_be_followed_together(workload):
     assert verdict.gone == ()
 
 
-def complained(workload: Workload, steps: dict[int, Step], said: str) -> Verdict:
+def complained(
+    workload: Workload, steps: dict[int, Step], said: str, fired: Step = FIRED
+) -> Verdict:
     """The verdict on a kernel with `steps` and an image of which e2fsck says `said`, where the
-    issue that the model can follow excuses a wrong i_blocks."""
+    issue that the model can follow, by `fired` in step 1, excuses a wrong i_blocks."""
     issue = msgspec.structs.replace(
         KNOWN_ISSUES[0], image_complaint=r"i_blocks is \d+|still has errors"
     )
     actual = kernel_trace(steps)
     actual = msgspec.structs.replace(actual, final=msgspec.structs.replace(actual.final, fsck=said))
-    model = FakeModel(make_trace(), make_trace(steps={1: FIRED}))
+    model = FakeModel(make_trace(), make_trace(steps={1: fired}))
     return Runner(model, FakeSubject("guest", [actual]), [issue]).run(workload).verdict
 
 
@@ -206,6 +208,13 @@ COUNTED = "Inode 12, i_blocks is 96, should be 128.  Fix? no\n* WARNING: it stil
 
 def test_what_e2fsck_says_of_an_issue_that_was_followed_is_known(workload):
     assert complained(workload, {1: STUCK}, COUNTED).outcome is Outcome.KNOWN
+
+
+def test_an_issue_that_nothing_but_the_image_shows_is_known(workload):
+    unseen = msgspec.structs.replace(make_trace().steps[1], quirks=(QUIRK,))
+    assert complained(workload, {}, COUNTED, unseen).known == (NAME,)
+    beyond = complained(workload, {}, COUNTED + "\nFree blocks count wrong", unseen)
+    assert [m.field for m in beyond.mismatches] == ["fsck"]
 
 
 @pytest.mark.parametrize(
@@ -221,6 +230,7 @@ def test_what_it_says_without_the_issue_or_beyond_it_is_a_mismatch(workload, ste
 
 SPOTTED = Complaint(ComplaintKind.JBD2, "JBD2: Spotted dirty metadata buffer")
 ERROR = Complaint(ComplaintKind.EXT4_ERROR, "EXT4-fs error in ext4_foo")
+(LOGGED,) = (i for i in KNOWN_ISSUES if i.name == "inline-growth-spotted-by-the-journal")
 
 
 def complaining(log: tuple[Complaint, ...], config: str) -> Verdict:
@@ -250,6 +260,17 @@ def test_any_other_complaint_is_a_mismatch(log, config, left):
     verdict = complaining(log, config)
     assert verdict.outcome is Outcome.MISMATCH
     assert [(m.field, m.actual) for m in verdict.mismatches] == [("log", left)]
+
+
+def test_of_two_issues_that_say_the_same_the_first_is_named():
+    second = msgspec.structs.replace(LOGGED, name="another")
+    workload = make_workload(LINE, "inline@data=journal")
+    trace = make_trace(workload)
+    final = msgspec.structs.replace(trace.final, log=(SPOTTED,))
+    actual = msgspec.structs.replace(trace, subject="guest", kernel=RELEASE, final=final)
+    for issues in ([LOGGED, second], [second, LOGGED]):
+        runner = Runner(FakeModel(trace), FakeSubject("guest", [actual]), issues)
+        assert runner.run(workload).verdict.known == (issues[0].name,)
 
 
 def test_an_issue_is_followed_past_a_complaint_that_another_one_explains():
