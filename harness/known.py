@@ -117,6 +117,20 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         " blocks of regular files",
     ),
     KnownIssue(
+        name="inline-growth-not-journalled",
+        quirk="inline_growth_not_journalled",
+        since=(7, 2),
+        path="bh",
+        triggers=(Shutdown,),
+        feature="inline_data",
+        option="data=journal",
+        condition="a write makes a file outgrow its inode, and the machine crashes after a commit"
+        " and before writeback",
+        observable="what was in the inode, synced before, is what the disk held in that block",
+        reason="ext4_convert_inline_data_to_extent() takes the data out of the inode in a"
+        " transaction, but dirties the block that it moves to outside of it",
+    ),
+    KnownIssue(
         name="failed-truncate-marks-errors",
         quirk="failed_truncate_marks_errors",
         image_complaint=_NOTED,

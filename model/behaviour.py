@@ -66,6 +66,13 @@ QUIRKS: dict[str, Quirk] = {
             "is written to its place, or replayed, when another file has it",
         ),
         Quirk(
+            "inline_growth_not_journalled",
+            "With data=journal, data that leaves the inode for a block because a write does not "
+            "fit is lost in a crash, synced or not, until writeback.",
+            "ext4_convert_inline_data_to_extent dirties the block with block_commit_write, past "
+            "the journal that has the inode without the data",
+        ),
+        Quirk(
             "failed_truncate_marks_errors",
             "A truncate that finds no block for data to leave the inode notes an error in the "
             "superblock, as if the file system were damaged.",

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from model.content import Content
 from model.extent_status import ExtentStatus
+from model.folio import Folio
 from model.page_cache import PageCache
 from model.superblock import Superblock
-from model.units import PAGE, WRITTEN, ceil_div
+from model.units import PAGE, WRITTEN, ceil_div, ranges
 
 __all__ = ["CachedFile"]
 
@@ -19,7 +20,8 @@ class CachedFile:
     """The bytes of a file, `size` of them, their states and folios; `iomap` tells its path.
 
     `unsaved` are blocks that are not on disk as they are cached, `on_disk` what is there in some
-    of them, or None where nobody knows, with the known bug that made it.
+    of them, or None where nobody knows, with the known bug that made it; `journalled` are those
+    that the running transaction has (data=journal).
     """
 
     def __init__(self, sb: Superblock) -> None:
@@ -31,6 +33,7 @@ class CachedFile:
         self.cache = PageCache(sb.block_size, sb.max_folio, sb.iomap)
         self.unsaved: list[tuple[int, int]] = []
         self.on_disk: dict[int, tuple[bytes | None, str]] = {}
+        self.journalled: set[int] = set()
 
     def drop_unsaved(self) -> None:
         """Folios have been dropped: of blocks that are not on disk as they were there what is on
@@ -69,6 +72,13 @@ class CachedFile:
         if folio is None:
             return False
         return bool((folio.uptodate | folio.uptodate_alone) & self.cache.bits(folio, pos, pos + 1))
+
+    def log(self, folio: Folio, bits: int) -> None:
+        """With data=journal what makes `bits` of the folio dirty has them journalled
+        (ext4_dirty_journalled_data)."""
+        if self.on_disk and self.sb.data_journal:
+            for low, high in ranges(bits):
+                self.journalled.update(range(folio.first + low, folio.first + high))
 
     def differs_on_disk(self, lblk: int, data: bytes | None, quirk: str) -> None:
         """Block `lblk` is cached; on disk, by the known bug `quirk`, it is `data`, or nobody knows

@@ -10,6 +10,7 @@ from model.errors import OpError
 from model.folio import Folio
 from model.inline_data import MIN_INLINE_SIZE, capacity
 from model.inode import Inode
+from model.journal_copy import GROWN
 from model.source import Source
 from model.truncate import truncate_failed_write
 
@@ -94,5 +95,7 @@ def _convert(inode: Inode, delayed: bool) -> None:
             raise
         dirty = folio.all if delayed else inode.cache.bits(folio, 0, size)
         inode.cache.mark_dirty(folio, dirty)
+        if inode.sb.data_journal and GROWN in inode.sb.behaviour.quirks:
+            inode.differs_on_disk(0, None, GROWN)
         inode.sb.rule("inline data to the page cache: ext4_da_convert_inline_data_to_extent")
     inode.may_inline = False

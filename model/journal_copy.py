@@ -19,11 +19,17 @@ from model.units import EOF_BLOCK, WRITTEN
 if TYPE_CHECKING:
     from model.inode import Inode
 
-__all__ = ["OUTLIVES", "STALE", "UNDONE", "JournalCopies", "JournalCopy"]
+__all__ = ["GROWN", "OUTLIVES", "STALE", "UNDONE", "JournalCopies", "JournalCopy"]
 
 UNDONE = "inline_conversion_undone"
 STALE = "inline_conversion_reads_stale"
 OUTLIVES = "converted_block_outlives_file"
+GROWN = "inline_growth_not_journalled"
+
+_MAY_BE_FULL = 256
+"""Blocks that a journal of 1024 blocks takes before it may be emptied from its old end."""
+_MAY_MOVE_ON = 12
+"""So many commits may log as much metadata as that."""
 
 
 class JournalCopy(msgspec.Struct, eq=False):
@@ -32,7 +38,8 @@ class JournalCopy(msgspec.Struct, eq=False):
     `inode` has it as its block `lblk`, None once it was freed. `taken` are then the device's blocks
     `[first, end)` that files had, if nobody saw where it was: it is none of those. It is `pending`
     until it is written to its place. As long as the journal holds it, replaying the journal gives
-    `replayed`: `data`, or what data=journal has logged of the block since (`relogged`).
+    `replayed`: `data`, or what data=journal has logged of the block since (`relogged`). `logged`
+    are blocks of file data that the journal took since, and `commits` those since it was written.
     """
 
     pblk: int | None
@@ -43,7 +50,14 @@ class JournalCopy(msgspec.Struct, eq=False):
     pending: bool = True
     replayed: bytes | None = None
     relogged: bool = False
+    logged: int = 0
+    commits: int = 0
     taken: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the journal still has it, so that nothing has written it to its place unasked."""
+        return self.logged < _MAY_BE_FULL and self.commits < _MAY_MOVE_ON
 
 
 class JournalCopies:
@@ -84,8 +98,15 @@ class JournalCopies:
 
     def committed(self, data_journal: bool) -> None:
         """The running transaction commits; with data=journal it holds dirty file data too."""
+        for copy in self._copies:
+            copy.commits += not copy.pending
         if not data_journal:
             return
+        for inode in self._files.values():
+            _logged(inode)
+            dirty = sum(folio.dirty.bit_count() for folio in inode.cache.dirty.values())
+            for copy in self._copies:
+                copy.logged += dirty
         for copy, inode, lblk in self._held(self._copies):
             at, size = lblk * inode.sb.block_size, inode.sb.block_size
             if inode.cache.holds_dirty(at):
@@ -109,25 +130,26 @@ class JournalCopies:
             copy.pending = False
             _lose_candidates(copy, self._files.values())
         for copy, inode, lblk in self._held(copies):
-            _put_on_disk(inode, lblk, copy.data, _quirk(copy, inode))
+            _put_on_disk(inode, lblk, copy.data, _quirk(copy, inode), sure=copy.is_sure)
 
     def emptied(self) -> None:
         """The journal was emptied, which wrote all of it to its place (jbd2_journal_flush)."""
         self._copies.clear()
 
-    def replay(self, again: Mapping[Inode, Inode], transaction: int) -> None:
+    def replay(self, now: Mapping[Inode, Inode], transaction: int) -> None:
         """The journal up to the running `transaction` is replayed, or without one the device's page
-        cache is written. Files were made anew from what was durable; `again` has for each as it was
+        cache is written. Files were made anew from what was durable; `now` has for each as it was
         before the crash what it is now."""
         due = [c for c in self._copies if c.transaction < transaction]
         if not all(inode.sb.journal for inode in self._files.values()):
             due = [c for c in self._copies if c.pending]
         for copy in due:
-            copy.inode = again.get(copy.inode) if copy.inode is not None else None
+            copy.inode = now.get(copy.inode) if copy.inode is not None else None
             _lose_candidates(copy, self._files.values())
         for copy, inode, lblk in self._held(due):
-            quirk = None if copy.relogged and copy.inode is inode else _quirk(copy, inode)
-            inode.show_on_disk(lblk, copy.replayed, quirk)
+            again = copy.relogged and copy.inode is inode and copy.is_sure
+            quirk = None if again else _quirk(copy, inode)
+            inode.show_on_disk(lblk, copy.replayed if copy.is_sure else None, quirk)
         self._copies.clear()
 
     # --- who has the block ----------------------------------------------------------------
@@ -173,15 +195,23 @@ def _lose_candidates(copy: JournalCopy, files: Iterable[Inode]) -> None:
             for lblk in range(run.start, run.end):
                 pblk = None if run.pblk is None else run.pblk + lblk - run.start
                 if pblk is None or not any(low <= pblk < high for low, high in copy.taken):
-                    _may_differ_on_disk(inode, lblk)
+                    _may_differ_on_disk(inode, lblk, OUTLIVES)
 
 
-def _may_differ_on_disk(inode: Inode, lblk: int) -> None:
+def _may_differ_on_disk(inode: Inode, lblk: int, quirk: str) -> None:
     inode.saved(lblk, lblk + 1)
     if not inode.is_cached(lblk):
-        inode.show_on_disk(lblk, None, OUTLIVES)
-    elif OUTLIVES in inode.sb.behaviour.quirks:
-        inode.differs_on_disk(lblk, None, OUTLIVES)
+        inode.show_on_disk(lblk, None, quirk)
+    elif quirk in inode.sb.behaviour.quirks:
+        inode.differs_on_disk(lblk, None, quirk)
+
+
+def _logged(inode: Inode) -> None:
+    """What `journalled` says of `inode` is in the journal now, which writes it again."""
+    for lblk in inode.journalled:
+        if inode.on_disk.get(lblk, (None, ""))[1] == GROWN:
+            inode.saved(lblk, lblk + 1)
+    inode.journalled.clear()
 
 
 def _quirk(copy: JournalCopy, inode: Inode) -> str:
@@ -195,12 +225,15 @@ def _waits(copy: JournalCopy, inode: Inode, lblk: int) -> bool:
     return inode.cache.holds_dirty(at) and not logged
 
 
-def _put_on_disk(inode: Inode, lblk: int, data: bytes, quirk: str) -> None:
-    """Block `lblk` is on disk as `data` now; who has it cached goes on reading that."""
+def _put_on_disk(inode: Inode, lblk: int, data: bytes, quirk: str, *, sure: bool) -> None:
+    """Block `lblk` is on disk as `data` now, unless that came to its place earlier; who has it
+    cached goes on reading that."""
     at = lblk * inode.sb.block_size
     known = inode.content.knows(at, at + inode.sb.block_size)
     if inode.reads_as(at, data):
         inode.saved(lblk, lblk + 1)
+    elif not sure:
+        _may_differ_on_disk(inode, lblk, quirk)
     elif not inode.is_cached(lblk):
         inode.saved(lblk, lblk + 1)
         inode.show_on_disk(lblk, data, quirk if known else None)

@@ -64,6 +64,7 @@ def page_mkwrite(inode: Inode, folio: Folio) -> None:
     except OpError:
         raise OpError("SIGBUS") from None
     inode.cache.mark_dirty(folio, folio.all)
+    inode.log(folio, folio.all)
     sb.rule("map whole folio: ext4_page_mkwrite")
 
 

@@ -36,6 +36,7 @@ def zero_partial(inode: Inode, start: int, end: int) -> bool:
     folio.mapped |= bit
     folio.uptodate_alone |= bit & ~folio.uptodate
     cache.mark_dirty(folio, bit)
+    inode.log(folio, bit)
     return True
 
 

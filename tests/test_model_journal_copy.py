@@ -166,3 +166,48 @@ def test_which_known_bug_it_was() -> None:
         ("inline_conversion_reads_stale",),
         ("converted_block_outlives_file",),
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "lost"),
+    [
+        ("pwrite a 4k 4k; shutdown 1", True),
+        ("pwrite a 4k 4k; pwrite c 0 9; fsync c; shutdown 2", True),
+        ("pwrite a 4k 4k; pwrite c 0 9; fsync c; pwrite a 70 9; shutdown 2", True),
+        ("pwrite a 4k 4k; pwrite c 0 9; fsync c; pwrite a 70 9; shutdown 1", False),
+        ("pwrite a 4k 4k; fpunch a 70 9; shutdown 1", False),
+        ("pwrite a 4k 4k; mwrite a 70 9; shutdown 1", False),
+        ("pwrite a 70 4k; shutdown 1", False),
+        ("pwrite a 4k 4k; fsync a; shutdown 2", False),
+        ("pwrite a 4k 4k; shutdown 2", False),
+    ],
+)
+def test_data_that_outgrows_its_inode_beside_the_journal_is_lost_in_a_crash(
+    line: str, *, lost: bool
+) -> None:
+    quirks = frozenset({"inline_growth_not_journalled"})
+    line = f"pwrite a 0 60 tag=1; fsync a; {line}; remount; pread a 0 60"
+    assert read(line, "inline@data=journal", quirks) == ("stale" if lost else "old")
+    assert read(line, "inline@data=journal", frozenset()) == "old"
+
+
+@pytest.mark.parametrize("config", MODES[:2])
+def test_other_data_modes_keep_what_outgrows_its_inode(config: str) -> None:
+    line = "pwrite a 0 60 tag=1; fsync a; pwrite a 4k 4k; shutdown 1; remount; pread a 0 60"
+    assert read(line, config, frozenset({"inline_growth_not_journalled"})) == "old"
+
+
+@pytest.mark.parametrize("commits", [10, 12])
+@pytest.mark.parametrize("config", MODES)
+def test_what_a_journal_may_have_let_go_of_is_undefined(commits: int, config: str) -> None:
+    more = "pwrite c 0 9; fsync c; " * commits
+    line = f"{CONVERTED}sync; pwrite a 0 30 tag=2; fsync a; {more}shutdown 2; remount; pread a 0 60"
+    sure = "new" if "journal" in config else "old"
+    assert read(line, config) == (sure if commits < 11 else "stale")
+
+
+def test_a_journal_that_may_have_been_full_has_written_the_copy_at_any_time() -> None:
+    line = f"{CONVERTED}{{}}pwrite a 0 30 tag=2; sync; drop_caches; pread a 0 60"
+    assert read(line.format("pwrite b 0 900k; fsync b; "), "inline@data=journal") == "old"
+    assert read(line.format("pwrite b 0 1100k; fsync b; "), "inline@data=journal") == "stale"
+    assert read(line.format("pwrite b 0 1100k; fsync b; "), "inline@nodelalloc") == "old"
