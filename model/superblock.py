@@ -73,7 +73,18 @@ class PerCpuCounter:
 
 
 class Superblock:
-    """Counters, options and events of one mounted file system."""
+    """Counters, options and events of one mounted file system.
+
+    The mount gives it `copies`, what the journal and the device's page cache have of file data,
+    `quota`, and what an operation may ask for: to write back all, or a range of a file, and to
+    commit.
+    """
+
+    copies: JournalCopies
+    quota: Quota
+    writeback_all: Callable[[], None]
+    flush_range: Callable[[Inode, int, int | None], None]
+    commit: Callable[[], None]
 
     def __init__(
         self, config: Config, geometry: Geometry, behaviour: Behaviour, placer: Placer
@@ -97,8 +108,6 @@ class Superblock:
         (s_mb_free_pending)."""
         self.waiting: list[tuple[int, int]] = []
         """The device's blocks `[first, end)` that were file data and are among them."""
-        self.copies: JournalCopies
-        """What the journal and the device's page cache have of file data."""
         self.errors_noted = 0
         """So many errors are noted on disk (s_error_count)."""
         self.space_unknown: str | None = None
@@ -117,16 +126,12 @@ class Superblock:
         self._held_in: PageCache | None = None
         self.root = True
         self.read_only = self.shut_down = False
-        self.quota: Quota
         self.placer = placer
         self.traced = True
         """Somebody reads the reservation tracepoints."""
         self.events: list[Event] = []
         self.because: dict[str, None] = {}
         self.quirks: dict[str, None] = {}
-        self.writeback_all: Callable[[], None]
-        self.flush_range: Callable[[Inode, int, int | None], None]
-        self.commit: Callable[[], None]
 
     # --- features and options ---------------------------------------------------------------
 
