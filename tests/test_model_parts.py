@@ -21,6 +21,7 @@ from model import (
     inline_data,
     inline_write,
     iomap_write,
+    journal_copy,
     map_blocks,
     ordered,
     parallel,
@@ -43,6 +44,7 @@ from model.extent_status import Run
 from model.indirect_pointers import DIRECT
 from model.indirect_tree import IndirectTree
 from model.inode import Inode
+from model.journal_copy import JournalCopy
 from model.mmap import filemap_fault
 from model.mount import Mount, clear_inode
 from model.observe import WHOLE_FILE_LIMIT, content_of
@@ -136,6 +138,9 @@ def test_single_blocks_come_from_a_piece_until_it_is_used_up() -> None:
     assert [piece.free for piece in inode.prealloc._pieces] == [4]
     inode.prealloc._pieces[0].free = 3
     assert inode.prealloc.request_singly(inode, 0, 10) == 3
+    assert inode.prealloc._pieces == []
+    inode.prealloc._pieces.append(prealloc._Piece(20, 40))
+    assert inode.prealloc.request_singly(inode, 20, 40) == 20
     assert inode.prealloc._pieces == []
 
 
@@ -630,23 +635,14 @@ def test_what_was_stored_past_the_end_does_not_move_with_an_insert() -> None:
     assert inode.content.read(9000, 106) == b"x" * 96 + bytes(10)
 
 
-def test_the_block_that_inline_data_moved_to_is_found_where_it_lies_now() -> None:
+def test_a_block_that_the_journal_has_is_found_where_it_lies_now() -> None:
     inode = mounted("inline@delalloc").file("a")
     inode.es.set(Run(2, 4, WRITTEN, 50))
     inode.es.set(Run(8, 10, WRITTEN, 53))
-    assert [inline_data._where(inode, pblk) for pblk in (50, 51, 53, 54, 99, None)] == [
-        2, 3, 8, 9, 0, 0,
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(("start", "forgotten"), [(0, True), (8 * PAGE, True), (9 * PAGE, False)])
-def test_a_block_that_is_written_anew_is_not_the_old_one(start: int, forgotten: bool) -> None:
-    inode = mounted("inline@delalloc").file("a")
-    inode.es.set(Run(8, 10, WRITTEN, 53))
-    inode.stale_disk = (53, b"old")
-    inode.cache.mark_dirty(inode.cache.add(8, 0), 1)
-    inline_data.rewritten(inode, start)
-    assert (inode.stale_disk is None) is forgotten
+    freed = [JournalCopy(pblk, b"", None, 1) for pblk in (50, 51, 52, 53, 54, 55, None)]
+    owners = [journal_copy._owner(copy, [inode]) for copy in freed]
+    assert owners == [(inode, 2), (inode, 3), None, (inode, 8), (inode, 9), None, None]
+    assert journal_copy._owner(JournalCopy(99, b"", inode, 1, lblk=7), [inode]) == (inode, 7)
 
 
 def test_a_first_write_that_does_not_fit_the_inode_has_a_page_of_its_own() -> None:
@@ -831,17 +827,6 @@ def test_a_file_that_is_opened_again_has_read_nothing_ahead() -> None:
     mount.close("a")
     again = mount.file("a").readahead
     assert (again.start, again.size, again.previous, again.pages) == (0, 0, -1, ahead.pages)
-
-
-def test_a_block_that_is_written_back_is_no_more_what_the_journal_had() -> None:
-    mount = mounted("inline@delalloc")
-    inode = mount.file("a")
-    inode.size = inode.disksize = PAGE
-    inode.es.set(Run(0, 1, WRITTEN, 53))
-    inode.stale_disk = (53, b"old")
-    inode.cache.mark_dirty(inode.cache.add(0, 0), 1)
-    mount.flush_range(inode, 0, None)
-    assert inode.stale_disk is None
 
 
 def test_what_was_not_saved_is_forgotten_with_the_mount() -> None:
