@@ -83,7 +83,7 @@ class QuotaWarnings:
     def transferred(self, inode: Inode, uid: int) -> None:
         """The file is about to belong to `uid` (__dquot_transfer)."""
         quota, old = self.quota, inode.uid
-        if uid == old or not quota.tracked:
+        if uid == old:
             return
         self.inode_freed(inode)
         self.forget(old)

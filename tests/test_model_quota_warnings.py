@@ -46,6 +46,17 @@ def test_warnings(line: str, expected: list[str]) -> None:
     assert list(trace.final.warnings or ()) == expected
 
 
+@pytest.mark.parametrize(
+    ("config", "expected"), [("quota4k@delalloc", []), ("quota4k@delalloc,usrquota", [NO_FILE])]
+)
+def test_a_limit_that_is_not_enforced_is_told_of_neither(config: str, expected: list[str]) -> None:
+    trace = placed(
+        make_workload("truncate a 1; chown a uid=1000; quota_set uid=1000 hard=8; unlink a", config)
+    )
+    assert trace.final is not None
+    assert list(trace.final.warnings or ()) == expected
+
+
 CLUSTERS = (
     "pwrite a 0 1; chown a uid=1000; quota_set uid=1000 hard=160; user_write a 0 100k uid=1000;"
     " fsync a; user_write a 100k 100k uid=1000; fpunch a 20k 20k; user_write a 24k 4k uid=1000;"

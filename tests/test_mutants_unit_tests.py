@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from harness.errors import UsageError
 from harness.mutants import unit_tests
 from harness.mutants.cases import Lines
 from harness.mutants.herd import spread
@@ -56,6 +57,14 @@ def test_only_quick_tests_that_run_a_mutants_lines_are_tried(folder: Path) -> No
     assert [short(test) for test in found if test.has(bits)] == ["test_up"]
 
 
+def test_a_test_that_fails_without_a_mutant_finds_none_out(folder: Path) -> None:
+    file = folder / "test_model_units.py"
+    file.write_text(f"{TESTS}\ndef test_half_done():\n    assert round_up(5, 4) == 9\n")
+    for _ in range(2):  # also when it is known already
+        with pytest.raises(UsageError, match="test_half_done fails with the model as it is"):
+            unit_tests.tests_of(folder, 1)
+
+
 def test_what_takes_long_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unit_tests, "LONG", 0.4)
     (folder / "test_model_long.py").write_text(
@@ -99,7 +108,7 @@ def test_the_test_that_fails_is_named(folder: Path) -> None:
 
 
 def test_a_file_that_does_not_load_any_more_counts_as_failing(folder: Path) -> None:
-    test = UnitTest(str(folder / "test_model_gone.py::test_up"), b"", 0.0)
+    test = UnitTest(str(folder / "test_model_gone.py::test_up"), b"", 0.0, True)
     (folder / "test_model_gone.py").write_text("import no_such_module\n")
 
     def work(_: object) -> bytes:

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from harness.errors import UsageError
 from harness.mutants.cases import Lines
 from harness.mutants.herd import spread
 from harness.probe import MODEL, Probe
@@ -32,11 +33,12 @@ _OPTIONS = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly
 
 class UnitTest(msgspec.Struct, frozen=True):
     """A test: pytest's name for it, the lines of the model that it runs (a bit each, by the
-    order of `lines_of`), and the seconds that it takes."""
+    order of `lines_of`), the seconds that it takes, and whether it passes without a mutant."""
 
     name: str
     lines: bytes
     seconds: float
+    passes: bool
 
     def has(self, bits: int) -> bool:
         """Whether one of the lines in `bits` runs."""
@@ -48,17 +50,24 @@ class _Watcher:
 
     def __init__(self) -> None:
         self.lines, self.found = Lines(), list[UnitTest]()
+        self._passes = True
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """A test, with what it sets up."""
         probe, began = Probe(), time.process_time()
+        self._passes = True
         with probe.watching():
             result = yield
         bits = self.lines.bits(probe.lines)
         data = bits.to_bytes(bits.bit_length() // 8 + 1, "little")
-        self.found.append(UnitTest(item.nodeid, data, time.process_time() - began))
+        seconds = time.process_time() - began
+        self.found.append(UnitTest(item.nodeid, data, seconds, self._passes))
         return result
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A part of the test: set-up, call or what comes after."""
+        self._passes = self._passes and not report.failed
 
 
 class _First:
@@ -84,7 +93,10 @@ def _run(words: Sequence[str], plugin: object) -> None:
 
 def tests_of(folder: Path, workers: int) -> list[UnitTest]:
     """The model's tests in `folder`; what they run is kept in the cache until they or the model
-    change. Those that take the least time come first, those that take long are left out."""
+    change. Those that take the least time come first, those that take long are left out.
+
+    Raises `UsageError` if one fails with the model as it is: it would find every mutant out.
+    """
     files = sorted(file for pattern in _OF_THE_MODEL for file in folder.glob(pattern))
     kept = cache.cache_root() / "mutants"
     with cache.disk_errors(kept):
@@ -95,11 +107,16 @@ def tests_of(folder: Path, workers: int) -> list[UnitTest]:
     for _ in spread(_watched, missing, workers):
         pass
     found = [test for place in places.values() for test in _read(place)]
+    fails = next((test.name for test in found if not test.passes), None)
+    if fails is not None:
+        raise UsageError(
+            f"{fails} fails with the model as it is, without a mutant: mend that first"
+        )
     return sorted((t for t in found if t.seconds < LONG), key=lambda test: test.seconds)
 
 
 def _key(model: Sequence[bytes], file: Path) -> str:
-    digest = hashlib.sha256(file.read_bytes())
+    digest = hashlib.sha256(b"2" + file.read_bytes())  # the second form of what is kept
     for text in model:
         digest.update(text)
     return digest.hexdigest()[:32]
