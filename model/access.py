@@ -137,6 +137,8 @@ def _open_beside(mount: Mount, name: str, flag: str) -> None:
     if mount.sb.shut_down:
         raise refused(mount)
     opened.add(flag)
+    if name in mount.files:
+        mount.files[name].opened(flag)
 
 
 def _check_names(mount: Mount, op: ops.Otrunc | ops.Unlink | ops.Rename) -> None:

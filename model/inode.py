@@ -48,7 +48,8 @@ class Inode(CommittedFile):
         self.writeback_start = 0
         self.writeback_error: str | None = None
         self.mapping_error: str | None = None
-        self.failed_writebacks = 0
+        self.failed_writebacks = self.told_failures = 0
+        self.told: dict[str, int] = {}
         self.behind_size = False
         self.alloc_on_close = False
         self.uid = self.gid = self.flags = 0
@@ -88,6 +89,20 @@ class Inode(CommittedFile):
         what shows of them in a file that is written to is not known."""
         if self.behind_size:
             raise NotModelledError("writing to a file of which a truncation has failed")
+
+    def opened(self, descriptor: str) -> None:
+        """`descriptor` is opened, and will be told of failed writeback that nobody has been told of
+        yet (errseq_sample)."""
+        all_told = self.told_failures == self.failed_writebacks
+        self.told[descriptor] = self.failed_writebacks if all_told else 0
+
+    def untold(self, descriptor: str) -> str | None:
+        """The error of writeback that failed since `descriptor` was told of it, which it is now
+        (errseq_check_and_advance)."""
+        if self.told.get(descriptor, 0) == self.failed_writebacks:
+            return None
+        self.told[descriptor] = self.told_failures = self.failed_writebacks
+        return self.writeback_error
 
     def writeback_failed(self, error: str) -> None:
         """Writeback could not write: the next fsync(2) tells, and the next flush inside of an

@@ -55,7 +55,9 @@ class Mount:
         if inode is None:
             inode = self.files[name] = Inode(self.sb, name)
             self.directory.changed = True
-        self.open.add(name)
+        if name not in self.open:
+            self.open.add(name)
+            inode.opened("")
         inode.writers = 1
         return inode
 
@@ -69,6 +71,7 @@ class Mount:
             if not inode.reserved:
                 inode.prealloc.discard()
             inode.writers = 0
+            inode.told.clear()
             inode.readahead = Readahead(inode.readahead.pages)
 
     def release(self, inode: Inode) -> None:
@@ -120,10 +123,11 @@ class Mount:
             inode.sb.rule("an old error is told: filemap_check_errors")
             raise OpError(error)
 
-    def check_writeback(self, inode: Inode) -> None:
-        """Tell once that writeback of `inode` failed (file_check_and_advance_wb_err). Raises
-        `OpError`."""
-        error, inode.writeback_error, inode.mapping_error = inode.writeback_error, None, None
+    def check_writeback(self, inode: Inode, descriptor: str = "") -> None:
+        """Tell each `descriptor` once that writeback of `inode` failed: the one that most calls
+        use, or another one of the file (file_check_and_advance_wb_err). Raises `OpError`."""
+        inode.mapping_error = None
+        error = inode.untold(descriptor)
         if error is not None:
             inode.sb.rule("writeback failed: file_check_and_advance_wb_err")
             raise OpError(error)
@@ -188,12 +192,14 @@ class Mount:
         if self.durable is not None:
             self.durable.commit()
 
-    def fsync(self, inode: Inode, start: int, end: int | None, datasync: bool) -> None:
+    def fsync(
+        self, inode: Inode, start: int, end: int | None, datasync: bool, descriptor: str = ""
+    ) -> None:
         """Write back bytes `[start, end)`, then commit what the inode waits for: nothing if it
         has not changed since the last commit, with `datasync` nothing but times, say
         (ext4_sync_file, jbd2_complete_transaction)."""
         self.flush_range(inode, start, end)
-        self.check_writeback(inode)
+        self.check_writeback(inode, descriptor)
         if not self.sb.journal:  # ext4_fsync_nojournal
             inode.unsynced = False
             self.sb.copies.write(inode)
@@ -287,6 +293,8 @@ def clear_inode(inode: Inode) -> None:
     if inode.checksum_wrong and inode.sb.quirk("failed_conversion_breaks_checksum"):
         inode.unreadable = True
     inode.writeback_start, inode.writeback_error, inode.mapping_error = 0, None, None
+    inode.failed_writebacks = inode.told_failures = 0
+    inode.told.clear()
     inode.remove_status(0, EOF_BLOCK)
     inode.prealloc.discard()
     inode.alloc_on_close = inode.order_writes = False

@@ -79,7 +79,9 @@ def _sync_write(mount: Mount, op: ops.SyncWrite | ops.DsyncWrite) -> Result:
     inode = mount.file(op.file)
     wrote = buffered_write(inode, op.off, Source.tagged(op.tag, op.off, op.len))
     if wrote:
-        mount.fsync(inode, op.off, op.off + wrote, datasync=isinstance(op, ops.DsyncWrite))
+        datasync = isinstance(op, ops.DsyncWrite)
+        descriptor = "O_DSYNC" if datasync else "O_SYNC"
+        mount.fsync(inode, op.off, op.off + wrote, datasync, descriptor)
     return wrote
 
 

@@ -61,6 +61,21 @@ def test_later_writeback_of_the_file_is_not_drawn_into_it() -> None:
     assert states(trace.steps[-1])[0] == (4 * KIB, 4 * KIB, "written")
 
 
+@pytest.mark.parametrize("last", ["fsync a", "pwrite_osync a 0 10", "mwrite_msync a 512k 10"])
+def test_each_descriptor_that_was_open_is_told_once(last: str) -> None:
+    before = f"{KEEP}; pwrite_odsync a 512k 10"
+    trace = after_failure(
+        f"pwrite_odsync a 512k 10; pwrite_odsync a 512k 10; {last}", before=before
+    )
+    told = "ENOSPC" if last[:5] != "pwrit" else 10  # opened behind the first one's call
+    assert results(trace)[-3:] == ["ENOSPC", 10, told]
+
+
+def test_a_file_that_is_opened_again_is_told_what_nobody_knows_yet() -> None:
+    trace = after_failure("close a; fsync a; close a; fsync a")
+    assert results(trace)[-4:] == [0, "ENOSPC", 0, 0]
+
+
 # --- a truncation that is told --------------------------------------------------------------
 
 CUT = "truncate a 524388"
