@@ -90,6 +90,8 @@ def test_what_was_told_before_caches_were_dropped_may_be_told_again() -> None:
     assert known is not None and known.warnings == (REACHED,)
     assert unknown is not None and unknown.warnings is None
     assert unknown.unpredicted["warnings"] == quota_warnings.FORGOTTEN
+    mounted_again = placed(make_workload(f"{line}remount; {MORE}", CONFIG)).final
+    assert mounted_again is not None and mounted_again.warnings == (REACHED, REACHED)
 
 
 def test_a_file_that_was_changed_since_sync_keeps_what_was_told() -> None:
