@@ -12,8 +12,9 @@ the rest of the folio is written too if the I/O to the part before it has ended 
 reference takes it that it has, and that on the iomap path what I/O has written is converted before
 such a commit has freed anything.
 
-Where no tree block is to be had it can show in which order several I/Os of one file have ended. The
-reference takes them in the order of their submission.
+Where no tree block is to be had it can show in which order several I/Os of one file have ended; and
+which came last shows where the task goes on to cut its last folio, which the worker still holds.
+The reference takes them in the order of their submission.
 
 If what was seen does not fit, steps of which the reference notes one of these are taken anew with
 the other way, the latest first.
@@ -30,9 +31,8 @@ from harness.trace import APART, LATE, SHORT, TURNS, Placement
 from harness.verdict import Compared
 
 __all__ = [
-    "ANY_ORDER", "BESIDE", "CUT", "LEFT", "MOST_TRIED", "PARTLY", "PIECES", "SUPPOSED", "TURNED",
-    "UNSEEN",
-    "in_some_way", "supposing",
+    "ANY_LAST", "ANY_ORDER", "BESIDE", "CUT", "LEFT", "MOST_TRIED", "PARTLY", "PIECES", "SUPPOSED",
+    "TURNED", "UNSEEN", "in_some_way", "supposing",
 ]  # fmt: skip
 
 UNSEEN = "place not seen: ext4_mb_new_blocks"
@@ -46,6 +46,8 @@ BESIDE = "conversion beside a commit: ext4_iomap_finish_ioend"
 """The rule that it notes where it shows whether a conversion comes before the end of a commit."""
 ANY_ORDER = "order of conversions: ext4_end_io_rsv_work"
 """The rule that it notes where it shows in which order several I/Os have ended."""
+ANY_LAST = "which I/O ended last: folio_end_writeback"
+"""The rule that it notes where it shows whose folio a worker still holds."""
 
 MOST_TRIED = 32
 """Runs of the reference for one workload (and one order of a parallel section)."""
@@ -62,6 +64,7 @@ Chosen = frozenset[tuple[int, str]]
 
 _NOTED = {
     UNSEEN: (APART,), PIECES: (SHORT,), PARTLY: (LATE,), BESIDE: (LATE,), ANY_ORDER: TURNS,
+    ANY_LAST: TURNS,
 }  # fmt: skip
 _COUNTED = {
     APART: ("place", SUPPOSED),

@@ -28,6 +28,9 @@ class PageCache:
         """Dirty folios by their first page."""
         self.pinned: Folio | None = None
         """Someone else holds this folio, so that it can't be split (folio_expected_ref_count)."""
+        self.maybe_pinned: list[Folio] = []
+        """That folio, or in its place one of these: nobody knows which."""
+        self.on_doubt: Callable[[], None] | None = None
         self.on_drop: Callable[[Folio], None] | None = None
 
     def __len__(self) -> int:
@@ -244,6 +247,8 @@ class PageCache:
             return
         if held or (folio.buffers and folio.dirty):
             return
+        if self.on_doubt is not None and any(folio is other for other in self.maybe_pinned):
+            self.on_doubt()
         if folio is self.pinned:
             self.drop(folio)
         else:

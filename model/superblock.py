@@ -241,10 +241,19 @@ class Superblock:
         if self.behaviour.waker_preempted:
             cache.pinned, self._held_in = folio, cache
 
+    def workers_hold(self, cache: PageCache, folios: list[Folio | None]) -> None:
+        """Workers have ended several I/Os to `cache`, of which these are the last folios. Which I/O
+        came last is not known; that of the last one if nothing else is supposed."""
+        self.worker_holds(cache, folios[max(-1 - self.placer.turn, -len(folios))])
+        if cache.pinned is not None:
+            cache.maybe_pinned = [folio for folio in folios if folio is not None]
+            cache.on_doubt = lambda: self.rule("which I/O ended last: folio_end_writeback")
+
     def let_go(self) -> None:
         """Workers hold no folio any more."""
         if self._held_in is not None:
-            self._held_in.pinned = None
+            self._held_in.pinned = self._held_in.on_doubt = None
+            self._held_in.maybe_pinned = []
             self._held_in = None
 
     # --- what a step leaves behind ---------------------------------------------------------

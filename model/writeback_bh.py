@@ -121,6 +121,10 @@ def _end_io(inode: Inode, ended: list[list[tuple[int, int]]]) -> None:
                 _stay_unwritten(inode, [(reached, high), *io[at + 1 :]])
                 break
     inode.unsaved += lost
+    if len(ended) > 1:
+        last = [io[-1][1] - 1 for io in ended]
+        cache = inode.cache
+        inode.sb.workers_hold(cache, [cache.get(block // cache.per_page) for block in last])
     inode.sb.rule("convert: ext4_convert_unwritten_io_end_vec")
 
 

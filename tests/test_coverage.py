@@ -190,9 +190,12 @@ def test_the_page_is_read():
 NEEDS_A_KERNEL = {"observe.unseen-place"}
 """Rules about what a kernel's placement lacks: the model alone has none, or a whole one."""
 
-NEEDS_A_RACE = {"order of conversions: ext4_end_io_rsv_work"}
+NEEDS_A_RACE = {
+    "order of conversions: ext4_end_io_rsv_work",
+    "which I/O ended last: folio_end_writeback",
+}
 """Which of several I/Os ends first: the outcome of no program of the catalogue may depend on it.
-tests/test_model_io_end.py has all orders."""
+tests/test_model_io_end.py has all orders, tests/test_model_held_folio.py each last one."""
 
 
 def gaps_of(coverage: Coverage) -> dict[str, tuple[str, ...]]:

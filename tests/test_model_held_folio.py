@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from modelled import run, states
+from fakes import make_workload
+from modelled import geometry, run, states
+
+from harness.suppositions import ANY_LAST
+from harness.trace import TURNS, Extent, State
+from model import Behaviour, Model
 
 FILLED = "pread a 0 1; pwrite a 4k 16k; sync_range a 8k 1"
 """Shows whether anything of the file was cached: a miss reads ahead page by page, and so fewer
@@ -54,3 +59,17 @@ def test_a_direct_write_through_the_page_cache_leaves_its_last_folio(page: str, 
     """A store there reads nothing; one into another page reads around it."""
     line = f"pwrite_fault a 0 12k fault=8k; dwrite a 0 20k; truncate a 60k; mwrite a {page} 1"
     assert delayed(f"{line}; pwrite a 20k 12k; sync_range a 24k 1") == left
+
+
+@pytest.mark.parametrize(("turn", "cached"), [((), 61440), (TURNS[:1], 1024), (TURNS[1:2], 1024)])
+def test_the_folio_of_any_io_may_be_the_one_that_is_held(
+    turn: tuple[str, ...], cached: int
+) -> None:
+    """Two blocks are dirty, far from each other: two I/Os. Both were seen on 7.3.4+series."""
+    line = "pwrite a 0 65537; fzero_keep a 512 64k; finsert a 64512 4k; seek a"
+    workload = make_workload(line, "1k@delalloc")
+    place = {"a": (Extent(0, 1 << 30, State.WRITTEN, 1 << 31),)}
+    steps = [place, place, {**place, **dict.fromkeys(turn, ())}, place, place]
+    trace = Model(Behaviour(iomap=False), geometry).run(workload, tuple(steps))
+    assert trace.steps[-1].result == [[0, cached], [69632, 69633]]
+    assert ANY_LAST in trace.steps[2].because
