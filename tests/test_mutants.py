@@ -276,10 +276,13 @@ def test_the_command_lists_survivors_with_their_rules(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [str(folder / "fake.jsonl.xz"), "--all", "--no-tests", "-j", "1", "--only"]
+    once = [one.name for one in mutants() if one.name.startswith("first_table._collapse: ")]
+    write_shown(folder, dict.fromkeys(once, "where it showed once"))
     assert command.main([*words, "first_table._collapse"]) == 1
     out = capsys.readouterr().out
     assert "SURVIVES first_table._collapse: missing" in out
     assert "falloc.collapse" in out
+    assert read_shown(folder) == {}
     assert command.main([*words, "first_table._truncate: missing"]) == 0
     out = capsys.readouterr().out
     assert "| fake:example@4k@delalloc: step 2 of 3: delalloc" in out

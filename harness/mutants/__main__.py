@@ -78,6 +78,8 @@ def _run(options: argparse.Namespace) -> int:
             print(told(one, len(found), len(tried), equivalent), flush=True)
             if one.by is not None:
                 shown[one.mutant] = one.by
+            else:  # where it showed once it does not any more
+                shown.pop(one.mutant, None)
     finally:  # what an interrupted run has found helps the next one, too
         write_shown(FOLDER, {name: by for name, by in shown.items() if name in _names()})
     for line in summary(taken, found, {one.name: equivalent[one.name] for one in excused}):
