@@ -53,14 +53,14 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
         name="efault-beyond-eof-moves-size",
         quirk="efault_beyond_eof_moves_size",
+        # the size on disk stays, and what is stored up to the new one is behind it after umount
         image_complaint=r"past the end, \d+ bytes?, are not zero",
         since=(7, 2),
         path="bh",
         triggers=(WriteFault, Pwritev),
         condition="a write beyond EOF fails with EFAULT before a byte was copied",
         observable="i_size moves to the write's offset, and the blocks that it reserved"
-        " stay reserved until the inode is evicted; the size on disk stays, so that what is stored"
-        " up to the new one is behind the end of the file after umount",
+        " stay reserved until the inode is evicted",
         reason="ext4_da_do_write_end() and ext4_write_end() take the offset plus the zero"
         " bytes that were copied as the new size, and leave the failed write's blocks",
     ),
