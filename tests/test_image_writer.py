@@ -413,6 +413,7 @@ def unexplained(refused: list[str]) -> list[str]:
     known = (
         "the quota of uid", "the extents are not known", "no room for its tree",
         "of which content is undefined", "whether it is enough depends on extent tree blocks",
+        "a block may need a tree block that is refused: where the kernel put it is not known",
     )  # fmt: skip
     return [why for why in refused if not any(part in why for part in known)]
 
