@@ -848,3 +848,10 @@ def test_a_file_of_more_than_256_mib_has_no_digest_as_a_whole() -> None:
     assert content.sha256 is None
     assert set(content.blocks or {}) == {0}
     assert WHOLE_FILE_LIMIT == 256 << 20
+
+
+def test_only_what_was_freed_where_a_block_lies_now_was_elsewhere() -> None:
+    sb = mounted().sb
+    sb.waiting = [(10, 14), (20, 24)]
+    sb.was_elsewhere(12)
+    assert [pblk for pblk in (9, 10, 13, 14, 20, 23) if sb.is_waiting(pblk)] == [20, 23]
