@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from model.folio import Folio
     from model.inode import Inode
 
-__all__ = ["pass_over_past_eof", "write_ordered"]
+__all__ = ["submit_folio", "write_ordered"]
 
 
 def write_ordered(files: Iterable[Inode]) -> None:
@@ -30,14 +30,16 @@ def write_ordered(files: Iterable[Inode]) -> None:
             if folio.revived:
                 written_in_place(inode, folio)
             inode.cache.clean(folio, _written_bits(inode, folio) | folio.dirty & folio.revived)
-            pass_over_past_eof(inode, folio)
+            submit_folio(inode, folio)
             inode.sb.rule("write ordered data: jbd2_submit_inode_data")
 
 
-def pass_over_past_eof(inode: Inode, folio: Folio) -> None:
-    """Of a folio that is submitted the buffers past EOF are not written, but clean and uptodate
-    from then on, delayed ones too (ext4_bio_write_folio). In a folio wholly past EOF those are it
-    that are behind i_size modulo the folio's size (mpage_submit_folio)."""
+def submit_folio(inode: Inode, folio: Folio) -> None:
+    """A folio that is submitted loses its mark, whatever of it is written (folio_end_writeback).
+    The buffers past EOF are not written, but clean and uptodate from then on, delayed ones too
+    (ext4_bio_write_folio). In a folio wholly past EOF those are it that are behind i_size modulo
+    the folio's size (mpage_submit_folio)."""
+    folio.marked = False
     if folio.end <= inode.size:
         return
     kept = inode.size % (folio.end - folio.start)

@@ -19,7 +19,7 @@ from model.folio import Folio
 from model.inode import Inode
 from model.io_end import convert_written, may_be_lost, outcomes, take_turns
 from model.map_blocks import map_blocks
-from model.ordered import pass_over_past_eof
+from model.ordered import submit_folio
 from model.revived import revive, written_in_place
 from model.units import DELAYED, UNWRITTEN, ranges
 from model.writeback_gather import Buffers, gather, need_mapping
@@ -75,7 +75,6 @@ def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
         if folio.delay:
             folio.delay &= ~(folio.dirty & cache.bits(folio, folio.start, inode.size))
         _submit(inode, folio)
-        folio.marked = False
     reached = folios[-1].end if folios else dirty[0].start
     ends = bool(folios) and folios[-1].first + folios[-1].count >= eof and not inode.sb.data_journal
     if len(folios) < len(dirty) and not ends:
@@ -141,13 +140,13 @@ def _submit(inode: Inode, folio: Folio) -> None:
     """All blocks of `folio` are clean then; those past EOF, which are not written, count as
     uptodate (ext4_bio_write_folio)."""
     inode.cache.clean(folio, folio.all)
-    pass_over_past_eof(inode, folio)
+    submit_folio(inode, folio)
 
 
 def _clean_past_eof(inode: Inode, folio: Folio) -> None:
     """The first folio wholly past EOF ends the walk, unless a dirty one that holds the last block
     before EOF did so already (mpage_process_page_bufs)."""
-    pass_over_past_eof(inode, folio)
+    submit_folio(inode, folio)
     inode.sb.rule("folio past EOF: ext4_bio_write_folio")
 
 

@@ -74,6 +74,30 @@ def test_writeback_takes_the_mark_off() -> None:
     assert delayed(synced) == [(40, 52), (68, 72), (80, 84)]
 
 
+@pytest.mark.parametrize(
+    ("commit", "folio"),
+    [("", (48, 64)), ("; fsync b", (52, 56))],
+)
+def test_so_does_a_commit_that_writes_ordered_data(commit: str, folio: tuple[int, int]) -> None:
+    """Page 10 holds the EOF block that a truncate zeroed in part. Both were seen on the kernel
+    7.3.4."""
+    line = "dwrite a 40k 4k; truncate a 41000; truncate a 160k; drop_caches; pwrite b 0 4k"
+    assert delayed(f"{line}{commit}; pread a 40k 4k; mwrite a 52k 1") == [(40, 44), folio]
+
+
+@pytest.mark.parametrize(
+    ("sync", "folio"),
+    [("", (16, 32)), ("; fsync a", (20, 24))],
+)
+def test_so_does_writeback_that_passes_over_a_page_past_eof(
+    sync: str, folio: tuple[int, int]
+) -> None:
+    """A failed write left that page dirty. Both were seen on the kernel 7.3.4."""
+    line = "dwrite a 0 4k; pwrite_fault a 4k 4k fault=0; drop_caches"
+    grown = "truncate a 160k; pread a 4k 4k; mwrite a 20k 1"
+    assert delayed(f"{line}{sync}; {grown}")[1:] == [(4, 8), folio]
+
+
 def test_a_fault_on_a_marked_page_reads_ahead_as_well() -> None:
     """With a window of 32 pages the one around page 128 ends at 143, page 136 is marked."""
     line = "truncate a 1m; mwrite a 512k 1; mwrite a 544k 1; mwrite a 580k 1"
