@@ -2,9 +2,10 @@
 
 A workload names its fault by where it reads: `pread a 100000 1` is followed by the fault number
 0 of FAULTS, `pread a 100001 1` by number 1; without such an operation nothing happens. What the
-guest answers to a workload is in the folder that EXT4DIFF_FAKE_MACHINE names: `rows.json`, the
-lines, and `blocks.json`, the blocks of the disk that the workload changes. Each guest notes the
-workloads that it is given in `runs`, as `PID FAULT`, and in `silent` its PID when it falls silent.
+guest says is in the folder that EXT4DIFF_FAKE_MACHINE names: `hello.json`, its first words,
+`rows.json`, the lines that answer a workload, and `blocks.json`, the blocks of the disk that the
+workload changes. Each guest notes the workloads that it is given in `runs`, as `PID FAULT`, and in
+`silent` its PID when it falls silent.
 
 Run as QEMU is, with its arguments; imports nothing of ext4diff, so that it starts at once.
 """
@@ -23,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fake_qemu import GREETING, HELLO, answer, descriptor, log, requests
+from fake_qemu import GREETING, answer, descriptor, log, requests
 
 Row = dict[str, Any]
 FIRST = 100_000
@@ -194,7 +195,7 @@ def main() -> None:
         qmp.sendall(json.dumps({**reply, "id": request.get("id")}).encode() + b"\n")
         if request["execute"] == "cont":
             log("[    0.0] Linux version 7.3.4-fake\r\n")
-            send(json.dumps(HELLO).encode() + b"\n")
+            send((FOLDER / "hello.json").read_bytes() + b"\n")
             threading.Thread(target=serve, daemon=True).start()
 
 

@@ -21,7 +21,9 @@ import msgspec
 import pytest
 from campaign_kernel import placed
 from fake_machine import FAULTS, FIRST, SHOWS
+from fake_qemu import HELLO
 from fakes import make_workload
+from told import FORMATS, event, page
 
 from harness.coverage import contiguous
 from harness.errors import AGREE, MACHINERY, MISMATCH
@@ -36,11 +38,13 @@ from workloads.ops import Write
 HERE = Path(__file__).parent
 Ran = tuple["Bench", "subprocess.CompletedProcess[str]"]
 LINE = "pwrite a 0 8k; fsync a; pwrite a 8k 100"
+INODE = 12
+"""Of the only file."""
 CONFTEST = """
 import os
 from pathlib import Path
 from harness import machine
-from vm import boot, channel, control, guest, link
+from vm import boot, channel, control, link, live_guest
 from vm.boot import Deadlines
 from vm.initramfs import BootFiles
 from vm.kernel import Kernel
@@ -50,8 +54,8 @@ RELEASE = "7.3.4-fake"
 KERNEL = Kernel(Path("vmlinuz"), RELEASE, None, "a fake", "0" * 64, KernelIdentity(RELEASE))
 machine.resolve_kernel = lambda spec, mirror, refresh: KERNEL
 machine.boot_files = lambda kernel, mirror, refresh: BootFiles(Path("vmlinux"), Path("initramfs"))
-guest.TCG_FACTOR = 1.0
-guest.Deadlines = lambda: Deadlines(boot=60, step=60, end=60)
+live_guest.TCG_FACTOR = 1.0
+live_guest.Deadlines = lambda: Deadlines(boot=60, step=60, end=60)
 link._SETTLE = 0.1
 channel._LONGEST = 1 << 20
 
@@ -151,7 +155,8 @@ def _answers() -> dict[str, bytes]:
         write_image(mount, base, disk)
         blocks = list(_changed(base.read_bytes(), disk.read_bytes()))
     rows = list(_rows(trace, places[0]))
-    return {"rows.json": msgspec.json.encode(rows), "blocks.json": msgspec.json.encode(blocks)}
+    parts = {"hello": {**HELLO, "tracepoints": FORMATS}, "rows": rows, "blocks": blocks}
+    return {f"{name}.json": msgspec.json.encode(part) for name, part in parts.items()}
 
 
 def _changed(before: bytes, after: bytes) -> Iterator[tuple[int, str]]:
@@ -165,11 +170,16 @@ def _changed(before: bytes, after: bytes) -> Iterator[tuple[int, str]]:
 
 def _rows(trace: Trace, places: Any) -> Iterator[dict[str, Any]]:
     """`trace` as an agent tells it."""
-    yield {"start": msgspec.to_builtins(trace.start)}
+    yield {"start": True, "observation": msgspec.to_builtins(trace.start)}
     for number, step in enumerate(trace.steps):
         seen = msgspec.to_builtins(placed(step.observation, places))
-        events = msgspec.to_builtins(step.events)
-        yield {"step": number, "result": step.result, "events": events, "observation": seen}
+        pages = page(
+            *(event(e.kind, INODE, e.count, e.reserved, e.claim) for e in step.events or ())
+        )
+        told = {"observation": seen, "names": [(INODE, "a")]}
+        yield {
+            "step": number, "result": step.result, "trace": len(pages), "raw": pages.hex(), **told
+        }  # fmt: skip
     yield {"phase": "sync"}
     assert trace.final is not None
     data = b"".join(
@@ -178,11 +188,9 @@ def _rows(trace: Trace, places: Any) -> Iterator[dict[str, Any]]:
     contents = {"a": {"size": len(data), "whole": True}}
     for reading in ("dropped", "content"):
         yield {"data": reading, "runs": [("a", 0, len(data))], "raw": data.hex()}
-    final = {
-        "observation": msgspec.to_builtins(placed(trace.final.observation, places)),
-        "dropped": contents, "content": contents, "trouble": [],
-    }  # fmt: skip
-    yield {"final": final, "log": []}
+    seen = msgspec.to_builtins(placed(trace.final.observation, places))
+    final = {"dropped": contents, "content": contents, "trouble": []}
+    yield {"final": final, "observation": seen, "log": []}
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import pytest
-from test_guest import EMPTY, answers, start, step, whole
+from test_guest import START, answers, start, step, whole
 
 from harness.campaign.night import Asked
 from harness.campaign.plan import Plan
@@ -72,7 +72,7 @@ def test_a_resumed_night_has_the_limits_that_it_had() -> None:
 def hanging(start, monkeypatch: pytest.MonkeyPatch, state: str = "running"):
     """A guest that is at step 2 for ever."""
     monkeypatch.setattr("vm.link._SETTLE", 0.05)
-    guest = start(answers({"start": EMPTY}, step(0)))
+    guest = start(answers(START, step(0)))
     guest.deadlines = type(guest.deadlines)(9.0, 9.0, 9.0)
     guest.program_time = 0.3
     guest.link.process.state = state
