@@ -6,12 +6,12 @@ model's `page_cache` says which blocks are dirty. Bytes past i_size are kept zer
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from bisect import bisect_left
 from collections.abc import Iterator
 
 from model.units import PAGE, round_down, round_up
+from workloads.content import sha256_of_zeros
 
 __all__ = ["Content"]
 
@@ -140,7 +140,7 @@ class Content:
         """Digest of the first `size` bytes; asked twice, it is computed once."""
         if self._digest is None or self._digest[0] != size:
             start = min(self._starts[0], size) if self._starts else size
-            digest = _after_zeros(start)
+            digest = sha256_of_zeros(start)
             for buffer in self._buffers(start, size):
                 digest.update(buffer)
             self._digest = size, digest.hexdigest()
@@ -164,23 +164,6 @@ class Content:
                 page = data[off : off + PAGE]
                 if page != _ZEROS[: len(page)]:
                     yield (start + off) // PAGE, zlib.crc32(page)
-
-
-_STEP = 16384
-_AFTER_ZEROS = [hashlib.sha256()]
-"""Digests of so many times `_STEP` zero bytes, with which files begin that begin with a hole."""
-
-
-def _after_zeros(count: int) -> hashlib._Hash:
-    """A digest that has taken `count` zero bytes."""
-    whole, rest = divmod(count, _STEP)
-    while len(_AFTER_ZEROS) <= whole:
-        more = _AFTER_ZEROS[-1].copy()
-        more.update(_ZEROS[:_STEP])
-        _AFTER_ZEROS.append(more)
-    digest = _AFTER_ZEROS[whole].copy()
-    digest.update(_ZEROS[:rest])
-    return digest
 
 
 def _zeros(count: int) -> Iterator[bytes]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["pattern", "pattern_view"]
+import hashlib
+
+__all__ = ["pattern", "pattern_view", "sha256_of_zeros"]
 
 _PERIOD = 131072  # i*13 + i//512 repeats modulo 256 after lcm(256, 512*256) bytes
 _ROW = bytes(i * 13 & 255 for i in range(512))
@@ -26,3 +28,21 @@ def pattern_view(tag: int, off: int, length: int) -> memoryview:
     skip = (off + tag * 167 * 512) % _PERIOD
     table = _TWICE if length <= _PERIOD else _ONCE * (length // _PERIOD + 2)
     return memoryview(table)[skip : skip + length]
+
+
+_STEP = 16384
+_ZEROS = bytes(_STEP)
+_AFTER_ZEROS = [hashlib.sha256()]
+"""Digests of so many times `_STEP` zero bytes, with which files begin that begin with a hole."""
+
+
+def sha256_of_zeros(count: int) -> hashlib._Hash:
+    """A digest that has taken `count` zero bytes, and can take more."""
+    whole, rest = divmod(count, _STEP)
+    while len(_AFTER_ZEROS) <= whole:
+        more = _AFTER_ZEROS[-1].copy()
+        more.update(_ZEROS)
+        _AFTER_ZEROS.append(more)
+    digest = _AFTER_ZEROS[whole].copy()
+    digest.update(_ZEROS[:rest])
+    return digest
