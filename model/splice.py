@@ -60,7 +60,8 @@ def splice_pieces(
         if source is target and 0 < abs(dst - off) < step:
             data, exact = _onto_itself(source, at, dst + done, step)
             defined = defined and exact
-        wrote, error = last, _ = _write_out(target, dst + done, data)
+        last, error = _write_out(target, dst + done, data)
+        wrote = last
         while calls and last and error is not None:
             last, error = _write_out(target, dst + done + wrote, data[wrote:])
             wrote += last

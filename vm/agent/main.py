@@ -242,7 +242,7 @@ _COMMANDS: dict[str, Callable[[Agent, Row], object]] = {
 
 
 def _joined(line: bytes, raw: Sequence[bytes | memoryview]) -> Sequence[bytes | memoryview]:
-    """All of it as one, if it is short: each write has the host at work."""
+    """All of it as one, if there are few buffers: each write has the host at work."""
     if not raw:
         return (line,)
     return (b"".join((line, *raw)),) if len(raw) <= _FEW else (line, *raw)
