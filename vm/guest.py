@@ -11,10 +11,7 @@ import msgspec
 
 from harness.trace import Complaint, Observe, Placement, Trace
 from vm import mkfs
-from vm.accel import Accelerator
-from vm.boot import Deadlines
 from vm.channel import Row
-from vm.disk import Disk
 from vm.errors import (
     ChannelError,
     FileSystemToolError,
@@ -25,10 +22,8 @@ from vm.errors import (
     MountRefusedError,
 )
 from vm.identity import facts_of
-from vm.link import Link
 from vm.live_guest import LiveGuest
 from vm.log.lines import read_lines
-from vm.qemu import Qemu
 from vm.tracepoints import Tracepoints
 from vm.transcript import Transcript
 from workloads.images import Image
@@ -83,20 +78,10 @@ class Guest(LiveGuest):
     and start another.
     """
 
-    def __init__(
-        self,
-        qemu: Qemu,
-        link: Link,
-        disk: Disk,
-        accel: Accelerator,
-        deadlines: Deadlines | None = None,
-    ) -> None:
-        super().__init__(qemu, link, disk, accel, deadlines)
-        self.judging = 0.0
-        """Seconds that e2fsck and debugfs took on its disk."""
-        self._tracepoints: Tracepoints | None = None
-        self._listens = False
-        self._images: dict[Image, Path] = {}
+    judging = 0.0
+    """Seconds that e2fsck and debugfs took on its disk."""
+    _tracepoints: Tracepoints | None = None
+    _listens = False
 
     def run(
         self,
@@ -114,7 +99,7 @@ class Guest(LiveGuest):
         warnings = any(isinstance(op, QuotaSet) for op in workload.ops)
         if warnings and not self._listens:
             self._listen()
-        self.disk.reset(self._image(workload.config.image))
+        self.disk.reset(mkfs.image_file(workload.config.image))
         transcript = self.transcript_of(workload, observe)
         begin = self.link.console.size
         asked = {"cmd": "run", **request_of(workload), "observe": observe, "warnings": warnings}
@@ -158,11 +143,6 @@ class Guest(LiveGuest):
         if "failed" in done:
             raise ListenerError(done["failed"], done["late"])
         self._listens = True
-
-    def _image(self, image: Image) -> Path:
-        if image not in self._images or not self._images[image].exists():  # or cleared away
-            self._images[image] = mkfs.image_file(image)
-        return self._images[image]
 
     def _next(self, number: int, transcript: Transcript, until: float) -> None:
         """Take the next answer. The whole workload has time `until` then."""
@@ -216,7 +196,7 @@ class Guest(LiveGuest):
         `MachineryError`s as `run` does.
         """
         if image is not None:
-            self.disk.reset(self._image(image))
+            self.disk.reset(mkfs.image_file(image))
         sent = {name: base64.b64encode(data).decode() for name, data in (files or {}).items()}
         request = {"cmd": "exec", "argv": list(argv), "files": sent, "seconds": seconds}
         row = self.ask(request, seconds + self.deadlines.step, f"running {argv[0]}")

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from harness.errors import UsageError
 from harness.trace import Observation, Trace
-from vm import seen
+from vm import mkfs, seen
 from vm.channel import Row
 from vm.errors import MountRefusedError
 from vm.guest import Guest, request_of
@@ -109,7 +109,7 @@ class ShellGuest(Guest):
         raises.
         """
         workload = opening.workload
-        self.disk.reset(self._image(workload.config.image))
+        self.disk.reset(mkfs.image_file(workload.config.image))
         self._transcript = transcript = self.transcript_of(workload)
         self._shell = self._send({
             **request_of(workload),
