@@ -220,8 +220,14 @@ def test_it_stops_when_the_time_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("EXT4DIFF_TEST_SLOW", "0.1")
-    words = ("--seed", "11", "--time", "2s", "--on", "4k@delalloc", "--scheduler", workers_here)
-    assert main(["campaign", *words, "--results", str(place.results)]) == AGREE
+    words = ("--seed", "11", "--on", "4k@delalloc", "--scheduler", workers_here)
+    for seconds in (2, 20, 200):  # a busy machine takes longer for the first program
+        capsys.readouterr()
+        command = ["campaign", *words, "--time", f"{seconds}s", "--results", str(place.results)]
+        assert main(command) == AGREE
+        if place.rows():
+            break
+    assert place.rows()
     assert re.search(
         rf"\b{len(place.rows())} programs? in .*; the time is over", capsys.readouterr().out
     )

@@ -100,7 +100,7 @@ def test_a_sparse_file_of_terabytes_costs_nothing() -> None:
     began = time.process_time()
     assert "u" in drawn(found)[-2]
     assert picture_svg(found) is not None
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 1
 
 
 def test_what_one_side_does_not_see_is_open_and_differs_from_nothing() -> None:
