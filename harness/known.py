@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from harness.known_issue import KnownIssue
 from workloads.ops import (
     Insert,
-    Otrunc,
     Pwritev,
     Shutdown,
     Truncate,
@@ -27,6 +26,9 @@ _NOT_CONVERTED = (
     r"failed to convert unwritten extents|EXT4-fs warning in ext4_convert_unwritten_extents"
 )
 """What the kernel says of a conversion that fails."""
+
+_DATA_LOST = r"Delayed block allocation failed|Data will be lost"
+"""What it says where writeback has to give a block up: this should not happen."""
 
 _IN_WRITEBACK = r"is blocked in (?:ext4_\w*write\w*|ext4_iomap_\w+|jbd2_\w+)|s are over"
 """Where writeback that never ends is when somebody looks."""
@@ -133,31 +135,23 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
         name="failed-truncate-marks-errors",
         quirk="failed_truncate_marks_errors",
+        complaint=r"error in ext4_setattr|mounting fs with errors",
         image_complaint=_NOTED,
         since=(7, 2),
         path="bh",
         triggers=(Truncate,),
         feature="inline_data",
         condition="truncate(2) makes a file larger than fits into its inode, and there is no block",
-        observable="beside ENOSPC, the superblock says that the file system has errors; with"
+        observable="beside ENOSPC, log and superblock say that the file system has errors; with"
         " errors=remount-ro it is read-only then, with errors=panic the machine stops",
         reason="ext4_setattr() hands each error to ext4_std_error(), also that of"
         " ext4_convert_inline_data()",
     ),
     KnownIssue(
-        name="failed-truncate-marks-errors-logged",
-        complaint=r"error in ext4_setattr|mounting fs with errors",
-        since=(7, 2),
-        path="bh",
-        triggers=(Truncate,),
-        feature="inline_data",
-        condition="as for failed-truncate-marks-errors",
-        observable="the kernel's log: EXT4-fs error in ext4_setattr",
-        reason="as there",
-    ),
-    KnownIssue(
         name="failed-conversion-breaks-checksum",
         quirk="failed_conversion_breaks_checksum",
+        complaint=r"EXT4-fs error in ext4_lookup|reading the files \(\w+\): EBADMSG"
+        r"|mounting fs with errors",
         image_complaint=r"checksum does not match inode|: inode \d+ \(block \d+\): wrong checksum"
         r"|Filesystem still has errors|\d+/\d+ files \(",
         since=(7, 2),
@@ -165,21 +159,10 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         feature="inline_data",
         condition="truncate, fallocate or a store through a mapping moves inline data to a block,"
         " there is none, and nothing of the inode changes after that",
-        observable="once it has left memory the file can't be opened: EBADMSG",
+        observable="once it has left memory the file can't be opened: EBADMSG; the kernel's log:"
+        " iget: checksum invalid, and when it is mounted next, that the file system has errors",
         reason="ext4_restore_inline_data() puts the data back into the inode after its checksum"
         " was computed",
-    ),
-    KnownIssue(
-        name="failed-conversion-breaks-checksum-logged",
-        complaint=r"EXT4-fs error in ext4_lookup|reading the files \(\w+\): EBADMSG"
-        r"|mounting fs with errors",
-        since=(7, 2),
-        path="bh",
-        feature="inline_data",
-        condition="as for failed-conversion-breaks-checksum",
-        observable="the kernel's log: iget: checksum invalid, and when it is mounted next, that the"
-        " file system has errors",
-        reason="as there",
     ),
     KnownIssue(
         name="inline-overwrite-not-synced",
@@ -222,6 +205,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
         name="reserved-blocks-run-out",
         quirk="reserved_blocks_run_out",
+        complaint=_DATA_LOST,
         since=(7, 2),
         path="bh",
         condition="a file system is full but for what is kept for conversions, and delayed"
@@ -231,17 +215,9 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         " them, so from what others have reserved; ext4_do_writepages() forgets the error",
     ),
     KnownIssue(
-        name="reserved-blocks-run-out-logged",
-        complaint=r"Delayed block allocation failed|Data will be lost",
-        since=(7, 2),
-        path="bh",
-        condition="as for reserved-blocks-run-out",
-        observable="the kernel's log: This should not happen!! Data will be lost",
-        reason="it does happen",
-    ),
-    KnownIssue(
         name="reserved-blocks-run-out-iomap",
         quirk="reserved_blocks_run_out",
+        complaint=_DATA_LOST,
         since=(7, 2),
         path="iomap",
         condition="as for reserved-blocks-run-out",
@@ -249,15 +225,6 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         " one that found no space; fsync(2) returns ENOSPC once",
         reason="ext4_new_meta_blocks() as there; ext4_iomap_discard_folio() forgets the rest of the"
         " folio, and iomap_writepages() fails what it had gathered before",
-    ),
-    KnownIssue(
-        name="reserved-blocks-run-out-iomap-logged",
-        complaint=r"Delayed block allocation failed|Data will be lost",
-        since=(7, 2),
-        path="iomap",
-        condition="as for reserved-blocks-run-out",
-        observable="the kernel's log: This should not happen!! Data will be lost",
-        reason="it does happen",
     ),
     KnownIssue(
         name="writeback-without-end",
@@ -304,6 +271,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
         name="conversion-finds-no-tree-block",
         quirk="conversion_finds_no_tree_block",
+        complaint=_NOT_CONVERTED,
         since=(7, 2),
         path="bh",
         condition="the conversion after I/O has to split an unwritten extent that goes on past EOF"
@@ -316,6 +284,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
         name="conversion-finds-no-tree-block-iomap",
         quirk="conversion_finds_no_tree_block",
+        complaint=_NOT_CONVERTED,
         since=(7, 2),
         path="iomap",
         condition="as for conversion-finds-no-tree-block; also within EOF, as i_disksize follows"
@@ -323,24 +292,6 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         observable="fsync(2) returns ENOSPC once, sync(2) 0; i_disksize stays behind, and the data"
         " is gone once the page cache is dropped",
         reason="ext4_split_extent() as there; ext4_iomap_finish_ioend() gives up",
-    ),
-    KnownIssue(
-        name="conversion-finds-no-tree-block-logged",
-        complaint=_NOT_CONVERTED,
-        since=(7, 2),
-        path="bh",
-        condition="as for conversion-finds-no-tree-block",
-        observable="the kernel's log: failed to convert unwritten extents to written extents",
-        reason="they are not converted",
-    ),
-    KnownIssue(
-        name="conversion-finds-no-tree-block-iomap-logged",
-        complaint=_NOT_CONVERTED,
-        since=(7, 2),
-        path="iomap",
-        condition="as for conversion-finds-no-tree-block-iomap",
-        observable="the kernel's log: failed to convert unwritten extents to written extents",
-        reason="they are not converted",
     ),
     KnownIssue(
         name="zero-range-revives-eof-block",
@@ -370,6 +321,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
         name="old-error-fails-truncate-iomap",
         quirk="old_error_fails_truncate",
+        complaint=r"EXT4-fs error in ext4_setattr|mounting fs with errors|Errors on filesystem",
         image_complaint=_CUT_SHORT,
         since=(7, 2),
         path="iomap",
@@ -379,16 +331,6 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         " block: e2fsck complains, and what was cut off is there again when the file grows",
         reason="ext4_block_zero_eof() writes the block at once with filemap_write_and_wait_range(),"
         " which tells old errors, too; ext4_setattr() has cut the size by then",
-    ),
-    KnownIssue(
-        name="old-error-fails-truncate-iomap-logged",
-        complaint=r"EXT4-fs error in ext4_setattr|mounting fs with errors|Errors on filesystem",
-        since=(7, 2),
-        path="iomap",
-        triggers=(Truncate, Otrunc),
-        condition="as for old-error-fails-truncate-iomap",
-        observable="the kernel's log: EXT4-fs error in ext4_setattr",
-        reason="ext4_std_error() takes the old error for one of the file system",
     ),
     KnownIssue(
         name="failed-insert-range-grows-file",

@@ -1,22 +1,21 @@
 """Run two subjects on a workload and judge what they saw.
 
 The real kernel runs first, because the model needs the placement of its blocks. The strict
-model is compared with it. If the two part, and this kernel has known issues, the model
-runs once more and follows it past those; what then agrees is known, what still differs is
-a mismatch.
+model is compared with it. If it came to where it would follow a known issue of this kernel, it
+runs once more and follows the kernel past those; what then agrees is known, what still differs
+is a mismatch.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
-import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 import msgspec
 
 from harness.compare import compare, complaints
 from harness.errors import MachineryError, NotModelledError, UsageError
+from harness.followed import best_of, followed, without_complaints
 from harness.hangs import UNSEEN, foretold
 from harness.known import KNOWN_ISSUES, applicable
 from harness.known_issue import KnownIssue
@@ -31,7 +30,8 @@ from harness.trace import (
     Trace,
     placement_of,
 )
-from harness.verdict import Compared, Mismatch, Place, Verdict
+from harness.unfollowed import Unfollowed
+from harness.verdict import Compared, Mismatch, Outcome, Place, Verdict
 from vm.errors import KernelHangError, KernelPanicError, MountRefusedError
 from workloads.syntax import format_op
 from workloads.workload import Workload
@@ -109,37 +109,53 @@ class Runner:
     def _judge(self, workload: Workload, actual: Trace) -> Compared:
         """Compare with the strict reference, or with the issues that explain most."""
         listed = applicable(actual.kernel, workload, self.issues)
-        explained = self._explained(workload, actual, listed)
-        return decided(_image_excused(_excused(explained, listed), listed))
+        return decided(self._explained(workload, actual, listed))
 
     def _explained(
-        self, workload: Workload, actual: Trace, listed: Iterable[KnownIssue]
+        self, workload: Workload, actual: Trace, listed: tuple[KnownIssue, ...]
     ) -> Compared:
-        issues = {issue.quirk: issue for issue in listed if issue.quirk is not None}
-        strict = self._explain(actual, workload, frozenset())
-        if not issues:
+        """The best of the comparisons with issues and without any, each without the complaints
+        that come with those that showed."""
+        issues = {issue.quirk: issue for issue in reversed(listed) if issue.quirk is not None}
+        unfollowed = Unfollowed()
+        strict = without_complaints(self._explain(actual, workload, unfollowed), listed)
+        if not unfollowed.asked(issues):  # with them it would run as it did
             return strict
         try:
-            fired = _fired(self._explain(actual, workload, frozenset(issues)))
+            fired = followed(self._explain(actual, workload, frozenset(issues)))
             tried = {
-                frozenset(quirks): self._tried(actual, workload, frozenset(quirks), listed)
+                frozenset(quirks): without_complaints(
+                    self._explain(actual, workload, frozenset(quirks)), listed
+                )
                 for count in range(1, len(fired) + 1)
                 for quirks in itertools.combinations(fired, count)
             }
-        except NotModelledError:
-            return strict
-        return _best(_excused(strict, listed), tried, issues)
+        except NotModelledError as error:
+            return self._known_before(error, strict, actual, listed) or strict
+        return best_of(strict, tried, issues)
 
-    def _tried(
+    def _known_before(
         self,
+        error: NotModelledError,
+        strict: Compared,
         actual: Trace,
-        workload: Workload,
-        quirks: frozenset[str],
-        listed: Iterable[KnownIssue],
-    ) -> Compared:
-        """The comparison with `quirks`, without the complaints that come with those that fired."""
-        compared = _excused(self._explain(actual, workload, quirks), listed)
-        return _image_excused(compared, listed, _fired(compared))
+        listed: tuple[KnownIssue, ...],
+    ) -> Compared | None:
+        """The refusal `error` of the model that follows the issues, if they explain the first
+        difference of `strict`; None if they do not."""
+        workload = strict.verdict.workload
+        place = strict.verdict.mismatches[0].place if strict.verdict.mismatches else "final"
+        if not isinstance(place, int) or place + 1 >= len(actual.steps):
+            return None
+        compared = self._explained(*_until(workload, actual, place + 1), listed)
+        if compared.verdict.outcome is not Outcome.KNOWN:
+            return None
+        verdict = msgspec.structs.replace(
+            self._failed(workload, error, actual.kernel),
+            mismatches=self._against_it(actual),
+            known=compared.verdict.known,
+        )
+        return without_complaints(Compared(verdict, compared.expected, actual), listed)
 
     def _explain(self, actual: Trace, workload: Workload, quirks: frozenset[str]) -> Compared:
         def attempt(ordered: Workload) -> Compared:
@@ -161,8 +177,7 @@ class Runner:
         if not done:
             verdict = self._panicked(self._empty(workload, actual.kernel), panic, "start")
             return Compared(verdict, actual=actual)
-        short = msgspec.structs.replace(workload, ops=workload.ops[:done])
-        before = msgspec.structs.replace(actual, workload=short, final=None)
+        short, before = _until(workload, actual, done)
         try:
             compared = self._judge(short, before)
         except NotModelledError as error:
@@ -186,7 +201,8 @@ class Runner:
         if issue is None:
             return None
         left = len(workload.ops) - len(seen.steps)
-        said = [complaint for complaint in panic.complaints if not _comes_along(complaint, listed)]
+        showed = [i for i in listed if i.quirk is None or i.name in verdict.known]
+        said = [complaint for complaint in panic.complaints if not _comes_along(complaint, showed)]
         found = _complained(workload, said, len(seen.steps))
         return msgspec.structs.replace(
             verdict,
@@ -212,96 +228,15 @@ def _complained(
     return tuple(Mismatch(place, op, None, "log", "no complaint", complaint) for complaint in said)
 
 
-def _comes_along(complaint: Complaint, listed: Iterable[KnownIssue]) -> bool:
-    """Whether a known issue says it, or it says that somebody waits for what has no end."""
-    patterns = [issue.complaint for issue in listed if issue.complaint is not None]
-    return complaint.kind is ComplaintKind.HUNG or any(
-        re.search(pattern, complaint.title) for pattern in patterns
+def _until(workload: Workload, actual: Trace, done: int) -> tuple[Workload, Trace]:
+    """The first `done` operations, and what was seen of them."""
+    short = msgspec.structs.replace(workload, ops=workload.ops[:done])
+    return short, msgspec.structs.replace(
+        actual, workload=short, steps=actual.steps[:done], final=None
     )
 
 
-def _best(
-    strict: Compared, tried: dict[frozenset[str], Compared], issues: dict[str, KnownIssue]
-) -> Compared:
-    """The comparison that parts last, with the fewest known issues that it takes; complaints of
-    known issues are out of all of them, or it would part at those.
-
-    An issue of which the model says that it shows, although the comparison parts sooner
-    with it, is gone from this kernel.
-    """
-    parting = strict.verdict.parting
-    followed, best = frozenset[str](), strict
-    for quirks, compared in tried.items():  # the fewest first
-        explains = any(step <= parting for step in _fired(compared).values())
-        if explains and compared.verdict.parting > best.verdict.parting:
-            followed, best = quirks, compared
-    end = best.verdict.parting
-    known = tuple(issues[q].name for q, step in _fired(best).items() if step <= end)
-    more = {q: tried.get(followed | {q}) for q in issues if q not in followed}
-    gone = tuple(
-        issues[q].name
-        for q, compared in more.items()
-        if end == math.inf and compared is not None and compared.verdict.mismatches
-    )
-    return msgspec.structs.replace(
-        best, verdict=msgspec.structs.replace(best.verdict, known=known, gone=gone)
-    )
-
-
-def _excused(compared: Compared, listed: Iterable[KnownIssue]) -> Compared:
-    """Without those complaints in the kernel's log that are a known issue's."""
-    final = compared.actual.final if compared.actual is not None else None
-    issues = [issue for issue in listed if issue.complaint is not None]
-    blamed = {
-        complaint.title: issue.name
-        for complaint in (final.log if final is not None and final.log else ())
-        for issue in reversed(issues)  # of several the first in the list is named
-        if issue.complaint and re.search(issue.complaint, complaint.title)
-    }
-    names = tuple(dict.fromkeys(blamed.values()))
-    if not names:
-        return compared
-    verdict = compared.verdict
-    left = tuple(
-        m
-        for m in verdict.mismatches
-        if not (isinstance(m.actual, Complaint) and m.actual.title in blamed)
-    )
-    return msgspec.structs.replace(
-        compared,
-        verdict=msgspec.structs.replace(verdict, mismatches=left, known=(*verdict.known, *names)),
-    )
-
-
-def _image_excused(
-    compared: Compared, listed: Iterable[KnownIssue], fired: Collection[str | None] = ()
-) -> Compared:
-    """Without those complaints of an image that come with a known issue that was followed, or with
-    one of the quirks that `fired`: every line has to be one of its."""
-    verdict = compared.verdict
-    patterns = [
-        issue.image_complaint
-        for issue in listed
-        if issue.image_complaint is not None
-        and (issue.name in verdict.known or issue.quirk in fired)
-    ]
-
-    def excused(m: Mismatch) -> bool:
-        lines = str(m.actual).splitlines()
-        return m.field in ("fsck", "image") and all(
-            any(re.search(pattern, line) for pattern in patterns) for line in lines
-        )
-
-    left = tuple(m for m in verdict.mismatches if not excused(m))
-    return msgspec.structs.replace(
-        compared, verdict=msgspec.structs.replace(verdict, mismatches=left)
-    )
-
-
-def _fired(compared: Compared) -> dict[str, int]:
-    """The quirks that the model followed, with the first step in which it did."""
-    fired: dict[str, int] = {}
-    for index, step in enumerate(compared.expected.steps if compared.expected else ()):
-        for quirk in step.quirks:
-            fired.setdefault(quirk, index)
-    return fired
+def _comes_along(complaint: Complaint, showed: Iterable[KnownIssue]) -> bool:
+    """Whether one of the known issues that `showed` says it, or it says that somebody waits for
+    what has no end."""
+    return complaint.kind is ComplaintKind.HUNG or any(issue.says(complaint) for issue in showed)

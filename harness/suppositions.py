@@ -10,7 +10,9 @@ space ended.
 Where low space has files written back, and a commit has to free space in the middle of a folio,
 the rest of the folio is written too if the I/O to the part before it has ended by then. The
 reference takes it that it has, and that on the iomap path what I/O has written is converted before
-such a commit has freed anything.
+such a commit has freed anything; and that the conversion is part of the transaction, which a crash
+shows. If the rest is not written, the task may have had to wait for the conversion of that part
+behind it, and is then not passed over when it asks for writeback again.
 
 Where no tree block is to be had it can show in which order several I/Os of one file have ended; and
 which came last shows where the task goes on to cut its last folio, which the worker still holds.
@@ -27,12 +29,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from harness.trace import APART, LATE, SHORT, TURNS, Placement
+from harness.trace import AGAIN, APART, LATE, SHORT, TURNS, Placement
 from harness.verdict import Compared
 
 __all__ = [
-    "ANY_LAST", "ANY_ORDER", "BESIDE", "CUT", "LEFT", "MOST_TRIED", "PARTLY", "PIECES", "SUPPOSED",
-    "TURNED", "UNSEEN", "in_some_way", "supposing",
+    "ANY_LAST", "ANY_ORDER", "BEHIND", "BESIDE", "CUT", "LEFT", "MOST_TRIED", "PARTLY", "PIECES",
+    "SUPPOSED", "TURNED", "TWICE", "UNSEEN", "in_some_way", "supposing",
 ]  # fmt: skip
 
 UNSEEN = "place not seen: ext4_mb_new_blocks"
@@ -41,9 +43,10 @@ PIECES = "length not seen: ext4_mb_new_blocks"
 """The rule that it notes too where little space may have made pieces of them."""
 PARTLY = "part of a folio submitted: mpage_submit_partial_folio"
 """The rule that it notes where the rest of a folio depends on I/O that may have ended."""
-
 BESIDE = "conversion beside a commit: ext4_iomap_finish_ioend"
 """The rule that it notes where it shows whether a conversion comes before the end of a commit."""
+BEHIND = "conversion behind a commit: ext4_end_io_rsv_work"
+"""The rule that it notes where a crash shows whether a commit has a conversion."""
 ANY_ORDER = "order of conversions: ext4_end_io_rsv_work"
 """The rule that it notes where it shows in which order several I/Os have ended."""
 ANY_LAST = "which I/O ended last: folio_end_writeback"
@@ -54,22 +57,24 @@ MOST_TRIED = 32
 SUPPOSED = "nobody saw where blocks lay that were freed at once; they are supposed to lie apart"
 CUT = "nobody saw where blocks lay that were freed at once; they are supposed to lie in pieces"
 LEFT = "I/O is supposed to have ended, or what came of it been converted, after a commit"
+TWICE = "the task is supposed to have waited for a conversion between two requests for writeback"
 TURNED = "I/Os are supposed to have ended in another order than that of their submission"
 
 Attempt = Callable[[Placement], Compared]
 """Has the reference run with a placement, and compares."""
 Chosen = frozenset[tuple[int, str]]
-"""Steps, each with what is supposed of it: `APART`, `SHORT`, `LATE` or one of
-`TURNS`."""
+"""Steps, each with what is supposed of it: `APART`, `SHORT`, `LATE`, `AGAIN` or
+one of `TURNS`."""
 
 _NOTED = {
-    UNSEEN: (APART,), PIECES: (SHORT,), PARTLY: (LATE,), BESIDE: (LATE,), ANY_ORDER: TURNS,
-    ANY_LAST: TURNS,
+    UNSEEN: (APART,), PIECES: (SHORT,), PARTLY: (LATE, AGAIN), BESIDE: (LATE,),
+    BEHIND: (LATE,), ANY_ORDER: TURNS, ANY_LAST: TURNS,
 }  # fmt: skip
 _COUNTED = {
     APART: ("place", SUPPOSED),
     SHORT: ("place", CUT),
     LATE: ("writeback", LEFT),
+    AGAIN: ("writeback", TWICE),
     **dict.fromkeys(TURNS, ("writeback", TURNED)),
 }
 

@@ -21,10 +21,10 @@ from harness.image.form import Canonical
 from workloads.workload import Workload
 
 __all__ = [
-    "APART", "LATE", "ONLY_THE_END", "SHORT", "TURNS", "VERSION", "Complaint", "ComplaintKind",
-    "Content", "Event", "EventKind", "Extent", "FileObservation", "Final", "KernelFacts",
-    "Observation", "Observe", "Placement", "Ran", "Reference", "Result", "State", "Step",
-    "Subject", "Trace",
+    "AGAIN", "APART", "LATE", "ONLY_THE_END", "SHORT", "TURNS", "VERSION", "Complaint",
+    "ComplaintKind", "Content", "Event", "EventKind", "Extent", "FileObservation", "Final",
+    "KernelFacts", "Observation", "Observe", "Placement", "Ran", "Reference", "Result", "State",
+    "Step", "Subject", "Trace",
     "decode", "encode", "placement_of", "unobserved_step",
 ]  # fmt: skip
 
@@ -235,6 +235,9 @@ LATE = "//"
 """The same for I/O that is under way while writeback commits: it is supposed to end, and what it
 has written to be converted, behind the commit (`harness.suppositions`)."""
 
+AGAIN = "////"
+"""The same for the task that asked for this writeback: it is supposed to have waited for a
+conversion, so that it is written back once more."""
 
 TURNS = ("/1", "/2", "/3")
 """The same for several I/Os whose order shows: they are supposed to have ended in the second,

@@ -138,7 +138,7 @@ def _open_beside(mount: Mount, name: str, flag: str) -> None:
         raise refused(mount)
     opened.add(flag)
     if name in mount.files:
-        mount.files[name].opened(flag)
+        mount.files[name].errors.opened(flag)
 
 
 def _check_names(mount: Mount, op: ops.Otrunc | ops.Unlink | ops.Rename) -> None:

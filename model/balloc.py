@@ -181,7 +181,7 @@ def nonda_switch(sb: Superblock) -> bool:
             "low space asks for writeback twice in a call that reads from disk in between: whether "
             "the flusher thread has come to its end meanwhile is a matter of time"
         )
-    if kick and not sb.flusher_busy:
+    if kick and not _flusher_is_busy(sb):
         sb.rule("low-space writeback: ext4_nonda_switch")
         sb.io_waits = sb.behaviour.waker_preempted
         sb.writeback_all()
@@ -189,6 +189,14 @@ def nonda_switch(sb: Superblock) -> bool:
     if nonda:
         sb.rule("low-space switch: ext4_nonda_switch")
     return nonda
+
+
+def _flusher_is_busy(sb: Superblock) -> bool:
+    """Whether the flusher thread counts as busy. Where it has passed over what was under I/O the
+    task may have waited since for that to be converted, so that it has come to its end."""
+    if sb.flusher_busy and sb.passed_over:
+        return not sb.placer.again()
+    return bool(sb.flusher_busy)
 
 
 def _is_low(sb: Superblock, is_low: Callable[[int], bool]) -> bool:

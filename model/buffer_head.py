@@ -192,7 +192,7 @@ def _commit(inode: Inode, folio: Folio, pos: int, length: int, *, accepted: int,
     if folio.uptodate | folio.uptodate_alone == folio.all:
         folio.uptodate = folio.all
     cache.mark_dirty(folio, bits)
-    inode.log(folio, bits)
+    inode.journal_data(folio, bits)
 
 
 def end_size(inode: Inode, pos: int, accepted: int, delayed: bool) -> None:

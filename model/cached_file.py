@@ -6,6 +6,8 @@ That is the same but after known bugs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from model.content import Content
 from model.extent_status import ExtentStatus
 from model.folio import Folio
@@ -39,9 +41,9 @@ class CachedFile:
         """Folios have been dropped: of blocks that are not on disk as they were there what is on
         disk shows, which nobody knows of written ones."""
         size, kept = self.sb.block_size, []
-        for low, high in self.unsaved:
-            folio = self.cache.get(low * size // PAGE)
-            if folio is not None:
+        parts = [part for low, high in self.unsaved for part in self._by_folio(low, high)]
+        for low, high, cached in parts:
+            if cached:
                 kept.append((low, high))
                 continue
             if low in self.on_disk and self.es.lookup(low).state == WRITTEN:
@@ -53,6 +55,17 @@ class CachedFile:
                 else:
                     self.content.zero(run.start * size, run.end * size)
         self.unsaved = kept
+
+    def _by_folio(self, low: int, high: int) -> Iterator[tuple[int, int, bool]]:
+        """Blocks `[low, high)` in pieces, each with whether a folio holds it."""
+        size, at = self.sb.block_size, low
+        for folio in self.cache.overlapping(low * size, high * size):
+            if at < folio.first:
+                yield at, folio.first, False
+            at, first = min(folio.first + folio.count, high), max(folio.first, low)
+            yield first, at, True
+        if at < high:
+            yield at, high, False
 
     def saved(self, start: int, end: int) -> None:
         """Blocks `[start, end)` are on disk as the page cache has them, or are no more."""

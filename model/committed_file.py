@@ -5,6 +5,7 @@ commit writes first (fs/ext4/ext4_jbd2.h, fs/jbd2/journal.c).
 from __future__ import annotations
 
 from model.cached_file import CachedFile
+from model.folio import Folio
 from model.superblock import Superblock
 
 __all__ = ["CommittedFile"]
@@ -16,28 +17,52 @@ class CommittedFile(CachedFile):
     `changed_in` is the transaction that last changed its inode (i_sync_tid), `data_changed_in` the
     one that last changed what fdatasync(2) is about (i_datasync_tid) but for the size, which was
     `committed_size` at the last commit; `unsynced` tells whether it waits for the next sync(2) and
-    so can't leave memory (I_DIRTY). `ordered` are the bytes that the next commit has on disk first.
+    so can't leave memory (I_DIRTY), `checksum_wrong` whether the inode on disk has changed without
+    its checksum, `inline` whether it holds the data, `orphan` whether recovery is to cut it to its
+    size (ext4_orphan_add). `ordered` are the bytes that the next commit has on disk first.
     """
 
     def __init__(self, sb: Superblock) -> None:
         super().__init__(sb)
         self.disksize = self.committed_size = 0
         self.changed_in = self.data_changed_in = sb.transaction
-        self.unsynced = False
+        self.unsynced = self.checksum_wrong = self.inline = self.orphan = False
         self.ordered: tuple[int, int] | None = None
         self.order_writes = False
+
+    def file_modified(self) -> None:
+        """What changes the file begins with its times (file_modified, file_update_time), or ends
+        with them and others of its attributes (setattr_copy, mark_inode_dirty)."""
+        self.inode_changed()
+        self.unsynced = True
+
+    def inode_changed(self) -> None:
+        """The inode's fields are in the running transaction (ext4_mark_inode_dirty)."""
+        self.changed_in = self.sb.transaction
+        self.checksum_wrong = False
 
     def change_data(self) -> None:
         """The running transaction changes what fdatasync(2) is about
         (ext4_update_inode_fsync_trans)."""
         self.changed_in = self.data_changed_in = self.sb.transaction
 
+    def journal_data(self, folio: Folio, bits: int) -> None:
+        """A write or store has let `bits` of `folio` be written: with data=journal the running
+        transaction has them (ext4_journalled_write_end, ext4_journal_folio_buffers)."""
+        if self.sb.data_journal:
+            self.log(folio, bits)
+            self.sb.journalled += bits.bit_count()
+            self.change_data()
+
     def waits_for_commit(self, datasync: bool) -> bool:
         """Whether fsync(2), or fdatasync(2) with `datasync`, has to commit the running transaction
-        (ext4_fsync_journal). Journalled data is what fdatasync(2) is about, too."""
-        if not datasync or self.sb.data_journal:
-            return self.changed_in == self.sb.transaction
-        return self.data_changed_in == self.sb.transaction or self.disksize != self.committed_size
+        (ext4_fsync_journal). That fdatasync(2) takes inline data for no data is a known bug."""
+        running = self.sb.transaction
+        if self.data_changed_in == running or self.disksize != self.committed_size:
+            return True
+        if self.changed_in != running or not datasync:
+            return self.changed_in == running
+        return self.inline and not self.sb.quirk("inline_overwrite_not_synced")
 
     def order(self, start: int, end: int, *, submitted: bool = False) -> None:
         """The next commit writes bytes `[start, end)` first, and what lies between them and

@@ -28,21 +28,20 @@ def dio_write(inode: Inode, pos: int, data: bytes | memoryview) -> int:
     data = data[: generic_write_checks(inode, pos, len(data))]
     if not data:
         return 0
+    inode.file_modified()
     inode.check_behind_size()
     stop = pos + len(data)
-    extending = stop > min(inode.size, inode.disksize)  # ext4_extending_io, before the flush
+    inode.orphan = stop > min(inode.size, inode.disksize)  # ext4_extending_io, before the flush
     try:
-        sb.flush_range(inode, pos, stop)
+        reached = _write_around_cache(inode, pos, data)
     except OpError:
-        return _write_rest(inode, pos, data)
-    if not _invalidate(inode, pos, stop):
-        return _write_rest(inode, pos, data)
-    try:
-        reached = _write_mapped(inode, pos, data)
-    except OpError:
-        if extending:  # ext4_inode_extension_cleanup
+        if inode.orphan:  # ext4_inode_extension_cleanup
             truncate_failed_write(inode)
         raise
+    finally:
+        inode.orphan = False
+    if reached is None:
+        return _write_rest(inode, pos, data)
     if reached > pos:
         inode.size = max(inode.size, reached)
         inode.disksize = max(inode.disksize, reached)
@@ -51,6 +50,17 @@ def dio_write(inode: Inode, pos: int, data: bytes | memoryview) -> int:
         sb.rule("direct write into a hole: ext4_dio_write_iter falls back")
         return reached - pos + _write_rest(inode, reached, data[reached - pos :])
     return len(data)
+
+
+def _write_around_cache(inode: Inode, pos: int, data: bytes | memoryview) -> int | None:
+    """`_write_mapped` once the page cache of the range is written back and gone; None where that
+    does not go (iomap_dio_rw). Raises `OpError`."""
+    stop = pos + len(data)
+    try:
+        inode.sb.flush_range(inode, pos, stop)
+    except OpError:
+        return None
+    return _write_mapped(inode, pos, data) if _invalidate(inode, pos, stop) else None
 
 
 def _write_mapped(inode: Inode, pos: int, data: bytes | memoryview) -> int:

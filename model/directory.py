@@ -14,14 +14,16 @@ from harness.errors import NotModelledError
 __all__ = ["Directory"]
 
 UNKNOWN = "whether the directory's block is still cached after the shutdown is not known"
+UNKNOWN_INODE = (
+    "a name of the device is back after the shutdown; whether its inode is cached still, which is "
+    "deleted there, is not known"
+)
 
 
 class Directory:
     """The names in the root directory, where they differ between memory and device."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self.changed = False
-        """Names have come or gone in the running transaction."""
         self.mounted(names)
 
     def mounted(self, names: Iterable[str]) -> None:
@@ -31,11 +33,16 @@ class Directory:
         self._found: frozenset[str] = frozenset()
         self._checkpoint: bool | None = False
         """Whether the block is on a checkpoint list; None if nobody knows."""
-        self._written = self.changed = False
+        self._written = False
+        self.changed = False
+        """Names have come or gone in the running transaction."""
+        self._committed = False
+        """Transactions have been committed: their checkpoint lists may keep blocks of inodes."""
 
     def commit(self) -> None:
         """A transaction commits; what has been written since an earlier one leaves that one's list
         (journal_clean_checkpoint_list, which stops at what is in use), or joins this one's."""
+        self._committed = True
         if self.changed:
             self._checkpoint = True
             self._written = self.changed = False
@@ -56,6 +63,8 @@ class Directory:
                 return False
             if self._checkpoint is None:
                 raise NotModelledError(UNKNOWN)
+            if self._committed and not self._on_device <= names:
+                raise NotModelledError(UNKNOWN_INODE)
             self._listed = self._on_device
         self._found = self._listed | held
         return True

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from model.units import INIT_MAX_LEN, UNWRITTEN_MAX_LEN
+
 __all__ = [
-    "EOB", "MAX_UNWRITTEN", "MAX_WRITTEN", "ROOT_ENTRIES",
-    "Branch", "Extent", "ExtentTreeError", "Index", "Leaf", "Path", "Slot",
+    "EOB", "ROOT_ENTRIES", "Branch", "Extent", "ExtentTreeError", "Index", "Leaf", "Path", "Slot",
     "correct_indexes", "join_neighbour", "leaves", "merge_right", "mergeable",
     "node_entries", "position", "remove_from_leaf", "shift_extents", "starting_until",
     "transfer_end",
@@ -22,10 +23,6 @@ __all__ = [
 
 EOB = 0xFFFFFFFF
 """First block number that no file can have (EXT_MAX_BLOCKS)."""
-MAX_WRITTEN = 32768
-"""Longest written extent, in blocks (EXT_INIT_MAX_LEN)."""
-MAX_UNWRITTEN = 32767
-"""Longest unwritten extent, in blocks (EXT_UNWRITTEN_MAX_LEN)."""
 ROOT_ENTRIES = 4
 """Entries of the root, which sits in the inode (ext4_ext_space_root)."""
 _HEADER = 12
@@ -138,7 +135,7 @@ def mergeable(left: Slot, right: Slot) -> bool:
         left.unwritten == right.unwritten
         and left.first + left.length == right.first
         and left.pblk + left.length == right.pblk
-        and left.length + right.length <= (MAX_UNWRITTEN if left.unwritten else MAX_WRITTEN)
+        and left.length + right.length <= (UNWRITTEN_MAX_LEN if left.unwritten else INIT_MAX_LEN)
     )
 
 
@@ -196,7 +193,7 @@ def transfer_end(path: Path, slot: Slot, lblk: int, stop: int) -> bool:
         )
     if beside is None or not touches or beside.unwritten:
         return False
-    if beside.length >= MAX_WRITTEN - length:
+    if beside.length >= INIT_MAX_LEN - length:
         return False
     beside.length += length
     slot.length -= length

@@ -15,8 +15,6 @@ from __future__ import annotations
 from model.extent_growth import GrowingTree, TreeBlockRefused
 from model.extent_nodes import (
     EOB,
-    MAX_UNWRITTEN,
-    MAX_WRITTEN,
     ROOT_ENTRIES,
     Branch,
     Extent,
@@ -32,10 +30,11 @@ from model.extent_nodes import (
     starting_until,
     transfer_end,
 )
+from model.units import INIT_MAX_LEN, UNWRITTEN_MAX_LEN
 
 __all__ = [
-    "EOB", "MAX_UNWRITTEN", "MAX_WRITTEN", "ROOT_ENTRIES",
-    "Extent", "ExtentTree", "ExtentTreeError", "TreeBlockRefused", "node_entries",
+    "EOB", "ROOT_ENTRIES", "Extent", "ExtentTree", "ExtentTreeError", "TreeBlockRefused",
+    "node_entries",
 ]  # fmt: skip
 
 
@@ -67,7 +66,7 @@ class ExtentTree(GrowingTree):
         `nomerge` is EXT4_GET_BLOCKS_SPLIT_NOMERGE. Raises `ExtentTreeError` if a block is
         mapped already (ext4_ext_check_overlap) or the length is not one extent's.
         """
-        longest = MAX_UNWRITTEN if unwritten else MAX_WRITTEN
+        longest = UNWRITTEN_MAX_LEN if unwritten else INIT_MAX_LEN
         if not 0 < length <= longest or lblk < 0 or lblk + length > EOB:
             raise ExtentTreeError(f"no extent has {length} blocks from block {lblk}")
         path = self._find(lblk)
@@ -130,8 +129,8 @@ class ExtentTree(GrowingTree):
         (ext4_split_extent). Raises `ExtentTreeError` if `lblk` is not mapped.
         """
         asked = min(lblk + length, self._run_end(lblk)) - lblk
-        if asked > MAX_UNWRITTEN:
-            asked = MAX_UNWRITTEN // 2
+        if asked > UNWRITTEN_MAX_LEN:
+            asked = UNWRITTEN_MAX_LEN // 2
         path = self._find(lblk)
         slot = path.leaf.slots[path.at]
         stop = min(lblk + asked, slot.end)

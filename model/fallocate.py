@@ -34,10 +34,11 @@ def check_range(inode: Inode, off: int, length: int) -> None:
 
 
 def prepare_fallocate(inode: Inode, off: int, length: int) -> None:
-    """What all modes begin with: `check_range`, then no data stays inline (vfs_fallocate,
-    ext4_fallocate). Raises `OpError`."""
+    """What all modes begin with: `check_range`, then no data stays inline, and the file's times
+    change (vfs_fallocate, ext4_fallocate). Raises `OpError`."""
     check_range(inode, off, length)
     convert_inline_data(inode)
+    inode.file_modified()
 
 
 def write_zeroes(inode: Inode, off: int, length: int) -> None:

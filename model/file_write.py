@@ -48,6 +48,7 @@ def buffered_write(inode: Inode, pos: int, source: Source) -> int:
         return 0
     if length < len(source):
         source = source.cut(length)
+    inode.file_modified()
     inode.check_behind_size()
     if pos > inode.size:
         block_zero_eof(inode, inode.size, pos)

@@ -201,6 +201,7 @@ def _rename(mount: Mount, op: ops.Rename) -> Result:
     mount.files[op.to] = mount.files.pop(op.file)
     mount.directory.changed = True
     inode.name = op.to
+    inode.inode_changed()
     mount.sb.placer.replaced(op.to)
     return 0
 

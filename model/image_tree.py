@@ -5,12 +5,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from model.extent_nodes import MAX_UNWRITTEN, MAX_WRITTEN, ROOT_ENTRIES, Branch, Index, Leaf, Slot
+from model.extent_nodes import ROOT_ENTRIES, Branch, Index, Leaf, Slot
 from model.image import features
 from model.image.extents import EXTENT_MAGIC, UNWRITTEN_OVER, extent_block_checksum
 from model.image.layout import EXTENT, EXTENT_HEADER
 from model.image.volume import Volume
 from model.image.write_target import Target
+from model.units import INIT_MAX_LEN, UNWRITTEN_MAX_LEN
 
 __all__ = ["extents_as_tree", "put_tree", "split_extents"]
 
@@ -106,4 +107,4 @@ def split_extents(slots: list[Slot]) -> list[Slot]:
 
 
 def _longest(slot: Slot) -> int:
-    return MAX_UNWRITTEN if slot.unwritten else MAX_WRITTEN
+    return UNWRITTEN_MAX_LEN if slot.unwritten else INIT_MAX_LEN

@@ -12,6 +12,7 @@ import stat
 from harness.errors import NotModelledError
 from harness.trace import EventKind
 from model.committed_file import CommittedFile
+from model.errseq import WritebackErrors
 from model.extent_status import Run
 from model.extent_tree import ExtentTree
 from model.freed_pieces import freed_pieces
@@ -46,18 +47,15 @@ class Inode(CommittedFile):
         self.readahead = Readahead(sb.behaviour.readahead // PAGE)
         self.writers = 0
         self.writeback_start = 0
-        self.writeback_error: str | None = None
-        self.mapping_error: str | None = None
-        self.failed_writebacks = self.told_failures = 0
-        self.told: dict[str, int] = {}
+        self.errors = WritebackErrors()
         self.behind_size = False
         self.alloc_on_close = False
         self.uid = self.gid = self.flags = 0
         self.mode = stat.S_IFREG | 0o644
         self.delalloc = sb.delalloc
-        self.inline, self.may_inline = False, sb.inline
+        self.may_inline = sb.inline
         self.inline_size = 0
-        self.checksum_wrong = self.unreadable = self.left_memory = False
+        self.unreadable = self.left_memory = False
         self.inline_copy: bytes | None = None
 
     # --- size ----------------------------------------------------------------------------
@@ -68,13 +66,17 @@ class Inode(CommittedFile):
         return ceil_div(self.size, self.sb.block_size)
 
     @property
-    def disk_sectors(self) -> int:
-        """i_blocks: data and tree blocks in sectors. Raises `NotModelledError` below 0."""
+    def i_blocks(self) -> int:
+        """Data and tree blocks that were counted, in sectors; below 0 if more are freed than that
+        (inode_sub_bytes), after last_cluster_taken_for_mapped."""
         unit = self.sb.block_size // SECTOR * self.sb.ratio
-        charged = self.allocated + self.tree_blocks - self.uncharged
-        if charged < 0:
-            raise NotModelledError("i_blocks below 0, after last_cluster_taken_for_mapped")
-        return charged * unit
+        return (self.allocated + self.tree_blocks - self.uncharged) * unit
+
+    @property
+    def disk_sectors(self) -> int:
+        """What is on disk of i_blocks, in sectors: 48 bits, of blocks where sectors do not fit
+        (ext4_inode_blocks_set)."""
+        return self.i_blocks % (self.sb.block_size // SECTOR << 48)
 
     @property
     def sectors(self) -> int:
@@ -82,34 +84,18 @@ class Inode(CommittedFile):
         (ext4_file_getattr)."""
         inline = ceil_div(self.size, SECTOR) if self.inline else 0
         reserved = self.reserved * self.sb.ratio * self.sb.block_size // SECTOR
-        return self.disk_sectors + reserved + inline
+        return self.i_blocks + reserved + inline
+
+    def read_i_blocks(self) -> None:
+        """i_blocks becomes what is on disk of it (ext4_inode_blocks)."""
+        if self.i_blocks < 0:
+            self.uncharged -= (1 << 48) // self.sb.ratio
 
     def check_behind_size(self) -> None:
         """Raise `NotModelledError` if a truncation that failed has left blocks behind the size:
         what shows of them in a file that is written to is not known."""
         if self.behind_size:
             raise NotModelledError("writing to a file of which a truncation has failed")
-
-    def opened(self, descriptor: str) -> None:
-        """`descriptor` is opened, and will be told of failed writeback that nobody has been told of
-        yet (errseq_sample)."""
-        all_told = self.told_failures == self.failed_writebacks
-        self.told[descriptor] = self.failed_writebacks if all_told else 0
-
-    def untold(self, descriptor: str) -> str | None:
-        """The error of writeback that failed since `descriptor` was told of it, which it is now
-        (errseq_check_and_advance)."""
-        if self.told.get(descriptor, 0) == self.failed_writebacks:
-            return None
-        self.told[descriptor] = self.told_failures = self.failed_writebacks
-        return self.writeback_error
-
-    def writeback_failed(self, error: str) -> None:
-        """Writeback could not write: the next fsync(2) tells, and the next flush inside of an
-        operation (mapping_set_error)."""
-        self.failed_writebacks += 1
-        self.writeback_error = self.writeback_error or error
-        self.mapping_error = self.mapping_error or error
 
     # --- the map -------------------------------------------------------------------------
 

@@ -19,7 +19,10 @@ from model.inode import Inode
 from model.tree_claim import conversion_room
 from model.units import UNWRITTEN, WRITTEN, ceil_div
 
-__all__ = ["Blocks", "Outcome", "convert_written", "may_be_lost", "outcomes", "take_turns"]
+__all__ = [
+    "Blocks", "Outcome", "convert_written", "first_to_end", "may_be_lost", "may_end_early",
+    "note_order", "outcomes", "take_turns",
+]  # fmt: skip
 
 Blocks = tuple[int, int]
 """Blocks `[low, high)` of a file."""
@@ -119,6 +122,30 @@ def take_turns(inode: Inode, ios: Sequence[IO], ends: Iterable[Outcome]) -> list
         return list(ios)
     inode.sb.rule("order of conversions: ext4_end_io_rsv_work")
     return list([*orders.values()][min(inode.sb.placer.turn, len(orders) - 1)])
+
+
+def may_end_early(inode: Inode) -> bool:
+    """Whether I/Os can be converted before the next extent is mapped, as nothing of that can fail
+    for want of space."""
+    known = inode.tree_unknown is None and not inode.sb.without_trees
+    return known and conversion_room(inode) is None
+
+
+def first_to_end(inode: Inode, most: int, ended: int) -> int:
+    """Which one of those that wait is converted when more than `most` do, `ended` of them being
+    converted already (ext4_end_io_rsv_work): the first one. The first `most` of them are submitted
+    together, and the device may end these the other way round, or another one of them first."""
+    turn = inode.sb.placer.turn
+    if turn == 1:
+        return max(most - 1 - ended, 0)
+    return min(turn - 1, most) if turn and not ended else 0
+
+
+def note_order(inode: Inode, tree_blocks: int) -> None:
+    """The order shows where the tree does not have as many blocks as before, or the file's owner is
+    told of those that come and go."""
+    if inode.tree_blocks != tree_blocks or inode.sb.quota.limits.get(inode.uid):
+        inode.sb.rule("order of conversions: ext4_end_io_rsv_work")
 
 
 def outcomes(inode: Inode, ios: Sequence[IO]) -> list[Outcome]:

@@ -59,6 +59,10 @@ class JournalCopy(msgspec.Struct, eq=False):
         """Whether the journal still has it, so that nothing has written it to its place unasked."""
         return self.logged < _MAY_BE_FULL and self.commits < _MAY_MOVE_ON
 
+    def is_of(self, inode: Inode, start: int, end: int) -> bool:
+        """Whether it is of one of the blocks `[start, end)` of `inode`."""
+        return self.inode is inode and start <= self.lblk < end
+
 
 class JournalCopies:
     """The copies of one mounted file system."""
@@ -81,9 +85,13 @@ class JournalCopies:
     # --- what becomes of the block --------------------------------------------------------
 
     def freed(self, inode: Inode, start: int, end: int) -> None:
-        """Blocks `[start, end)` of `inode` are no more its own."""
+        """Blocks `[start, end)` of `inode` are no more its own. As it should be, their copies are
+        forgotten then."""
+        if OUTLIVES not in inode.sb.behaviour.quirks:
+            self._copies = [c for c in self._copies if not c.is_of(inode, start, end)]
+            return
         for copy in self._copies:
-            if copy.inode is inode and start <= copy.lblk < end:
+            if copy.is_of(inode, start, end):
                 copy.inode = None
                 if copy.pblk is None:
                     copy.taken = tuple(_places(self._files.values()))

@@ -50,6 +50,7 @@ def page_mkwrite(inode: Inode, folio: Folio) -> None:
     if inode.flags & IMMUTABLE:  # the page was read all the same
         sb.rule("protected file: IS_APPEND, IS_IMMUTABLE")
         raise OpError("SIGBUS")
+    inode.file_modified()
     try:
         convert_inline_data(inode)
     except OpError:
@@ -64,7 +65,7 @@ def page_mkwrite(inode: Inode, folio: Folio) -> None:
     except OpError:
         raise OpError("SIGBUS") from None
     inode.cache.mark_dirty(folio, folio.all)
-    inode.log(folio, folio.all)
+    inode.journal_data(folio, folio.all)
     sb.rule("map whole folio: ext4_page_mkwrite")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from harness.errors import NotModelledError
 from model.behaviour import Behaviour
 from model.directory import Directory
 from model.errors import OpError
+from model.errseq import WritebackErrors
 from model.inline_data import destroy_inline_data
 from model.inode import Inode
 from model.journal_copy import JournalCopies
@@ -57,7 +59,7 @@ class Mount:
             self.directory.changed = True
         if name not in self.open:
             self.open.add(name)
-            inode.opened("")
+            inode.errors.opened("")
         inode.writers = 1
         return inode
 
@@ -71,7 +73,7 @@ class Mount:
             if not inode.reserved:
                 inode.prealloc.discard()
             inode.writers = 0
-            inode.told.clear()
+            inode.errors.closed()
             inode.readahead = Readahead(inode.readahead.pages)
 
     def release(self, inode: Inode) -> None:
@@ -94,7 +96,7 @@ class Mount:
             return
         if self.durable is not None:
             self.durable.flushed(inode)
-        if self.sb.data_journal and inode.cache.dirty and inode.changed_in == self.sb.transaction:
+        if self.sb.data_journal and inode.cache.dirty and inode.waits_for_commit(datasync=True):
             self.sb.rule("commit journalled data: ext4_do_writepages")
             self.commit()
         destroy_inline_data(inode)
@@ -108,9 +110,9 @@ class Mount:
     def flush_or_refuse(self, inode: Inode, start: int, end: int | None) -> None:
         """`flush_range` inside an operation that a failure would end somewhere in between.
         Raises `NotModelledError` for such a failure."""
-        before = inode.failed_writebacks
+        before = inode.errors.failures
         self.flush_range(inode, start, end)
-        if inode.failed_writebacks != before:
+        if inode.errors.failures != before:
             raise NotModelledError("writeback inside an operation finds no space")
 
     def flush_and_tell(self, inode: Inode, start: int, end: int | None) -> None:
@@ -118,7 +120,7 @@ class Mount:
         write, if neither fsync(2) nor another such flush has told it (filemap_check_errors). Raises
         `OpError`."""
         self.flush_or_refuse(inode, start, end)
-        error, inode.mapping_error = inode.mapping_error, None
+        error = inode.errors.take_mark()
         if error is not None:
             inode.sb.rule("an old error is told: filemap_check_errors")
             raise OpError(error)
@@ -126,8 +128,7 @@ class Mount:
     def check_writeback(self, inode: Inode, descriptor: str = "") -> None:
         """Tell each `descriptor` once that writeback of `inode` failed: the one that most calls
         use, or another one of the file (file_check_and_advance_wb_err). Raises `OpError`."""
-        inode.mapping_error = None
-        error = inode.untold(descriptor)
+        error = inode.errors.untold(descriptor)
         if error is not None:
             inode.sb.rule("writeback failed: file_check_and_advance_wb_err")
             raise OpError(error)
@@ -155,20 +156,24 @@ class Mount:
 
     def writeback(self) -> None:
         """Write back all files (writeback_inodes_sb, sync_inodes_sb)."""
-        for inode in self.files.values():
-            self.flush_range(inode, 0, None)
-            inode.unsynced = False
+        self._write_all(self.flush_range)
 
     def writeback_inside(self) -> None:
         """The same inside an operation (try_to_writeback_inodes_sb)."""
+        self._write_all(self.flush_or_refuse)
+
+    def _write_all(self, flush: Callable[[Inode, int, int | None], None]) -> None:
+        self.sb.by_flusher = True
         for inode in self.files.values():
-            self.flush_or_refuse(inode, 0, None)
+            flush(inode, 0, None)
             inode.unsynced = False
+        self.sb.by_flusher = False
 
     def sync(self) -> None:
         """sync(2): write back, then commit, then the device's own page cache."""
         self.writeback()
         self.commit()
+        self.sb.journalled = 0
         self.sb.copies.write()
         if not self.sb.shut_down:
             self.directory.synced(self.files)
@@ -176,7 +181,8 @@ class Mount:
     def sync_filesystem(self) -> None:
         """What umount, freezing and a remount to read-only do: `sync` in two passes, of which the
         first doesn't wait for a commit (sync_filesystem)."""
-        if self.sb.data_journal:
+        if self.sb.data_journal and self.sb.copies:
+            self.sb.check_transaction()
             self.sb.copies.write_before_data(self.sb.transaction)
         self.sync()
 
@@ -185,12 +191,23 @@ class Mount:
         if self.sb.shut_down:
             return
         write_ordered(self.files.values())
+        before_io = self._commits_before_io()
         self.sb.end_io()  # the task sleeps, and what is freed can be had at the end of it only
         self.sb.let_go()
         self._end_transaction()
         self.sb.flusher_busy = False
-        if self.durable is not None:
+        if self.durable is not None and not before_io:
             self.durable.commit()
+
+    def _commits_before_io(self) -> bool:
+        """A crash shows whether what I/O that is under way has written is converted in this
+        transaction or in the next one; in the latter if that is supposed of the step."""
+        if self.durable is None or not self.sb.io_under_way:
+            return False
+        self.sb.rule("conversion behind a commit: ext4_end_io_rsv_work")
+        if self.sb.placer.late:
+            self.durable.commit()
+        return self.sb.placer.late
 
     def fsync(
         self, inode: Inode, start: int, end: int | None, datasync: bool, descriptor: str = ""
@@ -200,15 +217,14 @@ class Mount:
         (ext4_sync_file, jbd2_complete_transaction)."""
         self.flush_range(inode, start, end)
         self.check_writeback(inode, descriptor)
-        if not self.sb.journal:  # ext4_fsync_nojournal
-            inode.unsynced = False
-            self.sb.copies.write(inode)
-        waits = inode.waits_for_commit(datasync)
-        if waits:
-            write_ordered(self.files.values())
-            self._end_transaction()
+        if self.sb.journal:
+            if inode.waits_for_commit(datasync):
+                self.commit()
+            return
+        inode.unsynced = False  # ext4_fsync_nojournal
+        self.sb.copies.write(inode)
         if self.durable is not None:
-            self.durable.sync(inode, datasync, waits)
+            self.durable.written(inode)
 
     def _end_transaction(self) -> None:
         """The running transaction is in the journal."""
@@ -262,20 +278,25 @@ class Mount:
             assert self.durable is not None
             self.durable.recover()
             self.sb.shut_down = False
-        self.directory.mounted(self.files)
-        self.sb.copies.emptied()
+        self.settled()
         for inode in self.files.values():
             clear_inode(inode)
             inode.cache.clear()
             inode.drop_unsaved()
-        self.sb.quota.warnings.unmounted()
         self.sb.free = PerCpuCounter(self.sb.free.sum())
         self.sb.dirty = PerCpuCounter(0)
+
+    def settled(self) -> None:
+        """Behind umount, and a remount to read-only, the journal is empty, and quotas are
+        forgotten (ext4_mark_recovery_complete, dquot_suspend)."""
+        self.directory.mounted(self.files)
+        self.sb.copies.emptied()
+        self.sb.quota.warnings.unmounted()
 
     def remove(self, name: str) -> None:
         """The last name of a file goes."""
         inode, warnings = self.files[name], self.sb.quota.warnings
-        mapped = bool(inode.disk_sectors)
+        mapped = bool(inode.i_blocks)
         if not mapped:
             warnings.inode_freed(inode)
         evict(inode)
@@ -292,11 +313,10 @@ def clear_inode(inode: Inode) -> None:
         inode.sb.rule("release at eviction: ext4_clear_inode")
     if inode.checksum_wrong and inode.sb.quirk("failed_conversion_breaks_checksum"):
         inode.unreadable = True
-    inode.writeback_start, inode.writeback_error, inode.mapping_error = 0, None, None
-    inode.failed_writebacks = inode.told_failures = 0
-    inode.told.clear()
+    inode.writeback_start, inode.errors = 0, WritebackErrors()
     inode.remove_status(0, EOF_BLOCK)
     inode.prealloc.discard()
+    inode.read_i_blocks()
     inode.alloc_on_close = inode.order_writes = False
     inode.delalloc, inode.iomap = inode.sb.delalloc, inode.sb.iomap
     inode.may_inline, inode.inline_copy = inode.inline, None

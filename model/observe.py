@@ -25,14 +25,14 @@ def observe(sb: Superblock, files: dict[str, Inode]) -> tuple[Observation, dict[
     seen = {name: observe_file(name, inode, unpredicted) for name, inode in files.items()}
     if not any(inode.tree_unknown for inode in files.values()):
         sb.space_unknown = None
-    known = sb.space_unknown is None
-    if not known:
-        unpredicted["bfree"] = unpredicted["bavail"] = sb.space_unknown or ""
+    unknown = sb.space_unknown
+    if unknown is not None:
+        unpredicted["bfree"] = unpredicted["bavail"] = unknown
     return Observation(
         files=seen,
         delalloc=sb.delayed_blocks(),
-        bfree=sb.free_blocks() if known else None,
-        bavail=sb.available_blocks() if known else None,
+        bfree=sb.free_blocks() if unknown is None else None,
+        bavail=sb.available_blocks() if unknown is None else None,
     ), unpredicted
 
 

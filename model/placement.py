@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from operator import attrgetter
 
-from harness.trace import APART, LATE, SHORT, TURNS, Extent, Placement
+from harness.trace import AGAIN, APART, LATE, SHORT, TURNS, Extent, Placement
 
 __all__ = ["Placer", "Shift"]
 
@@ -35,7 +35,7 @@ class Placer:
         self._step: dict[str, tuple[Extent, ...]] = {}
         self._alias: dict[str, str] = {}
         self._shifts: dict[str, list[Shift]] = {}
-        self._known = False
+        self._known = self._again = False
         self._pieces, self._last = 0, -1
         self.unseen = False
         """Of what was looked up last nobody saw where it was."""
@@ -54,6 +54,7 @@ class Placer:
         self._known = found is not None
         self._step = found or {}
         self._pieces, self._last = 0, -1
+        self._again = AGAIN in self._step
         self._alias.clear()
         self._shifts.clear()
 
@@ -61,6 +62,12 @@ class Placer:
     def late(self) -> bool:
         """Whether I/O to a part of a folio is supposed to end late in this step (`LATE`)."""
         return LATE in self._step
+
+    def again(self) -> bool:
+        """Whether writeback that low space asks for once more is supposed to be done in this step
+        (`AGAIN`): the first time that it does."""
+        again, self._again = self._again, False
+        return again
 
     @property
     def turn(self) -> int:
@@ -132,8 +139,10 @@ class Placer:
         if self.gone_from is not None or self._shifts.get(name):
             return _ENDLESS, None
         size, extents = self._block_size, self._step.get(name, ())
-        at = bisect_right(extents, lblk * size, key=_start)
-        if at == len(extents) or extents[at].start >= (lblk + length) * size:
+        at, end = bisect_right(extents, lblk * size, key=_start), (lblk + length) * size
+        while at < len(extents) and extents[at].physical is None and extents[at].start < end:
+            at += 1
+        if at == len(extents) or extents[at].start >= end:
             return _ENDLESS, None
         there = extents[at].start // size
         found = self._at(name, there)
@@ -181,6 +190,8 @@ class Placer:
         length = extent.length - skip
         for index in range(at + 1, len(extents)):
             following = extents[index]
+            if following.physical is None:  # delayed: it tells nothing
+                continue
             gap = following.start - end
             if following.physical != physical + length + gap:
                 break

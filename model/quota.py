@@ -92,11 +92,17 @@ class Quota:
             self.sb.free.add(-self.file.enter(uid))
 
     def usage(self, uid: int) -> int:
-        """Bytes that the files of `uid` have, reserved ones included."""
+        """Bytes that the files of `uid` have, reserved ones included.
+
+        Raises `NotModelledError` if more was freed than was charged, after
+        last_cluster_taken_for_mapped: quota counts nothing below 0 (dquot_decr_space).
+        """
         used = sum(inode.sectors for inode in self.files.values() if inode.uid == uid) * SECTOR
         if uid == 0:
             size, cluster = self.sb.block_size, self.sb.block_size * self.sb.ratio
             used += cluster + ceil_div(min(LOST_FOUND, DIRECT_BLOCKS * size), cluster) * cluster
+        if used < 0:
+            raise NotModelledError(f"the quota of uid {uid} below 0")
         return used
 
     def binds(self, inode: Inode) -> bool:

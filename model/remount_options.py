@@ -45,6 +45,7 @@ def remount_options(mount: Mount, text: str) -> None:
         raise OpError("EROFS")
     if read_only and not sb.read_only:
         mount.sync_filesystem()
+        mount.settled()
     sb.read_only = read_only
     sb.set_options(fresh)
     sb.rule("options changed: ext4_reconfigure")

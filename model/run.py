@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -11,7 +10,7 @@ import msgspec
 from harness.errors import NotModelledError
 from harness.trace import Content, Final, Observation, Placement, Ran, Result, Step, Trace
 from model.access import check_access
-from model.after_shutdown import WRITES, not_predicted
+from model.after_shutdown import not_predicted
 from model.behaviour import Behaviour
 from model.errors import OpError, TreesCount
 from model.first_table import HANDLERS as FIRST_TABLE
@@ -22,7 +21,7 @@ from model.observe import content_of, observe
 from model.parallel import run_section
 from model.placement import Placer
 from model.second_table import HANDLERS as SECOND_TABLE
-from model.shutdown import CHANGING_ANOTHER, NO_CHANGE, Durable
+from model.shutdown import Durable
 from workloads import ops
 from workloads.images import Geometry, Image
 from workloads.workload import Workload
@@ -99,7 +98,7 @@ class Model:
         if config.image.sha256:
             self._load(mount, config.image)
         if ops.Shutdown in kinds:
-            mount.durable = Durable(mount)
+            mount.durable, mount.sb.crashes = Durable(mount), True
             mount.durable.commit()
         start = observe(mount.sb, mount.files)[0]
         steps = []
@@ -121,6 +120,7 @@ class Model:
             raise NotModelledError(f"the image {image.name} is in a file that is not at hand")
         with self.start(image) as fs:
             load_image(mount, fs)
+        mount.sb.end_transaction()  # which is not that of the program
 
 
 def check_covered(workload: Workload) -> set[type[ops.Op]]:
@@ -186,35 +186,7 @@ def _step(mount: Mount, op: ops.AnyOp, observed: bool) -> Step:
 def _call(mount: Mount, call: ops.Call) -> Result:
     """Carry out one system call. Raises `OpError`."""
     check_access(mount, call)
-    if mount.durable is not None:
-        mount.durable.note(call)
-    carry_out = HANDLERS[type(call)]
-    if type(call) in COMMITTING:
-        _note_change(mount, call)
-        return carry_out(mount, call)
-    try:
-        result = carry_out(mount, call)
-    except OpError as error:
-        if error.name in CHANGED_ALL_THE_SAME:
-            _note_change(mount, call, failed=True)
-        raise
-    _note_change(mount, call)
-    return result
-
-
-def _note_change(mount: Mount, call: ops.Call, *, failed: bool = False) -> None:
-    """`call` has changed the times at least of a file (ext4_dirty_inode). If it `failed`, it may
-    have put inline data back behind them, which a write does not."""
-    kind = type(call)
-    if kind not in CHANGED:
-        return
-    inode = mount.files.get(CHANGED[kind](call))
-    if inode is not None:
-        inode.changed_in = mount.sb.transaction
-        if not failed or issubclass(kind, (*WRITES, *CHANGING_ANOTHER)):
-            inode.checksum_wrong = False
-        if kind is not ops.Rename:  # which tells the journal only
-            inode.unsynced = True
+    return HANDLERS[type(call)](mount, call)
 
 
 def _undefined_read(mount: Mount, op: ops.Read) -> str:
@@ -262,10 +234,6 @@ def _contents(mount: Mount, *, observed: bool) -> dict[str, Content] | None:
 
 
 UNSEEN = Observation()
-COMMITTING = frozenset({ops.SyncWrite, ops.DsyncWrite, ops.MsyncWrite})
-"""Operations that end with a commit of what they have changed."""
-CHANGED_ALL_THE_SAME = frozenset({"ENOSPC", "EDQUOT", "EFAULT", "SIGBUS"})
-"""Errors that come after the file's times were changed."""
 UNCOVERED_IMAGES: frozenset[str] = frozenset()
 COVERED_OPTIONS = frozenset(
     {
@@ -283,9 +251,3 @@ UNDEFINED: dict[type[Any], Callable[[Mount, Any], str]] = {
     ops.SyncRange: not_predicted,
 }
 """Why nobody can know what an operation returned, empty if it is known."""
-CHANGED: dict[type[Any], Callable[[Any], str]] = {
-    kind: attrgetter("to" if kind in CHANGING_ANOTHER else "file")
-    for kind in HANDLERS
-    if issubclass(kind, ops.FileOp) and kind not in NO_CHANGE
-}
-"""The name of the file that an operation changes."""

@@ -61,6 +61,7 @@ def _chown(mount: Mount, op: ops.Chown) -> Result:
     inode = mount.file(op.file)
     mount.sb.quota.warnings.transferred(inode, op.uid)
     inode.uid = op.uid
+    inode.file_modified()
     mount.sb.quota.enter(op.uid)
     return 0
 
@@ -108,6 +109,7 @@ def _setflags(mount: Mount, op: ops.SetFlags) -> Result:
         mount.sb.rule("write back before immutable: ext4_ioctl_setflags")
         mount.flush_and_tell(inode, 0, None)
     inode.flags = op.flags
+    inode.inode_changed()
     return 0
 
 

@@ -108,11 +108,12 @@ def _shift_refused(inode: Inode, off: int, length: int) -> str:
 
 
 def _begin_shift(inode: Inode, refused: str, shift: Shift) -> None:
-    """No data stays inline, whether or not the shift is `refused`; a block that it comes to is
-    seen where the shift has put it. Raises `OpError`."""
+    """No data stays inline, and the times change, whether or not the shift is `refused`; a block
+    that it comes to is seen where the shift has put it. Raises `OpError`."""
     if not refused:
         inode.sb.placer.moved(inode.name, *shift)
     convert_inline_data(inode)
+    inode.file_modified()
     if refused:
         raise OpError(refused)
 

@@ -20,21 +20,16 @@ from model.indirect_tree import IndirectTree
 from model.inode import Inode
 from model.ordered import write_ordered
 from model.superblock import PerCpuCounter
+from model.truncate import truncate
 from model.units import DELAYED, EOF_BLOCK, WRITTEN
-from workloads import ops
 
 if TYPE_CHECKING:
     from model.mount import Mount
 
-__all__ = ["CHANGING_ANOTHER", "NO_CHANGE", "Durable", "shut_down"]
+__all__ = ["Durable", "shut_down"]
 
 DEFAULT, LOG_FLUSH, NO_LOG_FLUSH = range(3)
 """EXT4_GOING_FLAGS_*."""
-
-NO_CHANGE = (ops.Read, ops.Seek, ops.Fsync, ops.Fdatasync, ops.SyncRange, ops.Close)
-"""Operations on a file that leave its inode alone, but for blocks that are written back."""
-CHANGING_ANOTHER = (ops.CopyRange, ops.Sendfile, ops.Splice, ops.Rename)
-"""Operations on a file that change the file `to`."""
 
 
 class _Saved(NamedTuple):
@@ -59,6 +54,7 @@ class _Saved(NamedTuple):
     stale: frozenset[int]
     inline: int | None
     checksum_wrong: bool
+    orphan: bool
 
 
 class Durable:
@@ -68,15 +64,7 @@ class Durable:
         self.mount = mount
         self._files: dict[str, _Saved] = {}
         self._free = mount.sb.free.sum()
-        self._touched: set[str] = set()
         self._flushed: set[int] = set()
-
-    def note(self, op: ops.AnyOp) -> None:
-        """The files that `op` named have changes in the running transaction."""
-        if isinstance(op, ops.FileOp) and not isinstance(op, NO_CHANGE):
-            self._touched.add(op.file)
-            if isinstance(op, CHANGING_ANOTHER):
-                self._touched.add(op.to)
 
     def flushed(self, inode: Inode) -> None:
         """Data of `inode` is written without a commit."""
@@ -87,35 +75,21 @@ class Durable:
         write_ordered(self.mount.files.values())
         self._files = {name: self._save(file) for name, file in self.mount.files.items()}
         self._free = self.mount.sb.free.sum()
-        self._touched.clear()
         self._flushed.clear()
 
-    def sync(self, inode: Inode, datasync: bool, waits: bool) -> None:
-        """fsync(2) commits if the inode has changed, fdatasync(2) if what it is about `waits`
-        for that (ext4_fsync_journal); without a journal only the file's data is written
-        (ext4_fsync_nojournal). Inline data in the inode has to be committed: that it is not is a
-        known bug."""
-        if not inode.sb.journal:
-            self._files[inode.name] = self._save(inode)
-            self._flushed.discard(id(inode))
-            return
-        if datasync:
-            unsaved = inode.inline and inode.name in self._touched
-            if waits or (unsaved and not inode.sb.quirk("inline_overwrite_not_synced")):
-                self.commit()
-            return
-        saved = self._files.get(inode.name)
-        changed = saved is None or saved.inode is not inode or _map_of(inode) != _saved_map(saved)
-        if waits or changed or inode.name in self._touched:
-            self.commit()
+    def written(self, inode: Inode) -> None:
+        """All that `inode` has is written, without a journal (ext4_fsync_nojournal)."""
+        self._files[inode.name] = self._save(inode)
+        self._flushed.discard(id(inode))
 
     def _save(self, inode: Inode) -> _Saved:
         return _Saved(
-            inode, inode.disksize, inode.uid, inode.flags, _map_of(inode)[1],
+            inode, inode.disksize, inode.uid, inode.flags,
+            tuple(run for run in inode.es if run.state != DELAYED),
             copy.deepcopy(inode.tree), copy.deepcopy(inode.indirect),
             inode.tree_blocks, inode.tree_unknown, inode.allocated, inode.uncharged,
             _content_on_disk(inode), frozenset(_stale(inode)),
-            inode.inline_size if inode.inline else None, inode.checksum_wrong,
+            inode.inline_size if inode.inline else None, inode.checksum_wrong, inode.orphan,
         )  # fmt: skip
 
     def stopped(self) -> None:
@@ -135,7 +109,8 @@ class Durable:
         return now._replace(content=before.content, stale=stale)
 
     def recover(self) -> None:
-        """Replay the journal and start again from it (ext4_load_journal)."""
+        """Replay the journal and start again from it (ext4_load_journal). Files that were about to
+        grow are cut to their size (ext4_orphan_cleanup)."""
         mount = self.mount
         for inode in mount.files.values():
             inode.remove_status(0, EOF_BLOCK)
@@ -146,14 +121,19 @@ class Durable:
         mount.sb.copies.replay(again, mount.sb.transaction)
         mount.sb.free = PerCpuCounter(self._free)
         mount.sb.dirty = PerCpuCounter(0)
-        mount.sb.free_pending = 0
-        mount.sb.waiting.clear()
+        for inode in files.values():
+            if inode.orphan:
+                mount.sb.rule("a file that was to grow: ext4_orphan_cleanup")
+                truncate(inode)
+                inode.orphan = False
+        mount.sb.end_transaction()
+        self.commit()
 
     def _restore(self, name: str, saved: _Saved) -> Inode:
         fresh = Inode(self.mount.sb, name)
         fresh.size = fresh.disksize = fresh.committed_size = saved.size
         fresh.uid, fresh.flags = saved.uid, saved.flags
-        fresh.checksum_wrong = saved.checksum_wrong
+        fresh.checksum_wrong, fresh.orphan = saved.checksum_wrong, saved.orphan
         for run in saved.runs:
             fresh.es.set(run)
         fresh.tree, fresh.indirect = saved.tree, saved.indirect
@@ -184,14 +164,6 @@ class Durable:
             if same and block in live.on_disk:
                 fresh.show_on_disk(block, *live.on_disk[block])
         fresh.content.zero(fresh.size)
-
-
-def _map_of(inode: Inode) -> tuple[int, tuple[Run, ...], int]:
-    return inode.disksize, tuple(r for r in inode.es if r.state != DELAYED), inode.tree_blocks
-
-
-def _saved_map(saved: _Saved) -> tuple[int, tuple[Run, ...], int]:
-    return saved.size, saved.runs, saved.tree_blocks
 
 
 def _written(runs: Iterable[Run]) -> dict[int, int | None]:
@@ -229,7 +201,8 @@ def _dirty(inode: Inode) -> set[int]:
 
 
 def shut_down(mount: Mount, flags: int) -> None:
-    """Stop the file system. Raises `OpError`.
+    """Stop the file system. Raises `OpError`, and `NotModelledError` where nobody knows what the
+    journal has.
 
     Freezing it first writes everything back and empties the journal (ext4_freeze).
     """
@@ -244,6 +217,9 @@ def shut_down(mount: Mount, flags: int) -> None:
         mount.sb.copies.emptied()
     elif flags == LOG_FLUSH and mount.sb.journal:
         mount.commit()
+        mount.sb.journalled = 0
+    else:
+        mount.sb.check_transaction()
     if not mount.sb.journal:
         durable.stopped()
     mount.sb.rule("shut down: ext4_force_shutdown")

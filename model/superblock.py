@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Set
 from typing import TYPE_CHECKING
 
+from harness.errors import NotModelledError
 from harness.trace import Event, EventKind
 from model.behaviour import Behaviour
 from model.indirect_pointers import max_file_bytes
+from model.journal_credits import journal_blocks
 from model.placement import Placer
 from model.units import EOF_BLOCK, MAX_LFS_FILESIZE, PAGE, SECTOR
 from workloads.images import Geometry
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PerCpuCounter", "Superblock", "max_extent_file_bytes"]
 
+CREDITS = 128
+"""More blocks than any call asks of a transaction for what it changes, file data aside."""
+OWN_COMMIT = "so much file data (data=journal) that jbd2 may have committed a part of it by itself"
 BATCH = 32
 """percpu_counter_batch with up to 16 CPUs."""
 
@@ -103,6 +108,8 @@ class Superblock:
         self.most_free = self.free.sum()
         self.dirty = PerCpuCounter(0)
         self.transaction = 1
+        self.journalled = 0
+        """Blocks of file data that the running transaction has at most (data=journal)."""
         self.free_pending = 0
         """Clusters freed since the last commit: free, but not to be had before the next one
         (s_mb_free_pending)."""
@@ -122,6 +129,12 @@ class Superblock:
         """The flusher thread counts as busy: it has done what the task asked for, and has not
         run since (WB_writeback_running). None: nobody knows."""
         self.io_waits = self.in_worker = False
+        self.crashes = False
+        """A shutdown will show what each commit has."""
+        self.by_flusher = False
+        """The flusher thread writes back, not the task, which waits for it."""
+        self.passed_over: list[Folio] = []
+        """Folios that are under I/O, so that low-space writeback does not write them."""
         self._ending: list[Callable[[], None]] = []
         self._held_in: PageCache | None = None
         self.root = True
@@ -176,8 +189,22 @@ class Superblock:
     def end_transaction(self) -> None:
         """The running transaction commits: what was freed in it can be had."""
         self.transaction += 1
+        if not self.is_too_large:  # else the file that asked for it may have needed none
+            self.journalled = 0
         self.free_pending = 0
         self.waiting.clear()
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether the running transaction may have passed a third of the journal, so that jbd2
+        has committed it and begun another one (add_transaction_credits)."""
+        journal = journal_blocks(self.config.image, self.geometry.blocks)
+        return self.journalled > journal // 3 - CREDITS
+
+    def check_transaction(self) -> None:
+        """Raise `NotModelledError` if what is in the running transaction is not known."""
+        if self.is_too_large:
+            raise NotModelledError(OWN_COMMIT)
 
     @property
     def max_zeroout(self) -> int:
@@ -222,9 +249,15 @@ class Superblock:
         if not self.io_waits:
             self.end_io()
 
+    @property
+    def io_under_way(self) -> bool:
+        """Whether I/O has been submitted that has not ended."""
+        return bool(self._ending)
+
     def end_io(self) -> None:
         """The task sleeps or comes to its end, and workers run."""
         self.let_go()
+        self.passed_over.clear()
         if not self._ending:
             return
         ending, self._ending = self._ending, []
@@ -253,7 +286,6 @@ class Superblock:
         """Workers hold no folio any more."""
         if self._held_in is not None:
             self._held_in.pinned = self._held_in.on_doubt = None
-            self._held_in.maybe_pinned = []
             self._held_in = None
 
     # --- what a step leaves behind ---------------------------------------------------------

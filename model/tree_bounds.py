@@ -6,9 +6,9 @@ block, and the tree keeps most of what it once grew.
 
 from __future__ import annotations
 
-from model.extent_nodes import MAX_UNWRITTEN, MAX_WRITTEN, ROOT_ENTRIES, node_entries
+from model.extent_nodes import ROOT_ENTRIES, node_entries
 from model.extent_status import ExtentStatus
-from model.units import DELAYED, UNWRITTEN, WRITTEN, ceil_div
+from model.units import DELAYED, INIT_MAX_LEN, UNWRITTEN, UNWRITTEN_MAX_LEN, WRITTEN, ceil_div
 
 __all__ = ["MAX_DEPTH", "tree_bounds"]
 
@@ -39,7 +39,7 @@ def _fewest_extents(es: ExtentStatus, by_state: bool) -> tuple[int, int]:
         else:
             runs.append([run.start, run.end, state])
     extents = sum(
-        ceil_div(end - start, MAX_UNWRITTEN if state == UNWRITTEN else MAX_WRITTEN)
+        ceil_div(end - start, UNWRITTEN_MAX_LEN if state == UNWRITTEN else INIT_MAX_LEN)
         for start, end, state in runs
     )
     return extents, sum(end - start for start, end, _ in runs)

@@ -94,11 +94,11 @@ def block_zero_eof(
 def _write_at_once(inode: Inode, start: int, stop: int) -> None:
     """Write back bytes `[start, stop)` and wait. What earlier writeback could not write is no
     reason to fail, but with a known bug it is. Raises `OpError`."""
-    old = inode.mapping_error
+    old = inode.errors.marked
     if old is not None and not inode.sb.quirk("old_error_fails_truncate"):
-        inode.mapping_error = None
+        inode.errors.marked = None
         inode.sb.flush_range(inode, start, stop)
-        inode.mapping_error = old
+        inode.errors.marked = old
         return
     inode.sb.flush_range(inode, start, stop)
 
@@ -138,6 +138,7 @@ def setattr_size(inode: Inode, size: int) -> None:
     except OpError:
         inode.sb.errors_noted += 1  # ext4_std_error
         raise
+    inode.file_modified()
 
 
 def _set_size(inode: Inode, size: int) -> None:
@@ -147,7 +148,7 @@ def _set_size(inode: Inode, size: int) -> None:
     if size > old:
         block_zero_eof(inode, old)
         inode.sb.rule("truncate up: ext4_setattr")
-    elif inode.mapping_error is not None:
+    elif inode.errors.marked is not None:
         stays = on_disk(inode, ceil_div(size, inode.sb.block_size), EOF_BLOCK)
     if size != inode.disksize:
         inode.change_data()

@@ -17,7 +17,16 @@ from model.errors import OpError
 from model.extent_status import Run
 from model.folio import Folio
 from model.inode import Inode
-from model.io_end import convert_written, may_be_lost, outcomes, take_turns
+from model.io_end import (
+    convert_written,
+    first_to_end,
+    may_be_lost,
+    may_end_early,
+    note_order,
+    outcomes,
+    take_turns,
+)
+from model.journal_credits import most_waiting
 from model.map_blocks import map_blocks
 from model.ordered import submit_folio
 from model.revived import revive, written_in_place
@@ -28,9 +37,12 @@ __all__ = ["cyclic_writepages", "writepages"]
 
 
 class _Mapped(msgspec.Struct, gc=False):
-    """What became of the extents of one pass: I/Os by the unwritten blocks that they have written,
-    blocks that could not be had, and those that were `skipped`, with the folio that holds them."""
+    """What became of the extents of one pass, before which the file had `tree_blocks`: I/Os by the
+    unwritten blocks that they have written, less those that ended `early`, blocks that could not be
+    had, and those that were `skipped`, with the folio that holds them."""
 
+    tree_blocks: int
+    early: int = 0
     ios: list[list[tuple[int, int]]] = []
     lost: list[tuple[int, int]] = []
     skipped: list[tuple[int, int]] = []
@@ -60,6 +72,8 @@ def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
     """One pass; returns the byte that it reached, None if nothing was dirty."""
     cache = inode.cache
     dirty = cache.dirty_folios(start, end)
+    if inode.sb.io_waits and inode.sb.passed_over:
+        dirty = [folio for folio in dirty if folio not in inode.sb.passed_over]
     if not dirty:
         return None
     folios, eof = [folio for folio in dirty if folio.start < inode.size], inode.eof_block
@@ -172,7 +186,7 @@ def _map_all(inode: Inode, needy: list[Buffers]) -> _Mapped:
     (mpage_submit_partial_folio).
     """
     starts = [buffers.start for buffers in needy]
-    done = _Mapped()
+    done, most = _Mapped(inode.tree_blocks), most_waiting(inode.sb)
     at, within = 0, None
     while True:
         extent = gather(needy, starts, at, within)
@@ -181,6 +195,8 @@ def _map_all(inode: Inode, needy: list[Buffers]) -> _Mapped:
                 return done
             at, within = within, None
             continue
+        if within is None and most is not None:
+            _wait_for_credits(inode, done, most)
         low, high = extent
         try:
             run = map_blocks(
@@ -200,6 +216,26 @@ def _map_all(inode: Inode, needy: list[Buffers]) -> _Mapped:
         within = holder.folio_end if at < holder.folio_end else None
 
 
+def _wait_for_credits(inode: Inode, done: _Mapped, most: int) -> None:
+    """The next extent is to be mapped. Who writes back waits where `most` I/Os have reserved
+    credits of the journal, until one of them does no more (add_transaction_credits).
+
+    A task of a real-time class goes on when the worker has begun to convert it, and that ends when
+    it waits again; otherwise the worker converts all of them first.
+    """
+    sb = inode.sb
+    all_at_once = sb.by_flusher or not sb.behaviour.waker_preempted
+    if len(done.ios) < max(most + (not all_at_once), 1) or not may_end_early(inode):
+        return
+    if all_at_once:
+        ended, done.ios = done.ios, []
+    else:
+        ended = [done.ios.pop(first_to_end(inode, most, done.early))]
+        done.early += 1
+    _end_io(inode, ended)
+    note_order(inode, done.tree_blocks)
+
+
 def _commit(inode: Inode, low: int, within: int | None, done: _Mapped) -> int:
     """Commit to find space for block `low`; returns the block to go on at.
 
@@ -207,17 +243,20 @@ def _commit(inode: Inode, low: int, within: int | None, done: _Mapped) -> int:
     that, so if it was part of the folio that ends before block `within`, the rest of it is skipped
     should it take longer than the commit.
     """
-    sb = inode.sb
+    sb, waits = inode.sb, inode.sb.io_waits
     _update_disksize(inode, low * sb.block_size)
+    sb.io_waits = waits or sb.crashes
     _submitted(inode, done.ios)
     done.ios = []
     commit_for_writeback(sb)
+    sb.io_waits = waits
     if not sb.io_waits or within is None:
         return low
     sb.rule("part of a folio submitted: mpage_submit_partial_folio")
     if not sb.placer.late:
         return low
     done.skipped.append((low, within))
+    sb.passed_over += inode.cache.overlapping(low * sb.block_size, within * sb.block_size)
     return within
 
 

@@ -37,7 +37,7 @@ def iomap_writepages(inode: Inode, start: int = 0, end: int | None = None) -> No
     cache, size = inode.cache, inode.sb.block_size
     range_end = EOF_BLOCK * size if end is None else end - 1
     done: list[tuple[int, int]] = []
-    failed = inode.failed_writebacks
+    failed = inode.errors.failures
     for folio in cache.dirty_folios(start, end):
         first = folio.first
         try:
@@ -46,12 +46,12 @@ def iomap_writepages(inode: Inode, start: int = 0, end: int | None = None) -> No
                 for piece in _map_dirty(inode, first + low, stop, range_end, done):
                     _gather(done, piece)
         except OpError as error:
-            inode.writeback_failed(error.name)
+            inode.errors.failed(error.name)
             _discard_folio(inode, folio)
         cache.clean(folio, folio.all)
         folio.marked = False
         folio.state = folio.count > 1
-    if inode.failed_writebacks != failed and done:
+    if inode.errors.failures != failed and done:
         inode.unsaved.append(_take_last(inode, done))
     if done:
         inode.sb.after_io(partial(_end_io, inode, done, inode.size))
@@ -180,7 +180,7 @@ def _finish_ioend(inode: Inode, run: Run, size: int) -> None:
         reached = convert_written(inode, run.start, run.end)
         inode.sb.rule("convert: ext4_iomap_finish_ioend")
         if reached < run.end:
-            inode.writeback_failed("ENOSPC")
+            inode.errors.failed("ENOSPC")
             inode.unsaved.append((reached, run.end))
             return
     end = min(run.end * inode.sb.block_size, size, inode.size)

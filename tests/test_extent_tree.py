@@ -12,13 +12,12 @@ from measured import measured
 
 from model.extent_nodes import Branch, Leaf
 from model.extent_tree import (
-    MAX_UNWRITTEN,
-    MAX_WRITTEN,
     Extent,
     ExtentTree,
     ExtentTreeError,
     node_entries,
 )
+from model.units import INIT_MAX_LEN, UNWRITTEN_MAX_LEN
 
 TINY = 64
 """A block size that no file system has; four entries a node make deep trees at once."""
@@ -55,7 +54,7 @@ def check_structure(tree: ExtentTree) -> None:
     for left, right in pairwise(extents):
         assert left.lblk + left.length <= right.lblk
     for extent in extents:
-        assert 0 < extent.length <= (MAX_UNWRITTEN if extent.unwritten else MAX_WRITTEN)
+        assert 0 < extent.length <= (UNWRITTEN_MAX_LEN if extent.unwritten else INIT_MAX_LEN)
         assert tree.lookup(extent.lblk + extent.length - 1) == extent
 
 
@@ -219,8 +218,8 @@ def test_conversion_of_a_hole_is_refused_and_changes_nothing() -> None:
 
 def test_zero_range_takes_more_than_the_longest_unwritten_extent_in_halves() -> None:
     tree = ExtentTree(4096)
-    tree.insert(0, MAX_WRITTEN, 100_000, unwritten=False)
-    tree.convert(0, MAX_WRITTEN, to_unwritten=True)
+    tree.insert(0, INIT_MAX_LEN, 100_000, unwritten=False)
+    tree.convert(0, INIT_MAX_LEN, to_unwritten=True)
     assert states(tree) == [(0, 16383, True), (16383, 16385, True)]
 
 
@@ -248,10 +247,10 @@ def test_edge_does_not_move_if_the_written_extent_gets_as_long_as_can_be(
 ) -> None:
     """Then the extent is split in a full leaf, and that leaf stays split."""
     tree = scattered(338)
-    tree.insert(1000, MAX_WRITTEN - 2, 100_000, unwritten=False)
-    tree.insert(1000 + MAX_WRITTEN - 2, 10, 100_000 + MAX_WRITTEN - 2, unwritten=True)
+    tree.insert(1000, INIT_MAX_LEN - 2, 100_000, unwritten=False)
+    tree.insert(1000 + INIT_MAX_LEN - 2, 10, 100_000 + INIT_MAX_LEN - 2, unwritten=True)
     assert tree.blocks() == 1
-    tree.initialize(1000 + MAX_WRITTEN - 2, length, eof=10**6, zeroout=0)
+    tree.initialize(1000 + INIT_MAX_LEN - 2, length, eof=10**6, zeroout=0)
     assert tree.blocks() == blocks
 
 

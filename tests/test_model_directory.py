@@ -30,13 +30,14 @@ def errors(trace: Trace) -> list[str | None]:
         ("pwrite a 0 4k; fsync a", ALL),
         ("pwrite a 0 4k; sync; unlink a", HIDDEN),
         ("pwrite a 0 4k; remount; unlink a", ALL),
+        ("pwrite a 0 4k; close a; remount_opts ro; remount_opts rw; unlink a", ALL),
     ],
 )
 def test_names_of_the_running_transaction_go_unless_an_earlier_one_holds_the_block(
     before: str, seen: str | None
 ) -> None:
-    """The last two differ in what holds the directory's block: a checkpoint list keeps it as it
-    is in memory, and a remount empties that."""
+    """The last ones differ in what holds the directory's block: a checkpoint list keeps it as it
+    is in memory, and a remount empties that, also one to read-only."""
     trace = run(f"{before}; shutdown 2; drop_caches")
     assert errors(trace)[-1] == seen
     assert not trace.steps[-1].observation.files
@@ -74,6 +75,14 @@ def test_names_that_are_back_are_found() -> None:
     assert results(run(line))[4:] == ["ENOENT", 0, "EIO"]
 
 
+@pytest.mark.parametrize(
+    "before", ["pwrite a 0 4k; remount", "pwrite a 0 4k; sync; unlink a; shutdown 2; remount"]
+)
+def test_a_commit_that_changes_no_names_keeps_none(before: str) -> None:
+    line = f"{before}; append a 4k; fsync a; pwrite b 0 1; close b; shutdown 2; drop_caches"
+    assert results(run(f"{line}; unlink b"))[-1] == "ENOENT"
+
+
 def test_the_next_mount_has_what_was_committed() -> None:
     line = "pwrite a 0 4k; remount; rename a b; fsync b; unlink b; shutdown 2; drop_caches; remount"
     assert list(run(line).steps[-1].observation.files) == ["b"]
@@ -83,4 +92,12 @@ def test_whether_a_list_that_was_cleaned_in_part_holds_the_block_is_not_guessed(
     """The commit after sync takes from the list what was written, up to what is in use."""
     line = "pwrite a 0 4k; sync; pwrite a 0 4k; fsync a; unlink a; shutdown 2; drop_caches"
     with pytest.raises(NotModelledError, match="block is still cached"):
+        run(line)
+
+
+def test_whether_the_inode_of_a_name_that_is_back_is_deleted_is_not_guessed() -> None:
+    """The commit has the block of inodes on its list, so the kernel finds the name of a deleted
+    file: EUCLEAN."""
+    line = "pwrite a 0 4k; remount; pwrite a 0 8k; fsync a; unlink a; shutdown 2; drop_caches"
+    with pytest.raises(NotModelledError, match="whether its inode is cached still"):
         run(line)

@@ -57,9 +57,18 @@ def test_blocks_that_fallocate_puts_there_are_counted() -> None:
     assert file(trace.steps[-1]).disk_blocks == 64
 
 
-def test_i_blocks_below_0_is_refused() -> None:
-    with pytest.raises(NotModelledError, match="i_blocks below 0"):
-        followed(f"falloc a 0 16k; pwrite a {LAST} 100; fsync a; truncate a 0")
+def test_i_blocks_below_0_lose_their_upper_bits_on_disk() -> None:
+    line = f"falloc a 0 16k; pwrite a {LAST} 100; fsync a; truncate a 0; remount; falloc a 0 4k"
+    seen = [file(step) for step in followed(line).steps[3:]]
+    cut = 8 << 48  # sectors: 48 bits count blocks of 4 KiB
+    assert [one.blocks for one in seen] == [-32, cut - 32, cut]
+    assert [one.disk_blocks for one in seen] == [cut - 32, cut - 32, 0]
+
+
+def test_a_quota_below_0_is_refused() -> None:
+    line = f"falloc a 0 16k; pwrite a {LAST} 100; fsync a; chown a 7; quota_set uid=7 hard=1000"
+    with pytest.raises(NotModelledError, match="quota of uid 7 below 0"):
+        followed(f"{line}; truncate a 0; user_write a 0 4k uid=7", "quotabig16k@delalloc,usrquota")
 
 
 def test_what_i_blocks_lacks_is_lacking_after_a_crash() -> None:

@@ -7,7 +7,8 @@ from fakes import make_workload
 from modelled import FREE, file, geometry, states
 
 from harness.errors import NotModelledError
-from harness.trace import LATE, EventKind, Extent, State, Step
+from harness.suppositions import BEHIND
+from harness.trace import AGAIN, LATE, EventKind, Extent, State, Step
 from model import Behaviour, Model
 from model.extent_status import Run
 from model.inode import Inode
@@ -104,6 +105,64 @@ def test_the_rest_of_a_folio_waits_where_the_part_before_it_is_under_io_still(
     assert file(trace.steps[-1]).reserved == 0  # it waited, and fsync(2) finds it
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), [(0, 512, "written"), (512, 31, "unwritten")]),
+        ((AGAIN,), [(0, 512, "written"), (512, 31, "unwritten")]),
+        ((LATE,), [(0, 80, "written"), (80, 432, "delayed"), (512, 31, "unwritten")]),
+        (
+            (LATE, AGAIN),
+            [
+                (0, 80, "written"),
+                (80, 432, "delayed"),
+                (512, 16, "written"),
+                (528, 15, "unwritten"),
+            ],
+        ),
+    ],
+)
+def test_behind_what_was_passed_over_the_flusher_may_be_idle_again(
+    words: tuple[str, ...], expected: list[tuple[int, int, str]]
+) -> None:
+    """Three chunks: 2 MiB, 64 and 60 KiB. Where the first one is under I/O still it is passed over,
+    and the second one may be written when the third asks. As on 7.3.4 with the iomap series, the
+    last way once, on a host at load 25."""
+    fill = f"falloc f 0 {(FREE - 80) * 4}k; fpunch f 0 2896k; pwrite a 0 2172k"
+    workload = make_workload(f"size: 16m; {fill}; fsync a", "quotabig16k@delalloc,usrquota")
+    ends = ((0, 80, 4016), (80, 512, 1624), (512, 543, 1112))
+    seen = tuple(
+        Extent(start << 12, (end - start) << 12, State.WRITTEN, place << 12)
+        for start, end, place in ends
+    )
+    far = {"a": seen, "f": (Extent(0, 1 << 30, State.WRITTEN, 1 << 40),)}
+    placement = (far, far, {**far, **dict.fromkeys(words, ())}, far, far)
+    trace = Model(Behaviour(iomap=False), geometry).run(workload, placement)
+    found = [(start >> 12, size >> 12, state) for start, size, state in states(trace.steps[2])]
+    assert found == expected
+    assert states(trace.steps[3]) == [(0, 543 << 12, "written")]  # nothing is lost
+
+
+def test_a_piece_that_is_given_back_for_want_of_a_tree_block_moves_the_counter() -> None:
+    """As on Debian's 7.3.4: 18 blocks are taken and given back before the commit, so that 142 are
+    in what a cheap read sees at the end, and not 124, which would be below the watermark."""
+    line = (
+        f"size: 16m; falloc a 0 32k; falloc f 0 {(FREE - 8 - 81) * 4}k; fpunch f 0 568k; "
+        "pwrite a 0 426k; fsync a; pwrite a 428k 1518"
+    )
+    ends = ((0, 8, 1289), (8, 47, 4015), (47, 68, 4075), (68, 104, 1297), (104, 107, 4072))
+    seen = tuple(
+        Extent(start * 4096, (end - start) * 4096, State.WRITTEN, at * 4096)
+        for start, end, at in ends
+    )
+    places = {"a": seen, "f": (Extent(0, 1 << 30, State.WRITTEN, 1 << 35),)}
+    workload = make_workload(line, "4k@delalloc")
+    trace = Model(Behaviour(iomap=False), geometry).run(workload, (places,) * 7)
+    counts = [event.count for event in trace.steps[4].events or ()]
+    assert (counts, trace.steps[4].observation.bfree) == ([39, 17, 4, 36], 123)
+    assert states(trace.steps[-1])[-1] == (428 << 10, 4096, "delayed")
+
+
 @pytest.mark.parametrize(("first", "seen"), [(16, -16), (40, 0)])
 @pytest.mark.parametrize("config", ["bigalloc64k@delalloc", "4k@delalloc"])
 def test_extents_are_freed_one_by_one_the_last_first(config: str, first: int, seen: int) -> None:
@@ -120,3 +179,21 @@ def test_extents_are_freed_one_by_one_the_last_first(config: str, first: int, se
     sb.free = PerCpuCounter(1000)
     inode.remove_mapped(0, EOF_BLOCK)
     assert (sb.free.sum(), sb.free.approx() - sb.free.sum()) == (1083 + first, seen)
+
+
+@pytest.mark.parametrize(("words", "state"), [((), "written"), ((LATE,), "unwritten")])
+def test_a_crash_shows_whether_a_commit_in_writeback_has_the_conversion_before_it(
+    words: tuple[str, ...], state: str
+) -> None:
+    """80 blocks can be had before a commit. Both as on 7.3.4."""
+    fill = f"falloc f 0 {(FREE - 81) * 4}k; fpunch f 0 4m; pwrite a 0 1m"
+    workload = make_workload(f"size: 16m; {fill}; sync_range a 0 0; shutdown 2; remount",
+                             "small4k@delalloc")  # fmt: skip
+    far = {
+        "a": (Extent(0, 1 << 30, State.WRITTEN, 1 << 31),),
+        "f": (Extent(0, 1 << 30, State.WRITTEN, 1 << 40),),
+        **dict.fromkeys(words, ()),
+    }
+    trace = Model(Behaviour(iomap=False), geometry).run(workload, (far,) * (len(workload.ops) + 1))
+    assert BEHIND in trace.steps[3].because
+    assert {extent[2] for extent in states(trace.steps[-1])} == {state}

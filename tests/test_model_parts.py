@@ -493,6 +493,33 @@ def test_what_no_folio_holds_any_more_shows_as_it_is_on_disk() -> None:
     assert inode.content.read(5 * KIB, 2 * KIB) == bytes(KIB) + b"x" * KIB
 
 
+@pytest.mark.parametrize(
+    ("cached", "kept", "lost"),
+    [
+        ([], [], [(2, 14)]),
+        ([(0, 1)], [(2, 8)], [(8, 14)]),
+        ([(1, 1)], [(4, 12)], [(2, 4), (12, 14)]),
+        ([(0, 0), (1, 0)], [(2, 4), (4, 8)], [(8, 14)]),
+    ],
+)
+def test_a_range_of_which_some_folios_are_gone_shows_there_only(
+    cached: list[tuple[int, int]], kept: list[tuple[int, int]], lost: list[tuple[int, int]]
+) -> None:
+    """Blocks 2 to 13 of 1 KiB, four a page."""
+    inode = Inode(mounted("1k@delalloc").sb, "a")
+    inode.size = 16 * KIB
+    inode.content.write(0, b"x" * 16 * KIB)
+    for page, order in cached:
+        inode.cache.add(page, order)
+    inode.unsaved = [(2, 14)]
+    inode.drop_unsaved()
+    assert inode.unsaved == kept
+    data = bytearray(b"x" * 16 * KIB)
+    for low, high in lost:
+        data[low * KIB : high * KIB] = bytes((high - low) * KIB)
+    assert inode.content.read(0, 16 * KIB) == bytes(data)
+
+
 def test_an_inode_that_comes_back_reads_what_was_on_disk() -> None:
     inode = Inode(mounted().sb, "a")
     inode.content.write(0, b"x" * 100)

@@ -285,3 +285,38 @@ def test_an_inode_that_is_read_again_waits_for_the_transaction_that_runs(
     assert file(trace.steps[-1], "b").size == size
     kept = run(line.replace("drop_caches", "fsync b" if change == "sync" else "seek b"))
     assert file(kept.steps[-1], "b").size == 4096
+
+
+FILLED = "falloc_keep a 64k 64k; falloc f 0 64m; sync; truncate f 4m"
+
+
+@pytest.mark.parametrize("config", ["small4k@delalloc", "small4k@nodelalloc"])
+@pytest.mark.parametrize("iomap", [False, True])
+@pytest.mark.parametrize(
+    ("begin", "line", "blocks"),
+    [
+        ("pwrite a 0 4k", "dwrite a 4k 1m; fsync f", 8),
+        ("pwrite a 0 5k", "dwrite a 0 1m", 16),
+    ],
+)
+def test_recovery_cuts_a_file_that_a_direct_write_was_to_grow(
+    begin: str, line: str, blocks: int, config: str, iomap: bool
+) -> None:
+    """The commit that finds space for it makes that durable. As on 7.3.4 with the series."""
+    text = f"{begin}; {FILLED}; {line}; shutdown 2; remount; shutdown 2; remount"
+    workload = on_path(make_workload(text, config), "iomap" if iomap else "bh")
+    trace = placed(workload, iomap=iomap)
+    cut = ["a file that was to grow: ext4_orphan_cleanup" in step.because for step in trace.steps]
+    assert cut == [False] * (len(cut) - 3) + [True, False, False]
+    assert file(trace.steps[-1]).blocks == blocks
+
+
+def test_the_second_crash_leaves_what_the_first_one_left_and_was_committed_since() -> None:
+    """As on 7.3.4: what is read from the journal waits for no transaction."""
+    begin = "pwrite a 0 4k; pwrite a 64k 4k; fsync a; shutdown 2; remount; "
+    more = "pwrite a 128k 4k; pwrite a 300k 1; pwrite a 400k 1; pwrite a 500k 1; fpunch a 0 4k; "
+    once = run(begin)
+    twice = run(f"{begin}{more}shutdown 2; remount")
+    assert twice.steps[-1].observation == once.steps[-1].observation
+    synced = run(f"{begin}pwrite b 0 4k; fsync a; shutdown 2; remount")
+    assert set(synced.steps[-1].observation.files) == {"a"}

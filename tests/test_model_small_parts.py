@@ -3,29 +3,49 @@
 
 from __future__ import annotations
 
+import itertools
+
+import msgspec
 import pytest
+from modelled import run as run_line
+from modelled import states
 from test_model_parts import mounted
 
 from harness.trace import LATE, Extent, State
 from model import (
+    Behaviour,
     io_end,
+    journal_credits,
     map_blocks,
+    placement,
     quota_warnings,
+    readahead,
     run,
     tree_claim,
     writeback_bh,
     writeback_iomap,
 )
+from model.access import check_access
 from model.after_shutdown import not_predicted
 from model.extent_status import Run
 from model.extent_tree import ExtentTree, ExtentTreeError
 from model.inode import Inode
+from model.journal_copy import (
+    OUTLIVES,
+    UNDONE,
+    JournalCopies,
+    JournalCopy,
+    _may_differ_on_disk,
+    _put_on_disk,
+    _waits,
+)
 from model.on_disk import show_again
 from model.page_cache import PageCache
 from model.placement import Placer
 from model.superblock import max_extent_file_bytes
+from model.truncate import setattr_size
 from model.units import UNWRITTEN, WRITTEN
-from workloads.ops import Read, SyncRange, SyncWrite
+from workloads.ops import Fsync, Read, SyncRange
 
 
 def test_what_a_missing_file_answers_after_a_shutdown_is_known() -> None:
@@ -47,6 +67,40 @@ def test_what_has_been_saved_leaves_no_empty_piece() -> None:
     inode.unsaved = [(0, 4), (6, 9)]
     inode.saved(0, 7)
     assert inode.unsaved == [(7, 9)]
+
+
+def test_only_a_page_that_is_cached_is_read_from_the_cache() -> None:
+    inode = Inode(mounted("1k@delalloc").sb, "a")
+    inode.cache.add(1, 0).uptodate = 0b0001
+    assert [inode.is_cached(block) for block in (0, 3, 4, 5, 8)] == [
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_what_lies_past_eof_on_disk_is_no_data_of_the_file() -> None:
+    """It differs from the zeros there, which is no known bug that shows."""
+    inode = Inode(mounted().sb, "a")
+    inode.size = 4096
+    assert inode.reads_as(4096, b"x" * 4096)
+    assert not inode.reads_as(0, b"x" * 4096)
+
+
+def test_a_file_that_was_only_opened_can_leave_memory_and_is_read_when_it_is_opened_again() -> None:
+    """Nobody observes it in between. Then fsync(2) waits for the transaction that runs."""
+    mount = mounted()
+    mount.sb.traced = False
+    inode = mount.file("a")
+    mount.close("a")
+    mount.sb.end_transaction()
+    mount.file("b").change_data()
+    mount.drop_caches()
+    assert (inode.left_memory, inode.waits_for_commit(datasync=True)) == (True, False)
+    check_access(mount, Fsync("a"))
+    assert (inode.left_memory, inode.waits_for_commit(datasync=True)) == (False, True)
 
 
 def test_what_is_unwritten_on_either_side_may_be_split() -> None:
@@ -84,15 +138,6 @@ def test_what_first_made_warnings_unknown_stays_the_reason(monkeypatch: pytest.M
     assert warnings.unknown == "an earlier reason"
 
 
-def test_a_call_that_commits_has_changed_its_file_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    mount = mounted()
-    inode = mount.files["a"] = Inode(mount.sb, "a")
-    noted: list[bool] = []
-    monkeypatch.setitem(run.HANDLERS, SyncWrite, lambda *_: noted.append(inode.unsynced))
-    run._call(mount, SyncWrite(file="a", off=0, len=1, tag=1))
-    assert noted == [True]
-
-
 def test_what_is_read_of_a_missing_file_is_known() -> None:
     assert run._undefined_read(mounted(), Read("a", 0, 10)) == ""
 
@@ -100,6 +145,125 @@ def test_what_is_read_of_a_missing_file_is_known() -> None:
 @pytest.mark.parametrize(("block", "most"), [(1024, 2147483647 * 1024), (4096, 536870911 * 4096)])
 def test_without_huge_file_sectors_are_32_bits(block: int, most: int) -> None:
     assert max_extent_file_bytes(block, huge_file=False) == most
+
+
+@pytest.mark.parametrize("config", ["inline@delalloc", "inline@nodelalloc"])
+def test_a_single_byte_moves_out_of_the_inode_too(config: str) -> None:
+    trace = run_line("pwrite a 0 1; pwrite a 8k 100; fsync a", config)
+    assert states(trace.steps[-1]) == [(0, 4096, "written"), (8192, 4096, "written")]
+
+
+def test_blocks_beside_a_files_own_are_not_taken() -> None:
+    sb = mounted().sb
+    inode = sb.quota.files["a"] = Inode(sb, "a")
+    inode.es.set(Run(0, 4, WRITTEN, 100))
+    ranges = ((96, 4), (97, 4), (103, 1), (104, 1))
+    assert [map_blocks._is_taken(sb, *each) for each in ranges] == [False, True, True, False]
+
+
+@pytest.mark.parametrize(("blocks", "own"), [(16, False), (17, True)])
+def test_files_above_16_blocks_have_space_of_their_own_set_aside(blocks: int, *, own: bool) -> None:
+    inode = Inode(mounted().sb, "a")
+    inode.size, inode.writers = blocks * 4096, 1
+    assert inode.prealloc._is_stream(inode, blocks) is own
+
+
+# --- where blocks are ---------------------------------------------------------------------
+
+
+def test_after_a_rename_the_new_file_of_that_name_is_looked_up_under_it() -> None:
+    placer = Placer(({"b": (Extent(0, 8192, State.WRITTEN, 1 << 31),)},), 4096)
+    placer.begin(0)
+    placer.renamed("a", "b")
+    assert placer.lookup("b", 0, None)[0] != (1 << 31) // 4096
+    placer.replaced("b")
+    assert placer.lookup("b", 0, None)[0] == (1 << 31) // 4096
+
+
+def test_places_that_are_adjacent_to_nothing_are_not_to_each_other() -> None:
+    placer = Placer(None, 4096)
+    assert placer.elsewhere()[0] != placer.elsewhere()[0]
+
+
+def test_a_block_that_a_first_shift_moves_into_a_second_ones_range_goes() -> None:
+    shifts = ((0, 0, 4), (5, 2, -2))
+    assert [placement._goes(lblk, shifts) for lblk in range(5)] == [False, True, True, False, False]
+
+
+# --- copies in the journal ----------------------------------------------------------------
+
+
+def a_copy(inode: Inode | None = None, transaction: int = 0, **more: int) -> JournalCopy:
+    return JournalCopy(100, bytes(4096), inode, transaction, **more)
+
+
+def test_a_journal_holds_what_a_quarter_of_it_or_twelve_commits_have_not_passed() -> None:
+    assert [a_copy(logged=blocks).is_sure for blocks in (255, 256)] == [True, False]
+    assert [a_copy(commits=count).is_sure for count in (11, 12)] == [True, False]
+
+
+def test_copies_of_which_nobody_saw_the_place_are_apart() -> None:
+    mount = mounted()
+    mount.sb.behaviour = Behaviour(quirks=frozenset({UNDONE}))
+    copies = JournalCopies(mount.files)
+    for pblk in (None, None, 100, 100):
+        copies.add(mount.file("a"), pblk, b"")
+    assert [copy.pblk for copy in copies._copies] == [None, None, 100]
+
+
+@pytest.mark.parametrize("quirks", [{UNDONE}, {UNDONE, OUTLIVES}])
+def test_the_copy_of_a_file_stays_its_own_until_its_block_is_freed(quirks: set[str]) -> None:
+    mount = mounted()
+    mount.sb.behaviour = Behaviour(quirks=frozenset(quirks))
+    copies, inode = JournalCopies(mount.files), mount.file("a")
+    copies.add(inode, 100, b"")
+    copies.freed(mount.file("b"), 0, 1)
+    copies.freed(inode, 1, 2)
+    assert [copy.inode for copy in copies._copies] == [inode]
+    copies.freed(inode, 0, 1)
+    assert [copy.inode for copy in copies._copies] == ([None] if OUTLIVES in quirks else [])
+
+
+def test_what_the_running_transaction_has_logged_waits_for_its_commit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mount = mounted()
+    inode, written = mount.file("a"), list[int]()
+    inode.es.set(Run(0, 1, WRITTEN, 100))
+    inode.cache.mark_dirty(inode.cache.add(0, 0), 1)
+    copies = JournalCopies(mount.files)
+    copies._copies = [a_copy(inode, transaction) for transaction in (4, 5)]
+    monkeypatch.setattr(copies, "_write", lambda due: written.extend(c.transaction for c in due))
+    copies.write_before_data(5)
+    assert written == [4]
+
+
+@pytest.mark.parametrize(("dirty", "waits"), [(True, True), (False, False)])
+def test_only_dirty_data_waits_for_a_commit(*, dirty: bool, waits: bool) -> None:
+    inode = Inode(mounted().sb, "a")
+    folio = inode.cache.add(0, 0)
+    if dirty:
+        inode.cache.mark_dirty(folio, 1)
+    assert _waits(a_copy(inode), inode, 0) is waits
+
+
+def test_what_was_known_of_a_block_on_disk_is_known_no_more() -> None:
+    inode = Inode(mounted().sb, "a")
+    inode.differs_on_disk(1, b"", "an earlier bug")
+    _may_differ_on_disk(inode, 1, UNDONE)
+    assert (inode.unsaved, inode.on_disk) == ([], {})
+
+
+def test_a_block_that_reads_as_its_copy_is_on_disk_as_it_is_cached() -> None:
+    mount = mounted()
+    mount.sb.behaviour = Behaviour(quirks=frozenset({UNDONE}))
+    inode, data = Inode(mount.sb, "a"), b"x" * 4096
+    inode.size = 12288
+    inode.content.write(8192, data)
+    inode.cache.add(2, 0).uptodate = 1
+    inode.differs_on_disk(2, b"", "an earlier bug")
+    _put_on_disk(inode, 2, data, UNDONE, sure=True)
+    assert (inode.unsaved, inode.on_disk) == ([], {})
 
 
 # --- the end of I/O -----------------------------------------------------------------------
@@ -117,15 +281,26 @@ def test_what_an_io_could_not_convert_and_all_behind_it_stay_unwritten(
     assert stay == [[(5, 6), (8, 9)]]
 
 
-@pytest.mark.parametrize(("before", "told"), [(None, "ENOSPC"), ("EIO", "EIO")])
-def test_the_first_error_of_writeback_is_the_one_that_is_told(
-    monkeypatch: pytest.MonkeyPatch, before: str | None, told: str
+def test_the_last_error_of_writeback_is_the_one_that_is_told(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     inode = Inode(mounted().sb, "a")
-    inode.writeback_error = before
+    inode.errors.failed("EIO")
     monkeypatch.setattr(writeback_iomap, "convert_written", lambda *_: 2)
     writeback_iomap._finish_ioend(inode, Run(0, 4, UNWRITTEN, 100), 4 * 4096)
-    assert (inode.writeback_error, inode.unsaved) == (told, [(2, 4)])
+    assert (inode.errors.untold(""), inode.unsaved) == ("ENOSPC", [(2, 4)])
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "next_one"), [(0, None, 12288), (4096, None, 0), (0, 8192, 0)]
+)
+def test_only_writeback_of_the_whole_file_moves_where_the_next_begins(
+    monkeypatch: pytest.MonkeyPatch, start: int, end: int | None, next_one: int
+) -> None:
+    inode = Inode(mounted().sb, "a")
+    monkeypatch.setattr(writeback_bh, "_write_range", lambda *_: 12288)
+    writeback_bh.writepages(inode, start, end)
+    assert inode.writeback_start == next_one
 
 
 def test_only_mapped_blocks_of_the_range_stay_dirty() -> None:
@@ -179,6 +354,83 @@ def test_what_stays_on_disk_shows_again_where_it_was(start: int) -> None:
     disk = b"".join(bytes([at]) * 1024 for at in range(1, 9))
     show_again(inode, start, [(0, disk[:4096]), (4096, disk[4096:])])
     assert inode.content.read(0, 8192) == bytes(start) + disk[start:]
+
+
+def test_a_folio_that_was_forgotten_stays_without_buffers() -> None:
+    cache = PageCache(1024, 1 << 20)
+    folio = cache.add(0, 0)
+    folio.buffers, folio.uptodate, folio.mapped = True, 0b1111, 0b0011
+    cache.mark_dirty(folio, 0b0001)
+    cache.forget(folio)
+    assert (list(cache), list(cache.dirty)) == ([folio], [])
+    assert (folio.buffers, folio.uptodate, folio.mapped, folio.dirty) == (False, 0, 0, 0)
+
+
+def test_a_window_that_ends_at_eof_marks_no_page() -> None:
+    inode = Inode(mounted().sb, "a")
+    inode.size = 8 * 4096
+    readahead._single_pages(inode, 0, 32, 16)
+    assert [folio.marked for folio in inode.cache] == [False] * 8
+    inode.size = 64 * 4096
+    readahead._single_pages(inode, 8, 32, 16)
+    assert [folio.index for folio in inode.cache if folio.marked] == [24]
+
+
+def test_the_tree_may_need_more_credits_for_two_extents_than_for_one() -> None:
+    """Three blocks a level and two nodes, in place of two blocks a level and the leaf."""
+    sb = mounted("1k@delalloc").sb
+    sb.max_folio = 1024
+    one = journal_credits._conversion_credits(sb)
+    sb.max_folio = 2048
+    assert journal_credits._conversion_credits(sb) - one == (3 * 5 + 2) - (2 * 5 + 1)
+
+
+def test_without_low_space_nothing_is_passed_over_for_io_that_ends_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inode = Inode(mounted().sb, "a")
+    inode.sb.placer = Placer(({LATE: ()},), 4096)
+    inode.sb.placer.begin(0)
+    monkeypatch.setattr(writeback_bh, "commit_for_writeback", lambda _sb: None)
+    done = writeback_bh._Mapped(0)
+    assert writeback_bh._commit(inode, 2, 4, done) == 2
+    inode.sb.io_waits = True
+    assert writeback_bh._commit(inode, 2, 4, done) == 4
+    assert done.skipped == [(2, 4)]
+
+
+def test_a_truncation_to_the_same_size_changes_the_inode() -> None:
+    inode = Inode(mounted().sb, "a")
+    inode.sb.end_transaction()
+    setattr_size(inode, 0)
+    assert (inode.changed_in, inode.unsynced) == (inode.sb.transaction, True)
+
+
+def test_jbd2_may_commit_by_itself_from_a_third_of_the_journal_on_less_what_an_operation_asks() -> (
+    None
+):
+    """The journal has 1024 blocks, and an operation asks for 128 at most."""
+    sb = mounted("small4k@data=journal").sb
+    found = []
+    for sb.journalled in (213, 214):
+        found.append(sb.is_too_large)
+    assert found == [False, True]
+
+
+def test_sixteen_group_descriptors_are_in_a_block_of_1_kib() -> None:
+    sb, found = mounted("1k@delalloc").sb, list[int]()
+    for groups in (15, 16, 17):
+        sb.geometry = msgspec.structs.replace(sb.geometry, blocks=groups * 8192)
+        found.append(journal_credits._conversion_credits(sb))
+    assert [after - before for before, after in itertools.pairwise(found)] == [1, 2]
+
+
+def test_a_mount_counts_what_is_free_anew() -> None:
+    mount = mounted()
+    mount.sb.free.add(-3)
+    assert mount.sb.free.approx() == mount.sb.free.sum() + 3
+    mount.remount()
+    assert mount.sb.free.approx() == mount.sb.free.sum()
 
 
 # --- folios that workers hold -------------------------------------------------------------

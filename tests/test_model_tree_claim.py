@@ -99,6 +99,24 @@ def test_a_place_that_nobody_saw_is_behind_the_block_before_or_apart(
     assert UNSEEN in trace.steps[-1].because
 
 
+@pytest.mark.parametrize(("hard", "result"), [(20, "EDQUOT"), (24, 4096)])
+def test_a_tree_block_that_a_merge_makes_superfluous_has_to_be_had_first(
+    hard: int, result: object
+) -> None:
+    """Block 5 goes to a leaf before it merges with the unwritten block 6, whose left neighbour
+    is block 4; then four extents are left, and the leaf goes."""
+    writes = "; ".join(f"user_write a {8 * at}k 4k uid=1000" for at in range(3))
+    line = f"truncate a 0; chown a uid=1000; quota_set uid=1000 hard={hard}; {writes}; fsync a; "
+    there = [(at, State.WRITTEN, 200 * at) for at in (0, 2, 4)] + [(6, State.UNWRITTEN, 901)]
+    seen = tuple(Extent(4096 * at, 4096, state, 4096 * place) for at, state, place in there)
+    new = Extent(5 * 4096, 4096, State.UNWRITTEN, 4096 * 900)
+    line += "falloc a 24k 4k; user_write a 20k 4k uid=1000"
+    workload = make_workload(line, AT_ONCE + ",buffered_iomap")
+    trace = placed(workload, {"a": (*seen[:3], new, seen[3])}, iomap=True)
+    assert results(trace)[-1] == result
+    assert file(trace.steps[-1]).blocks == (40 if result == 4096 else 32)
+
+
 def test_a_place_that_the_file_has_already_is_none() -> None:
     """The blocks follow each other on the device, so none can be behind block 0."""
     writes = "; ".join(f"user_write a {32 * at}k 4k uid=1000" for at in range(4))
@@ -337,26 +355,27 @@ def test_where_a_shift_has_allocated_before_it_failed_the_model_refuses(
             placed(make_workload(line.format("pwrite a 100k 4k; ")))
 
 
-def _nearly_full(spare: int) -> Inode:
-    """A file with blocks 0 to 7, in a file system that has `spare` clusters beside those that are
-    kept for conversions."""
+def _nearly_full(left: int) -> Inode:
+    """A file with blocks 0 to 7, in a file system with `left` free clusters, all of them among
+    the 327 that are kept for conversions if there are no more."""
     config = config_of("4k@delalloc")
     mount = Mount(config, geometry(config.image), Behaviour(), Placer(None, 4 * KIB))
     inode = mount.file("a")
     inode.es.set(Run(0, 8, WRITTEN, 100))
     inode.tree.insert(0, 8, 100, False)
     sb = mount.sb
-    sb.free.add(sb.resv + spare - sb.free.sum())
+    sb.free.add(left - sb.free.sum())
     return inode
 
 
-@pytest.mark.parametrize(("spare", "lacks"), [(100, False), (2, False), (-1000, True)])
-def test_a_split_may_use_what_is_kept_for_conversions(spare: int, lacks: bool) -> None:
-    assert may_lack_tree_block(_nearly_full(spare)) is lacks
+@pytest.mark.parametrize(("left", "lacks"), [(427, False), (5, False), (4, True), (0, True)])
+def test_a_split_may_use_what_is_kept_for_conversions(left: int, lacks: bool) -> None:
+    """A tree is five levels deep at most, and gets no more blocks by one split."""
+    assert may_lack_tree_block(_nearly_full(left)) is lacks
 
 
 def test_only_a_split_inside_an_extent_needs_to_know_the_tree() -> None:
-    inode = _nearly_full(-1000)
+    inode = _nearly_full(0)
     inode.tree_unknown = "nobody looked"
     split_at(inode, 0)
     split_at(inode, 8)

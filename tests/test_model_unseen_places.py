@@ -155,6 +155,19 @@ def test_a_block_that_a_short_copy_left_lies_where_it_is_seen() -> None:
     assert (file(last).blocks, file(last).size) == (20, 31 << 10)
 
 
+def test_blocks_that_are_delayed_by_then_say_nothing_of_where_others_lay() -> None:
+    """As on 7.3.4: the punch has all seven blocks written, then frees the last one."""
+    delayed = Extent(7 * PAGE, PAGE, State.DELAYED)
+    placer = Placer(({"a": (*_at((0, 6, 2072)), delayed, *_at((8, 2, 2080)))},), PAGE)
+    placer.begin(0)
+    assert placer.lookup("a", 0, None, 7) == (2072, 1 << 31)
+    assert placer.lookup("a", 7, None, 2) == (2079, 1 + (1 << 31))
+    line = "pwrite a 0 128; pwrite_fault a 0 64k fault=28k; fpunch a 24k 26007"
+    places = ((), (), (*_at((0, 6, 2072)), delayed))
+    step = _last(line, "inline@delalloc", *places)
+    assert [event.count for event in step.events or ()] == [7]
+
+
 def test_a_block_of_a_cluster_with_a_mapped_one_is_beside_that() -> None:
     """Whatever is before it in the file, seen or not: else the tree would grow or shrink."""
     seen = _at((0, 1, 64), (25, 1, 129))

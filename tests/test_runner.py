@@ -27,6 +27,7 @@ from workloads.workload import Workload
 QUIRK = "efault_beyond_eof_moves_size"
 NAME = "efault-beyond-eof-moves-size"
 STUCK = Step("EFAULT", (), seen(size=8192))
+BEYOND = Step("EFAULT", (), seen(size=8192, reserved=7))
 FIRED = Step("EFAULT", (), seen(size=8192), quirks=(QUIRK,))
 
 
@@ -111,6 +112,39 @@ def test_what_differs_after_a_known_issue_is_a_mismatch_against_the_model_that_f
     assert verdict.outcome is Outcome.MISMATCH
     assert [(m.place, m.field) for m in verdict.headline] == [(2, "reserved")]
     assert verdict.known == (NAME,)
+
+
+def test_a_model_that_did_not_ask_for_a_known_issue_runs_once(workload):
+    class Direct(FakeModel):
+        def run(self, workload, placement, quirks):
+            assert "another" not in quirks  # no known issue of this kernel
+            self.runs.append((workload, placement, quirks))
+            return make_trace(workload)
+
+    model = Direct(make_trace())
+    verdict = judge(model, kernel_trace({1: STUCK})).run(workload).verdict
+    assert verdict.outcome is Outcome.MISMATCH
+    assert len(model.runs) == 1
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda quirks: QUIRK in quirks,
+        lambda quirks: not quirks.isdisjoint((QUIRK, "other")),
+        bool,
+        list,
+    ],
+)
+def test_a_model_that_asked_in_whatever_way_is_run_with_the_issue(workload, ask):
+    class Asking(FakeModel):
+        def run(self, workload, placement, quirks):
+            self.runs.append((workload, placement, quirks))
+            return cut(self.quirky if ask(quirks) else self.strict, workload)
+
+    model = Asking(make_trace(), make_trace(steps={1: FIRED}))
+    compared = judge(model, kernel_trace({1: STUCK})).run(workload)
+    assert compared.verdict.known == (NAME,)
 
 
 def test_a_quirk_that_does_not_fire_explains_nothing(workload):
@@ -262,6 +296,19 @@ def test_any_other_complaint_is_a_mismatch(log, config, left):
     assert [(m.field, m.actual) for m in verdict.mismatches] == [("log", left)]
 
 
+@pytest.mark.parametrize("shows", [True, False])
+def test_what_an_issue_says_that_can_be_followed_is_known_only_where_it_shows(workload, *, shows):
+    issue = msgspec.structs.replace(KNOWN_ISSUES[0], complaint="in ext4_foo")
+    actual = kernel_trace({1: STUCK} if shows else {})
+    actual = msgspec.structs.replace(
+        actual, final=msgspec.structs.replace(actual.final, log=(ERROR,))
+    )
+    model = FakeModel(make_trace(), make_trace(steps={1: FIRED} if shows else {}))
+    verdict = Runner(model, FakeSubject("guest", [actual]), [issue]).run(workload).verdict
+    assert verdict.known == ((NAME,) if shows else ())
+    assert [m.actual for m in verdict.mismatches] == ([] if shows else [ERROR])
+
+
 def test_of_two_issues_that_say_the_same_the_first_is_named():
     second = msgspec.structs.replace(LOGGED, name="another")
     workload = make_workload(LINE, "inline@data=journal")
@@ -321,6 +368,29 @@ def test_a_refusal_with_quirks_leaves_the_strict_verdict(workload):
     model = FakeModel(make_trace(), NotModelledError("x"))
     verdict = judge(model, kernel_trace({1: STUCK})).run(workload).verdict
     assert verdict.outcome is Outcome.MISMATCH
+
+
+class Refusing(FakeModel):
+    """One that with the issue goes no further than the first two operations."""
+
+    def run(self, workload, placement, quirks) -> Trace:
+        if quirks and len(workload.ops) > 2:
+            raise NotModelledError("what follows the issue")
+        return super().run(workload, placement, quirks)
+
+
+@pytest.mark.parametrize(
+    ("seen_there", "outcome"), [(STUCK, Outcome.NOT_MODELLED), (BEYOND, Outcome.MISMATCH)]
+)
+def test_what_the_model_refuses_behind_a_known_issue_is_no_mismatch(workload, seen_there, outcome):
+    """If the issue explains the step up to which the model follows it; e2fsck may then say what
+    comes with the issue."""
+    model = Refusing(make_trace(), make_trace(steps={1: FIRED}))
+    actual = kernel_trace({1: seen_there, 2: Step(0, (), seen(reserved=9))})
+    verdict = judge(model, actual).run(workload).verdict
+    assert verdict.outcome is outcome
+    if outcome is Outcome.NOT_MODELLED:
+        assert (verdict.refused, verdict.known) == ("what follows the issue", (NAME,))
 
 
 def test_broken_machinery_is_no_mismatch(workload):
