@@ -22,9 +22,9 @@ from pathlib import Path
 
 import msgspec
 
-from harness.campaign.bench import Bench, Done, ShardDone
+from harness.campaign.bench import Bench, Done
 from harness.campaign.keeper import Keeper
-from harness.campaign.plan import Plan, Shard
+from harness.campaign.plan import Plan, Rest, Shard
 from harness.campaign.shelf import Shelf
 from harness.pairs import Pair
 from harness.sides import Choice
@@ -171,7 +171,7 @@ def _ready(
         with closing(store), closing(bench):
             store.begin(Night(_NIGHT))
             keeper = Keeper(_NIGHT, store, Shelf(Path(folder), _BUDGET))
-            bench.run(_shard(warm, warm + _WARM), lambda _done: None, lambda: False)
+            bench.run(Rest(_shard(warm, warm + _WARM)), lambda _done: None, lambda: False)
             before = _children_seconds()
 
             def answer(work: bool) -> _Did | float:
@@ -197,22 +197,23 @@ def _children_seconds() -> float:
 
 def _run(bench: Bench, keeper: Keeper, shard: Shard) -> _Did:
     storage = 0.0
+    rows: list[Row] = []
     cpu = time.process_time()
 
-    def keep(done: Done | ShardDone) -> None:
+    def keep(done: Done) -> None:
         nonlocal storage
         began = time.perf_counter()
-        if isinstance(done, Done):
-            keeper.take(done)
-        else:
-            keeper.finish(shard.name, done)
+        keeper.take(done)
         storage += time.perf_counter() - began
+        rows.append(done.row)
 
-    done = bench.run(shard, keep, lambda: False)
-    keep(done)
+    bench.run(Rest(shard), keep, lambda: False)
+    began = time.perf_counter()
+    keeper.finish(shard.name)
+    storage += time.perf_counter() - began
     cpu = time.process_time() - cpu
     programs = (program for _, program in _PLAN.batch(shard).programs())
-    return _Did(done.rows, sum(len(program.ops) for program in programs), storage, cpu)
+    return _Did(tuple(rows), sum(len(program.ops) for program in programs), storage, cpu)
 
 
 def _shard(start: int, stop: int) -> Shard:

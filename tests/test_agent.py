@@ -237,6 +237,7 @@ HUGE, INLINE = 0x40000, 0x10000000
         (_inode(7, 0, 0), (0, 7, 3)),
         (_inode(5 << 32 | 7, 2 << 32, 0), (2 << 32, 5 << 32 | 7, 3 - (2 << 28))),
         (_inode(7, 8, HUGE), (16, 7, 2)),
+        (_inode(7, (1 << 48) - 8, HUGE), ((1 << 49) - 16, 7, 4)),  # i_blocks is -16
         (_inode(7, 0, INLINE), (0, 7, 2)),  # an inline file's bytes are in st_blocks, too
     ],
 )
@@ -280,6 +281,21 @@ def test_what_the_agent_tells_of_files_is_what_it_saw(
     seen = found.observation
     assert msgspec.structs.replace(seen, bfree=expected.bfree, bavail=expected.bavail) == expected
     assert list(seen.files) == ["b", "\udcff"]
+
+
+def test_st_blocks_below_0_are_told_as_the_kernel_says_them(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a file whose last cluster was not counted and is freed (finding 5)."""
+    (tmp_path / "a").touch()
+    below = os.stat_result((tmp_path / "a").stat(), {"st_blocks": -16})
+    monkeypatch.setattr("vm.agent.observe.os.stat", lambda *_args, **_options: below)
+    monkeypatch.setattr("vm.agent.observe.fiemap", lambda _fd: b"")
+    delalloc = os.open(tmp_path.parent / "delalloc", os.O_RDWR | os.O_CREAT)
+    os.write(delalloc, b"0")
+    row = observe(context.files, _Table(bytes(128)), delalloc)  # type: ignore[arg-type]
+    os.close(delalloc)
+    assert seen_of(row, b"".join(row["raw"])).observation.files["a"].blocks == -16
 
 
 def test_what_can_not_be_observed_is_told_by_its_error(

@@ -181,7 +181,7 @@ class _Kernel:
         self.count = root / "fail-nth"
         self.count.write_text("0")
         monkeypatch.setattr(injection, "COUNT", str(self.count))
-        monkeypatch.setattr(injection, "_write", self._write)
+        monkeypatch.setattr(injection, "write_file", self._write)
 
     def _write(self, path: str, value: str) -> None:
         if any(word in path for word in self._lacking):
@@ -258,7 +258,7 @@ def test_a_function_that_may_not_fail_is_told_as_that(
             raise OSError(number, os.strerror(number), path)
         kernel._write(path, value)
 
-    monkeypatch.setattr(injection, "_write", write)
+    monkeypatch.setattr(injection, "write_file", write)
     with pytest.raises(OSError, match=said):
         Injector("f", 1)
 

@@ -256,12 +256,12 @@ def limits(*changed: dict[str, Any], seen: list[str]) -> Script:
     return script
 
 
-def test_the_listener_for_quota_warnings_is_started_once(start: Callable[..., Guest]) -> None:
+def test_each_workload_with_limits_has_the_listener_begin_anew(start: Callable[..., Guest]) -> None:
     seen: list[str] = []
     guest = start(limits({"done": {}}, seen=seen))
     for line in ("quota_set 1000 100", "sync", "quota_set 1000 200"):
         guest.run(make_workload(line, "quota4k@delalloc,usrquota"))
-    assert [word for word in seen if word != "poison"] == ["listen", "run", "run", "run"]
+    assert [word for word in seen if word != "poison"] == ["listen", "run", "run", "listen", "run"]
 
 
 @pytest.mark.parametrize(("late", "todo"), [(True, "less beside it"), (False, "without quota_set")])

@@ -81,7 +81,7 @@ def test_a_kernel_goes_on_from_the_models_image(guest, out, config, monkeypatch)
     write_image(mount, mkfs.image_file(before.config.image), out)
     size = mount.files["a"].size
     after = make_workload("append a 5000; falloc_keep a 0 2000000; pwrite e 0 8192", config)
-    monkeypatch.setattr(guest, "_image", lambda _image: out)
+    monkeypatch.setattr(mkfs, "image_file", lambda _image: out)
     trace = guest.run(after)
     assert trace.final is not None
     assert (trace.final.fsck, trace.final.log) == ("", ())
@@ -118,7 +118,7 @@ def test_the_next_workload_sees_the_same_from_either_image(
     seen = []
     try:
         for image in (out, actual):
-            monkeypatch.setattr(guest, "_image", lambda _image, image=image: image)
+            monkeypatch.setattr(mkfs, "image_file", lambda _image, image=image: image)
             found = guest.run(after)
             final = with_image(found.final, Path(guest.disk.path), after.config, shut_down=False)
             seen.append(msgspec.structs.replace(found, final=final))

@@ -30,10 +30,12 @@ def test_a_line_end_within_a_record_begins_a_new_line() -> None:
 def test_continued_lines_are_one_and_a_gap_is_told(tmp_path: Path) -> None:
     path = tmp_path / "kmsg"
     os.mkfifo(path)
-    log = KernelLog.__new__(KernelLog)
-    log._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
-    os.write(log._fd, b"6,1,2,-;EXT4-fs (vda): initial error\n")
+    log = KernelLog(str(path))
+    kernel = os.open(path, os.O_WRONLY)
+    os.write(kernel, b"6,1,2,-;EXT4-fs (vda): initial error\n")
     assert log.read() == ["<6>EXT4-fs (vda): initial error"]
+    assert log.read() == []
     assert parse_record(b"6,2,2,c;: inode 12\n")[0]
     assert not parse_record(b"6,2,2,-;: inode 12\n")[0]
     log.close()
+    os.close(kernel)

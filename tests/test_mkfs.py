@@ -192,6 +192,16 @@ def test_disk_blocks_of_many_files_by_one_call(path: Path, monkeypatch: pytest.M
     assert len(calls) == 1
 
 
+def test_disk_blocks_of_a_huge_file_are_told_in_sectors_too(path: Path) -> None:
+    """Its inode counts file system blocks; so does one whose count has passed 0."""
+    make_image(IMAGES["4k"], path)
+    (path.parent / "file").write_bytes(b"x" * 5000)
+    for name in ("a", "b"):
+        debugfs(path, f"write {path.parent}/file {name}")
+    debugfs(path, "set_inode_field a flags 0xc0000")
+    assert disk_blocks(path, ["a", "b"]) == {"a": 16 * 8, "b": 16}
+
+
 def test_disk_blocks_of_what_is_no_file_system(path: Path) -> None:
     path.write_bytes(bytes(1 << 20))
     with pytest.raises(FileSystemToolError, match="debugfs"):

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.vm
 
 TOP = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "harness"]
-LINE = "pwrite a 0 4k; pwrite_fault a 20000 8k fault=0"
+LINE = "pwrite a 0 4k; pwrite_fault a 20000 8k fault=0; shutdown 2"  # which is logged
 
 
 def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -61,7 +61,7 @@ def test_its_archive_gives_the_same_mismatch_again(artifact, tmp_path):
     done = command(tmp_path, "replay", "one.tar.zst", "--runs", "3")
     assert done.returncode == 1, done.stderr
     last = done.stdout.splitlines()[-2:]
-    assert last[0] == "the same mismatch: step 2 of 2, size of a: 4096 expected, 20000 seen"
+    assert last[0] == "the same mismatch: step 2 of 3, size of a: 4096 expected, 20000 seen"
     assert last[1] == "the same mismatch in 3 of 3 runs"
     assert {path.name for path in tmp_path.iterdir()} == {"one.tar.zst"}
 

@@ -179,6 +179,7 @@ ours, theirs = socket.socketpair()
 class Guest:
     link = SimpleNamespace(console=SimpleNamespace(size=0, text_from=lambda at: ""))
     def attend(self, listener, going_on, size):
+        theirs.sendall(b"raw\\r\\n")  # what was typed before is thrown away
         while going_on():
             changed = size()
             if changed:
@@ -194,7 +195,6 @@ class Guest:
             if part == b"Q":
                 return 0
 before = termios.tcgetattr(0)
-print("ready", flush=True)
 try:
     interact(Guest(), ours, Listener(None, None))
     print("left")
@@ -210,7 +210,7 @@ def terminal():
         sys.executable, ["-c", _FAKE], encoding="utf-8", timeout=600, dimensions=(30, 100),
         cwd=str(Path(__file__).parent.parent),
     )  # fmt: skip
-    child.expect("ready")
+    child.expect_exact("raw\r\n")
     yield child
     child.close(force=True)
 

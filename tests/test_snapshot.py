@@ -22,9 +22,14 @@ class Booted:
     def __init__(self, right: bool) -> None:
         self._right = right
         self.control = self
+        self.listens = False
 
     def clock_is_right(self) -> bool:
         return self._right
+
+    def listen(self, *, ahead: bool) -> None:
+        assert ahead
+        self.listens = True
 
     def execute(self, command: str) -> None:
         raise SnapshotError(f"reached {command}")
@@ -58,3 +63,18 @@ def test_no_guest_with_a_wrong_clock_is_kept(
         Snapshot.of(kernel, "tcg", files, memory=1)
     assert len(started) == booted
     assert not list(cache.cache_root().rglob("key"))
+
+
+@pytest.mark.parametrize(("cpus", "listens"), [(1, True), (2, False)])
+def test_a_guest_with_one_cpu_is_kept_with_its_listener(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpus: int, listens: bool
+) -> None:
+    """So that those that go on from it need not start one."""
+    guest = Booted(right=True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(Guest, "start", lambda *_args, **_options: contextlib.nullcontext(guest))
+    monkeypatch.setattr(snapshot, "_key", lambda *_: "key")
+    files = BootFiles(tmp_path / "kernel", tmp_path / "initramfs")
+    with pytest.raises(SnapshotError, match="reached stop"):
+        Snapshot.of(Kernel.__new__(Kernel), "tcg", files, cpus, memory=1)
+    assert guest.listens is listens

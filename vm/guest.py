@@ -81,7 +81,6 @@ class Guest(LiveGuest):
     judging = 0.0
     """Seconds that e2fsck and debugfs took on its disk."""
     _tracepoints: Tracepoints | None = None
-    _listens = False
 
     def run(
         self,
@@ -97,8 +96,9 @@ class Guest(LiveGuest):
         other `MachineryError`s if the guest is broken. `placement` is not used.
         """
         warnings = any(isinstance(op, QuotaSet) for op in workload.ops)
-        if warnings and not self._listens:
-            self._listen()
+        failed = self.listen() if warnings else None
+        if failed is not None:
+            raise failed
         self.disk.reset(mkfs.image_file(workload.config.image))
         transcript = self.transcript_of(workload, observe)
         begin = self.link.console.size
@@ -133,16 +133,17 @@ class Guest(LiveGuest):
         known = self._tracepoints, self.name, self.release, facts_of(self.kernel)
         return Transcript(workload, *known, observe=observe)
 
-    def _listen(self) -> None:
-        """Have quota warnings collected. Raises `ListenerError`, after which the guest can go
-        on with other workloads."""
+    def listen(self, *, ahead: bool = False) -> ListenerError | None:
+        """Have quota warnings collected from now on; why they are not, after which the guest can
+        go on with other workloads. A listener that runs already is kept.
+
+        `ahead` of any workload, a kernel without quota gets no listener.
+        """
         seconds = self.deadlines.step
-        request: Row = {"cmd": "listen", "seconds": seconds}
+        request: Row = {"cmd": "listen", "seconds": seconds, "ahead": ahead}
         what = "starting the listener for quota warnings"
         done = self.ask(request, seconds + self.deadlines.step, what)["done"]
-        if "failed" in done:
-            raise ListenerError(done["failed"], done["late"])
-        self._listens = True
+        return ListenerError(done["failed"], done["late"]) if "failed" in done else None
 
     def _next(self, number: int, transcript: Transcript, until: float) -> None:
         """Take the next answer. The whole workload has time `until` then."""

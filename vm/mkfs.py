@@ -18,6 +18,7 @@ from vm import cache
 from vm.errors import FileSystemToolError, ImageError
 from vm.host_tools import find_program
 from vm.kept_images import kept_file
+from vm.seen import HUGE_FILE_FL
 from workloads.host_files import refuse_irregular
 from workloads.images import DEVICE_SIZE, Geometry, Image
 
@@ -237,9 +238,10 @@ def disk_blocks(path: Path, names: Sequence[str]) -> dict[str, int]:
     parts = re.split(r"^debugfs: stat /(\S+)\n", done.stdout, flags=re.M)[1:]
     found: dict[str, int] = {}
     for name, text in zip(parts[::2], parts[1::2], strict=True):
-        match = re.search(r"Blockcount: (\d+)", text)
+        match = re.search(r"Flags: 0x([0-9a-f]+)\n.*Blockcount: (\d+)", text, re.S)
         if match is not None:
-            found[name] = int(match[1])
+            huge = int(match[1], 16) & HUGE_FILE_FL  # then it counts file system blocks
+            found[name] = int(match[2]) * (read_geometry(path).block_size // 512 if huge else 1)
         elif f"/{name}: File not found" not in done.stderr:
             # debugfs exits with 0 even if it could not open the file system.
             raise FileSystemToolError(f"debugfs failed on {path}: {_reason(done)}")

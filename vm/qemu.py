@@ -77,12 +77,16 @@ _running: weakref.WeakSet[Qemu] = weakref.WeakSet()
 
 
 def qemu_version(program: str | None = None) -> str:
-    """QEMU's version as it prints it, e.g. `7.2.22`."""
+    """QEMU's version as it prints it, e.g. `7.2.22`. Raises `QemuError`."""
     command = [program or find_program(PROGRAM), "--version"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired as error:
+        raise QemuError(f"{command[0]} --version says nothing for {error.timeout:g} s") from error
     words = done.stdout.split()
     if done.returncode != 0 or "version" not in words:
-        raise QemuError(f"{command[0]} --version failed: {done.stderr.strip()}")
+        why = done.stderr.strip() or f"its status is {done.returncode}"
+        raise QemuError(f"{command[0]} --version failed: {why}")
     return words[words.index("version") + 1]
 
 

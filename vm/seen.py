@@ -13,17 +13,17 @@ import msgspec
 
 from harness.trace import Extent, FileObservation, Observation, State
 
-__all__ = ["Seen", "extent_of", "extents_of", "on_disk", "seen_of"]
+__all__ = ["HUGE_FILE_FL", "Seen", "extent_of", "extents_of", "on_disk", "seen_of"]
 
 _WHOLE = Struct("<IIIIQQ")
 """Number of files, bytes of a block and a cluster, delayed_allocation_blocks, f_bfree, f_bavail."""
-_FILE = Struct("<HHIQQQ")
+_FILE = Struct("<HHIQQq")
 """Bytes of the name, whether FIEMAP failed, bytes of what it said; inode number, st_size and
 st_blocks. Then come the raw inode, the name, and what FIEMAP said, or the errno's name."""
 _INODE = Struct("<4xI20xII72xI4xH10x")
 """struct ext4_inode (fs/ext4/ext4.h): i_size_lo, i_blocks_lo, i_flags, i_size_high,
 i_blocks_high."""
-_HUGE_FILE_FL, _INLINE_DATA_FL = 0x40000, 0x10000000
+HUGE_FILE_FL, _INLINE_DATA_FL = 0x40000, 0x10000000
 _EXTENT = Struct("=QQQQQLLLL")
 """struct fiemap_extent (include/uapi/linux/fiemap.h): logical and physical byte, length, flags."""
 _DELALLOC, _INLINE, _UNWRITTEN = 4, 0x200, 0x800
@@ -82,11 +82,14 @@ def on_disk(
     low, sectors, flags, high, sectors_high = _INODE.unpack(inode)
     disksize = low | high << 32
     sectors |= sectors_high << 32
-    if flags & _HUGE_FILE_FL:
-        sectors *= block // 512
     # ext4_file_getattr adds the reserved clusters, and an inline file's bytes.
     inline = (size + 511) // 512 if flags & _INLINE_DATA_FL else 0
-    return sectors, disksize, (blocks - inline - sectors) * 512 // cluster
+    unit = block // 512 if flags & HUGE_FILE_FL else 1
+    sectors *= unit
+    reserved = blocks - inline - sectors
+    if flags & HUGE_FILE_FL:  # what i_blocks has above 48 bits is cut off
+        reserved %= unit << 48
+    return sectors, disksize, reserved * 512 // cluster
 
 
 @lru_cache(256)  # most files are as they were after the operation before

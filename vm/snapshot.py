@@ -111,6 +111,8 @@ class Snapshot:
             guest = stack.enter_context(start)
             if not guest.clock_is_right():  # and it would be in all that go on from here
                 raise _WrongClockError("guests that were booted for it had wrong clocks")
+            if cpus == 1:
+                guest.listen(ahead=True)  # where it fails, each guest tries again, and says why
             try:
                 state = _save(guest.control)
             except QemuError as error:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import errno
 import os
 
+from .kernel_files import write_file
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,9 +50,9 @@ class Injector:
 
     def __init__(self, kind: str, nth: int) -> None:
         for path, value in _ALL_ALLOCATIONS if kind == ALLOCATIONS else _NO_ALLOCATION:
-            _write(path, value)
+            write_file(path, value)
         if kind == REQUESTS:
-            _write("/sys/block/vda/make-it-fail", "1")
+            write_file("/sys/block/vda/make-it-fail", "1")
         elif kind != ALLOCATIONS:
             _let_fail(kind)
         counted = kind in {ALLOCATIONS, REQUESTS}
@@ -97,15 +99,15 @@ class _FunctionCount:
 
     def __init__(self, nth: int) -> None:
         for name, value in (("interval", nth), ("times", 1), ("probability", 0)):
-            _write(f"{FUNCTIONS}/{name}", str(value))
+            write_file(f"{FUNCTIONS}/{name}", str(value))
 
     def go_on(self) -> None:
         """Count."""
-        _write(f"{FUNCTIONS}/probability", "100")
+        write_file(f"{FUNCTIONS}/probability", "100")
 
     def stop(self) -> bool:
         """Count no more; whether the last one has come."""
-        _write(f"{FUNCTIONS}/probability", "0")
+        write_file(f"{FUNCTIONS}/probability", "0")
         return _read(f"{FUNCTIONS}/times") == "0"
 
 
@@ -113,26 +115,16 @@ def _let_fail(function: str) -> None:
     """Name the `function` that is to fail, and what it is to return, if that may be chosen."""
     path = f"{FUNCTIONS}/inject"
     try:
-        _write(path, function)
+        write_file(path, function)
     except OSError as error:
         if error.errno not in _REFUSED:
             raise
         raise OSError(error.errno, _REFUSED[error.errno], path) from error
     try:
-        _write(f"{FUNCTIONS}/{function}/retval", _ENOMEM)
+        write_file(f"{FUNCTIONS}/{function}/retval", _ENOMEM)
     except OSError as error:  # it returns no errno, and what it returns is known
         if error.errno != errno.EINVAL:
             raise
-
-
-def _write(path: str, value: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, value.encode())
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from error
-    finally:
-        os.close(fd)
 
 
 def _read(path: str) -> str:

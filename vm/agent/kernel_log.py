@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-
-from . import libc
+import select
 
 __all__ = ["KernelLog", "Part", "parse_record"]
 
@@ -44,6 +43,8 @@ class KernelLog:
 
     def __init__(self, path: str = "/dev/kmsg") -> None:
         self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
 
     def close(self) -> None:
         """Close the device."""
@@ -60,18 +61,17 @@ class KernelLog:
         `<4>[T12] text`; it has no time.
         """
         lines: list[str] = []
-        while True:
+        while self._poll.poll(0):  # mostly there is nothing, which a read tells by an exception
             try:
-                record = libc.read_some(self._fd, 8192)
+                record = os.read(self._fd, 8192)
             except OSError as error:
                 if error.errno == errno.EPIPE:
                     lines.append("[kernel log messages were overwritten before they were read]")
                     continue
                 raise
-            if record is None:
-                return lines
             continued, parts = parse_record(record)
             if continued and lines:
                 lines[-1] += parts[0].text
                 parts = parts[1:]
             lines += [f"{part.prefix}{part.text}" for part in parts]
+        return lines

@@ -54,6 +54,7 @@ def main() -> None:
     port = open_line() if recorded else os.open(setup.find_port(PORT), os.O_RDWR | os.O_CLOEXEC)
     setup.set_writeback_on_demand()
     never_preempt()
+    setup.let_slices_end_at_ticks()
     os.makedirs(ROOT, exist_ok=True)
     try:
         os.stat("/dev/vda")
@@ -148,16 +149,10 @@ class Agent:
                       "traceback": traceback.format_exc()})  # fmt: skip
             gc.collect()  # not in the middle of a workload, and while the host is at work
 
-    def _quota_warnings(self) -> QuotaWarnings:
-        """The listener, without what came before."""
-        assert self._quota is not None, "the host has had it started"
-        self._quota.drain()
-        return self._quota
-
     def _answer(self, request: Row, tell: Any) -> None:
         command = request["cmd"]
         if command == "run":
-            quota = self._quota_warnings() if request.get("warnings") else None
+            quota = self._quota if request.get("warnings") else None
             run_workload(request, tell, self._instruments, quota)
         elif command == "shell":
             from .shell import Host, run_shell  # noqa: PLC0415 - rarely needed
@@ -171,13 +166,26 @@ class Agent:
     # --- what is answered in one piece ----------------------------------------------------
 
     def _listen(self, request: Row) -> Row:
-        """Start the listener for quota warnings, if there is none yet; what went wrong."""
+        """Have quota warnings collected from now on, by a new listener if there is none or it has
+        ended; what went wrong.
+
+        Before anybody needs it (`ahead`), a kernel without quota gets none, and the memory
+        that the start has used is filled again.
+        """
         from .quota import QuotaWarnings  # noqa: PLC0415 - rarely needed
 
+        ahead = request.get("ahead", False)
+        if ahead and not os.path.exists("/proc/sys/fs/quota"):
+            return {}
+        if self._quota is not None and not self._quota.forget():
+            self._quota.close()
+            self._quota = None
         try:
             self._quota = self._quota or QuotaWarnings(request["seconds"])
         except OSError as error:
             return {"failed": str(error), "late": isinstance(error, TimeoutError)}
+        if ahead:
+            setup.poison_memory()
         return {}
 
     def _let_fail(self, request: Row) -> str:

@@ -8,6 +8,7 @@ import os
 from . import libc
 from .files import Files
 from .inode import InodeTable
+from .kernel_files import write_file
 from .observe import observe, refusal
 
 TYPE_CHECKING = False
@@ -88,8 +89,7 @@ class Mounted:
         """Have ext4 say everything: by default it leaves out what comes after ten messages in five
         seconds, a shutdown's acknowledgement as well as what would be a complaint."""
         for kind in ("err", "warning", "msg"):
-            with open(f"{self.sysfs}/{kind}_ratelimit_interval_ms", "w") as file:
-                file.write("0")
+            write_file(f"{self.sysfs}/{kind}_ratelimit_interval_ms", "0")
 
     def _forget_device_cache(self) -> None:
         fd = os.open(self.device, os.O_RDONLY | os.O_CLOEXEC)

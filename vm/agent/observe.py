@@ -25,7 +25,7 @@ __all__ = ["file_names", "listed", "observe", "refusal"]
 
 _WHOLE = Struct("<IIIIQQ")
 """Number of files, bytes of a block and a cluster, delayed_allocation_blocks, f_bfree, f_bavail."""
-_FILE = Struct("<HHIQQQ")
+_FILE = Struct("<HHIQQq")
 """Bytes of the name, whether FIEMAP failed, bytes of what it said; inode number, st_size and
 st_blocks. Then come the raw inode, the name, and what FIEMAP said, or the errno's name."""
 

@@ -1,17 +1,20 @@
 """Quota warnings, by the kernel's generic netlink family VFS_DQUOT.
 
-pyroute2 takes seconds to import in an emulated guest, so it lives in a process of its own
-that only workloads with quotas start; the process writes one line per warning. Codes are
-those of `include/uapi/linux/quota.h`.
+pyroute2 takes seconds to import in an emulated guest, so it lives in a process of its own,
+which is started before the guest's snapshot is taken, or else by the first workload with
+quotas. The process writes one line per warning, and, for each byte that it is sent, a line
+that ends what had come until then. Codes are those of `include/uapi/linux/quota.h`.
 """
 
 from __future__ import annotations
 
 import os
 import select
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 __all__ = ["QuotaWarnings", "main", "warning_text"]
@@ -29,8 +32,9 @@ WARNINGS = {
     10: "below the block soft limit again",
 }
 READY = "ready"
-_QUIET_SECONDS = 0.3
-"""How long no further warning may come before they are taken to be all."""
+ALL = "all"
+_MOST = 1 << 16
+"""Bytes that are read at once."""
 
 _PROGRAM = "import sys; sys.path.insert(0, '/agent.zip'); from agent.quota import main; main()"
 
@@ -41,14 +45,30 @@ def warning_text(code: int, uid: int) -> str:
 
 
 def main() -> None:
-    """The listener: print a line per warning, for ever."""
+    """The listener: a line per warning, and one that says so when it was asked and has none
+    left, until nobody can ask any more.
+
+    The kernel puts a warning into the socket during the call that it is about
+    (`quota_send_warning`), so it is there before the question is in the pipe.
+    """
     from pyroute2 import DQuotSocket  # noqa: PLC0415 - takes seconds
 
     with DQuotSocket() as quota:  # it binds itself; a second bind fails
         _say(READY)
-        while True:
-            for message in quota.get():
+        _serve(quota.fileno(), quota.marshal.parse)
+
+
+def _serve(warned: int, parse: Callable[[bytes], Iterable[Any]], asked: int = 0) -> None:
+    """Tell what comes in on the socket `warned`, and answer the questions on `asked`."""
+    while True:
+        select.select([asked, warned], [], [])
+        if select.select([warned], [], [], 0)[0]:  # also what came just before a question
+            for message in parse(os.read(warned, _MOST)):
                 _say(_line(message))
+        elif os.read(asked, 1):
+            _say(ALL)
+        else:
+            return
 
 
 def _line(message: Any) -> str:
@@ -67,36 +87,54 @@ class QuotaWarnings:
     """
 
     def __init__(self, seconds: float, python: str = "/usr/bin/python3") -> None:
-        self._pipe, write_end = os.pipe2(os.O_CLOEXEC)
+        questions, self._ask = os.pipe2(os.O_CLOEXEC)
+        self._told, answers = os.pipe2(os.O_CLOEXEC)
         self._pid = os.posix_spawn(
             python,
             [python, "-ISB", "-c", _PROGRAM],
             {},
-            file_actions=[(os.POSIX_SPAWN_DUP2, write_end, 1)],
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, questions, 0),
+                (os.POSIX_SPAWN_DUP2, answers, 1),
+            ],
         )
-        os.close(write_end)
-        begun = select.select([self._pipe], [], [], seconds)[0]
-        if self._lines(0, until=READY) != [READY]:
+        os.close(questions)
+        os.close(answers)
+        begun = select.select([self._told], [], [], seconds)[0]
+        if not begun:
             self.close()
-            if not begun:
-                raise TimeoutError(f"not ready after {seconds:g} s")
+            raise TimeoutError(f"not ready after {seconds:g} s")
+        ready = f"{READY}\n".encode()
+        if os.read(self._told, len(ready)) != ready:
+            self.close()
             raise OSError("it ended at once; the console says why")
 
     def drain(self) -> list[str]:
-        """The warnings since the last call."""
-        return self._lines(_QUIET_SECONDS)
+        """The warnings since the last call: all that the kernel has sent until now.
 
-    def _lines(self, seconds: float, until: str | None = None) -> list[str]:
-        data = b""
-        while select.select([self._pipe], [], [], seconds)[0]:
-            part = os.read(self._pipe, 1 << 16)
+        Raises `OSError` if the process has ended.
+        """
+        with suppress(BrokenPipeError):  # the end of what it has told shows that too
+            os.write(self._ask, b"?")
+        data, end = b"", f"{ALL}\n".encode()
+        while not data.endswith(end):
+            part = os.read(self._told, _MOST)
+            if not part:
+                raise OSError("the listener for quota warnings has ended; the console says why")
             data += part
-            if not part or (until is not None and data.endswith(until.encode() + b"\n")):
-                break
-        return data.decode().splitlines()
+        return data.decode().splitlines()[:-1]
+
+    def forget(self) -> bool:
+        """Leave what came until now out of the next `drain`; False if the process has ended."""
+        try:
+            self.drain()
+        except OSError:
+            return False
+        return True
 
     def close(self) -> None:
         """End the process."""
         os.kill(self._pid, 9)
         os.waitpid(self._pid, 0)
-        os.close(self._pipe)
+        os.close(self._ask)
+        os.close(self._told)

@@ -20,6 +20,8 @@ from __future__ import annotations
 import os
 import time
 
+from .kernel_files import write_if_there
+
 __all__ = ["Settler", "never_preempt"]
 
 _QUIET_LOOKS = 2
@@ -40,14 +42,7 @@ def never_preempt(debugfs: str = "/sys/kernel/debug", proc: str = "/proc") -> No
     for server in ("fair_server", "ext_server"):
         switches.append((f"{debugfs}/sched/{server}/cpu0/runtime", "0"))
     for path, value in switches:
-        try:
-            fd = os.open(path, os.O_WRONLY)
-        except FileNotFoundError:
-            continue
-        try:
-            os.write(fd, value.encode())
-        finally:
-            os.close(fd)
+        write_if_there(path, value)
 
 
 class Settler:

@@ -6,14 +6,15 @@ import errno
 import os
 
 from . import libc
+from .kernel_files import write_if_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
-    "find_port", "knows_mount_option", "load_modules", "mount_all", "poison_memory",
-    "set_writeback_on_demand",
+    "find_port", "knows_mount_option", "let_slices_end_at_ticks", "load_modules", "mount_all",
+    "poison_memory", "set_writeback_on_demand",
 ]  # fmt: skip
 
 MODULES = "/usr/lib/modules"
@@ -89,14 +90,15 @@ def set_writeback_on_demand() -> None:
     """No writeback but by the workload's own calls; a panic stays (panic=0); one way of
     keeping pages in order of use."""
     for path, value in SETTINGS:
-        try:
-            fd = os.open(path, os.O_WRONLY)
-        except FileNotFoundError:  # a kernel may be built without it
-            continue
-        try:
-            os.write(fd, value.encode())
-        finally:
-            os.close(fd)
+        write_if_there(path, value)
+
+
+def let_slices_end_at_ticks() -> None:
+    """On one CPU, where nothing runs but what the agent waits for: no timer for the end of each
+    slice of the scheduler (HRTICK). To set one is an exit from an emulated guest, at each change
+    of threads, and has its host's main loop at work."""
+    if os.cpu_count() == 1:
+        write_if_there("/sys/kernel/debug/sched/features", "NO_HRTICK")
 
 
 def find_port(name: str) -> str:

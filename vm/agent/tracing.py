@@ -11,6 +11,7 @@ import re
 from struct import Struct
 
 from . import libc
+from .kernel_files import write_file
 
 __all__ = ["EVENTS", "Tracer", "folio_orders", "parse_orders"]
 
@@ -32,14 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def _write(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
-
-
 def folio_orders(act: Callable[[], object], ino: int, tracing: str = TRACING) -> set[int]:
     """The orders of the folios that `act` puts into the page cache of inode `ino`.
 
@@ -50,9 +43,9 @@ def folio_orders(act: Callable[[], object], ino: int, tracing: str = TRACING) ->
     os.makedirs(base, exist_ok=True)
     switch = f"{base}/events/filemap/mm_filemap_add_to_page_cache/enable"
     try:
-        _write(switch, "1")
+        write_file(switch, "1")
         act()
-        _write(switch, "0")
+        write_file(switch, "0")
         with open(f"{base}/trace") as file:
             return parse_orders(file.read(), ino)
     finally:
@@ -73,10 +66,10 @@ class Tracer:
     def __init__(self, tracing: str = TRACING) -> None:
         base = f"{tracing}/instances/ext4diff"
         os.makedirs(base, exist_ok=True)
-        _write(f"{base}/buffer_size_kb", str(BUFFER_KIB))
+        write_file(f"{base}/buffer_size_kb", str(BUFFER_KIB))
         self.formats = {}
         for kind, name in EVENTS.items():
-            _write(f"{base}/events/ext4/{name}/enable", "1")
+            write_file(f"{base}/events/ext4/{name}/enable", "1")
             with open(f"{base}/events/ext4/{name}/format") as file:
                 self.formats[kind] = file.read()
         self._rings = [
