@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
+
+from harness.errors import MachineryError
 
 __all__ = ["each"]
 
@@ -20,11 +25,27 @@ def each(
 ) -> Iterator[Done]:
     """`work` of each of `items`, in their order; `processes` work (default: one a CPU).
 
-    Raises what `work` raises.
+    Raises what `work` raises, and `MachineryError` if a process dies. None of them is left then,
+    nor if the caller stops asking.
     """
     workers = min(processes or os.cpu_count() or 1, len(items))
     if workers < 2:
         yield from map(work, items)
         return
-    with multiprocessing.get_context("forkserver").Pool(workers) as pool:
-        yield from pool.imap(work, items, chunksize=_CHUNK)
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(
+        workers,
+        multiprocessing.get_context("forkserver"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )
+    try:
+        yield from pool.map(work, items, chunksize=_CHUNK)
+    except BrokenProcessPool as error:
+        raise MachineryError(
+            f"one of {workers} processes died, killed for want of memory perhaps; -j 1 takes none"
+        ) from error
+    finally:
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        pool.shutdown(cancel_futures=True)

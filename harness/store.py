@@ -42,6 +42,8 @@ __all__ = ["FILE", "Store", "merge"]
 FILE = "results.sqlite"
 """What a campaign's store is called in the folder of its results."""
 
+_COVER = "INSERT INTO coverage VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+
 _Record = TypeVar("_Record", Row, Night, Finding)
 
 
@@ -120,15 +122,19 @@ class Store:
             for row in rows:
                 self._keep_row(row)
 
-    def finish(
-        self, night: str, shard: str, rows: Iterable[Row], reached: Iterable[Covered]
-    ) -> None:
-        """Keep a shard's rows and coverage, and that it is done, all at once."""
+    def keep(self, row: Row, reached: Iterable[tuple[str, str, int]]) -> None:
+        """Keep a row, and add what its program `reached` (`Covered.what`, `name`, `count`) to
+        its shard's coverage, all at once. If its key is here already, that is counted."""
         with self._transaction():
-            for row in rows:
-                self._keep_row(row)
-            for covered in reached:
-                self._keep_covered(covered)
+            if self._keep_row(row):
+                self._db.executemany(
+                    f"{_COVER} count = count + excluded.count",
+                    [(row.night, row.shard, *each) for each in reached],
+                )
+
+    def finish(self, night: str, shard: str) -> None:
+        """Note that all of a shard's rows are here."""
+        with self._transaction():
             self._db.execute("INSERT OR IGNORE INTO shards VALUES (?, ?)", (night, shard))
 
     def find(self, finding: Finding) -> None:
@@ -146,11 +152,14 @@ class Store:
             for finding in other.findings():
                 self._keep_finding(finding)
             for covered in other.coverage():
-                self._keep_covered(covered)
+                self._db.execute(
+                    f"{_COVER} count = max(count, excluded.count)", msgspec.structs.astuple(covered)
+                )
             done = other._select("SELECT night, shard FROM shards")
             self._db.executemany("INSERT OR IGNORE INTO shards VALUES (?, ?)", done)
 
-    def _keep_row(self, row: Row) -> None:
+    def _keep_row(self, row: Row) -> bool:
+        """Whether its key is new."""
         place = (row.night, row.key)
         found = self._one(Row, "SELECT row FROM rows WHERE night = ? AND key = ?", *place)
         if found is None:
@@ -161,6 +170,7 @@ class Store:
             self._db.execute(
                 "UPDATE rows SET row = ? WHERE night = ? AND key = ?", (_json(kept), *place)
             )
+        return found is None
 
     def _keep_night(self, night: Night) -> None:
         found = self._one(Night, "SELECT night FROM nights WHERE id = ?", night.id)
@@ -176,13 +186,6 @@ class Store:
         self._db.execute(
             "INSERT OR REPLACE INTO findings (id, finding) VALUES (?, ?)",
             (finding.signature, _json(kept)),
-        )
-
-    def _keep_covered(self, covered: Covered) -> None:
-        self._db.execute(
-            "INSERT INTO coverage VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET count = max(count, excluded.count)",
-            msgspec.structs.astuple(covered),
         )
 
     # --- reading --------------------------------------------------------------------------

@@ -4,7 +4,9 @@ Loaded into the workers as a preload (`dask worker --preload`, or dask's configu
 named by EXT4DIFF_TEST_KILL makes the worker that next runs a program die of SIGKILL, once. As long
 as there is the one named by EXT4DIFF_TEST_HOLD each worker process stands still behind its first
 `HELD` programs, so that what a test does to them comes in the midst of their work, however busy the
-machine is. EXT4DIFF_TEST_SLOW is the seconds that a program takes.
+machine is. EXT4DIFF_TEST_SLOW is the seconds that a program takes. EXT4DIFF_TEST_LIFE is the
+number of programs after which a worker process dies at the next; EXT4DIFF_TEST_POISON is the
+name of the program that each worker dies at.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ class BuggyKernel(Side):
         quirks: frozenset[str] = frozenset(),
     ) -> Trace:
         _wait_if_told()
-        _die_if_told()
+        _die_if_told(workload)
         time.sleep(float(os.environ.get("EXT4DIFF_TEST_SLOW", "0")))
         model = Model(Behaviour.of_release("7.3", iomap=False, quirks=QUIRKS), mkfs.geometry_of)
         places = contiguous(workload)
@@ -90,6 +92,7 @@ def placed(seen: Observation, places: dict[str, tuple[Extent, ...]]) -> Observat
 
 
 _begun = itertools.count(1)
+_lived = itertools.count()
 
 
 def _wait_if_told() -> None:
@@ -99,10 +102,14 @@ def _wait_if_told() -> None:
             time.sleep(0.05)
 
 
-def _die_if_told() -> None:
+def _die_if_told(workload: Workload) -> None:
     told = os.environ.get("EXT4DIFF_TEST_KILL", "")
     if told and Path(told).exists():
         Path(told).unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    poison = os.environ.get("EXT4DIFF_TEST_POISON", "")
+    old = next(_lived) >= int(os.environ.get("EXT4DIFF_TEST_LIFE", "1000000"))
+    if old or workload.name.partition("@")[0] == poison:
         os.kill(os.getpid(), signal.SIGKILL)
 
 

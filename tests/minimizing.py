@@ -48,7 +48,8 @@ class ModelledSide(Side):
         quirks: frozenset[str] = frozenset(),
     ) -> Trace:
         self.runs += 1
-        trace = Model(Behaviour(quirks=self.seeded | quirks), geometry).run(workload)
+        followed = quirks if self.is_model else self.seeded
+        trace = Model(Behaviour(quirks=followed), geometry).run(workload)
         if self.is_model:
             return trace
         return msgspec.structs.replace(trace, subject=self.name, kernel=RELEASE)

@@ -46,6 +46,7 @@ class Place:
             "EXT4DIFF_TEST_KILL": str(self.kill),
             "EXT4DIFF_TEST_HOLD": str(self.hold),
             "TMPDIR": str(self.temporary),
+            "PYTHONUNBUFFERED": "",  # as in a log
         }
 
     def start(self, *words: str) -> subprocess.Popen[str]:
@@ -140,6 +141,7 @@ def test_a_campaign_finds_the_bug_and_keeps_everything(place: Place) -> None:
         assert len(store.finished(night.id)) == 2
         reached = {covered.name for covered in store.coverage() if covered.what == "rule"}
     assert "map.allocate" in reached
+    assert output.index("\nnight ") < output.index(f"{COUNT} programs, ")
     assert f"{COUNT} programs in" in output
     assert f"ext4diff report {place.results}/results.sqlite" in output
     assert_nothing_runs(place)

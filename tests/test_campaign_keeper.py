@@ -9,7 +9,7 @@ import pytest
 
 from harness.campaign import keeper as keepers
 from harness.campaign import night as nights
-from harness.campaign.bench import Done, ShardDone
+from harness.campaign.bench import Done
 from harness.campaign.keeper import Keeper
 from harness.campaign.shelf import Shelf
 from harness.store import Store
@@ -45,13 +45,16 @@ class FullDisk:
         return getattr(self._store, name)
 
     def update(self, night) -> None:
-        self.add(())
+        self._check()
         self._store.update(night)
 
-    def add(self, rows) -> None:
+    def keep(self, row, reached) -> None:
+        self._check()
+        self._store.keep(row, reached)
+
+    def _check(self) -> None:
         if self.full:
             raise StoreError("no space is left on the disk")
-        self._store.add(rows)
 
 
 def test_a_program_that_comes_twice_counts_once(store: Store, tmp_path: Path) -> None:
@@ -59,8 +62,9 @@ def test_a_program_that_comes_twice_counts_once(store: Store, tmp_path: Path) ->
     one = done(1, Outcome.MISMATCH, b"archive")
     assert keeper.take(one)
     assert not keeper.take(one)
-    keeper.finish("random:1:0:20", ShardDone((one.row, done(2).row), (), complete=True))
-    assert keeper.outcomes.total() == 1
+    assert keeper.kept["random:1:0:20"] == {one.row.key}
+    keeper.take(done(2))
+    assert keeper.outcomes.total() == 2
     assert store.count("night") == 2
     again = Keeper("night", store, Shelf(tmp_path, 1 << 20))
     assert again.outcomes == {Outcome.MISMATCH: 1, Outcome.AGREE: 1}
@@ -86,7 +90,7 @@ def test_rows_wait_for_space_and_a_shard_is_not_done_before_them(
     found = [done(n) for n in range(3)]
     for each in found:
         keeper.take(each)
-    keeper.finish("random:1:0:20", ShardDone(tuple(d.row for d in found), (), complete=True))
+    keeper.finish("random:1:0:20")
     assert (keeper.backlog, store.count("night")) == (3, 0)
     assert store.finished("night") == set()
     full.full = False
@@ -119,36 +123,45 @@ def test_artifacts_wait_as_far_as_memory_goes(
     monkeypatch.setattr(keepers, "_HELD", 100)
     full = FullDisk(store)
     keeper = Keeper("night", full, Shelf(tmp_path, 1 << 20))  # type: ignore[arg-type]
-    for number in range(3):
-        keeper.take(done(number, Outcome.MISMATCH, bytes(60)))
+    found = [done(number, Outcome.MISMATCH, bytes(60)) for number in range(3)]
+    for each in found:
+        keeper.take(each)
     full.full = False
     keeper.retry()
     rows = {row.number: row.digest.kept_in for row in store.rows()}
     assert rows == {0: "artifacts/s/0.tar.zst", 1: None, 2: None}
     assert keeper.trouble == {"an artifact, because the disk is full": 2}
     assert len(list(tmp_path.glob("artifacts/*/*"))) == 1
-
-
-def test_a_row_that_comes_again_does_not_name_an_artifact_that_was_dropped(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keepers, "_HELD", 100)
-    full = FullDisk(store)
-    keeper = Keeper("night", full, Shelf(tmp_path, 1 << 20))  # type: ignore[arg-type]
-    found = [done(number, Outcome.MISMATCH, bytes(60)) for number in range(2)]
-    for each in found:
-        keeper.take(each)
-    full.full = False
-    keeper.finish("random:1:0:20", ShardDone(tuple(d.row for d in found), (), complete=True))
-    rows = {row.number: row.digest.kept_in for row in store.rows()}
-    assert rows == {0: "artifacts/s/0.tar.zst", 1: None}
     digest = msgspec.structs.replace(found[1].row.digest, seconds=0.2)
     row = msgspec.structs.replace(found[1].row, digest=digest)
     keeper.take(msgspec.structs.replace(found[1], row=row))  # a second run; this time it is kept
-    keeper.finish("random:1:0:20", ShardDone((row,), (), complete=True))
-    rows = {row.number: row.digest.kept_in for row in store.rows()}
-    assert rows == {0: "artifacts/s/0.tar.zst", 1: "artifacts/s/1.tar.zst"}
+    kept = {row.number: row.digest.kept_in for row in store.rows()}
+    assert kept == rows | {1: "artifacts/s/1.tar.zst"}
     assert (tmp_path / "artifacts/s/1.tar.zst").exists()
+
+
+def test_what_a_program_reached_counts_once_and_is_there_before_its_shard_is_done(
+    store: Store, tmp_path: Path
+) -> None:
+    keeper = Keeper("night", store, Shelf(tmp_path, 1 << 20))
+    for number, count in ((1, 3), (2, 4), (1, 3)):
+        reached = (("operation", "pwrite", count), ("rule", f"r{number}", 1))
+        keeper.take(msgspec.structs.replace(done(number), reached=reached))
+    found = {covered.name: covered.count for covered in store.coverage()}
+    assert found == {"pwrite": 7, "r1": 1, "r2": 1}
+    assert store.finished("night") == set()
+
+
+def test_a_resumed_night_runs_again_what_broke_of_a_shard_that_was_not_done(
+    store: Store, tmp_path: Path
+) -> None:
+    keeper = Keeper("night", store, Shelf(tmp_path, 1 << 20))
+    fine, broken = done(1), done(2, Outcome.BROKEN)
+    for each in (fine, broken):
+        keeper.take(each)
+    assert keeper.kept["random:1:0:20"] == {fine.row.key, broken.row.key}
+    again = Keeper("night", store, Shelf(tmp_path, 1 << 20))
+    assert again.kept["random:1:0:20"] == {fine.row.key}
 
 
 def test_what_comes_over_the_wire_is_what_was_sent() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import os
 import random
+import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -232,6 +235,25 @@ def test_who_stops_reading_ends_them_all() -> None:
     began = time.monotonic()
     answers.close()  # type: ignore[attr-defined]
     assert time.monotonic() - began < 900
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_whoever_is_killed_leaves_no_process(number: signal.Signals) -> None:
+    """What is left would keep the pipe open."""
+    code = (
+        "import os, time\n"
+        "from harness.mutants.herd import spread\n"
+        "list(spread(lambda _: os.write(1, b'.') and time.sleep(3600), [0, 1], 2))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.read(2) == b".."
+            process.send_signal(number)
+            assert process.communicate(timeout=300) == (b"", None)
+        finally:
+            process.kill()
+    assert process.returncode == -number
 
 
 # --- what is written down -----------------------------------------------------------------

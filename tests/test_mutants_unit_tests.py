@@ -57,6 +57,21 @@ def test_only_quick_tests_that_run_a_mutants_lines_are_tried(folder: Path) -> No
     assert [short(test) for test in found if test.has(bits)] == ["test_up"]
 
 
+def test_a_mutant_that_never_ends_in_a_test_is_found_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time to load tests counts, too, so that a mutant is not blamed for that."""
+    name = "test_model_units.py::test_endless"
+    (folder / "test_model_units.py").write_text("def test_endless():\n    while True: pass\n")
+
+    def work(loading: float) -> bytes:
+        monkeypatch.setattr(unit_tests, "LOADING", loading)
+        return msgspec.json.encode(failing([UnitTest(name, b"", 0.0, True)]))
+
+    assert unit_tests.LOADING >= 60
+    assert [msgspec.json.decode(found) for found in spread(work, [5.0], 1)] == [name]
+
+
 def test_a_test_that_fails_without_a_mutant_finds_none_out(folder: Path) -> None:
     file = folder / "test_model_units.py"
     file.write_text(f"{TESTS}\ndef test_half_done():\n    assert round_up(5, 4) == 9\n")

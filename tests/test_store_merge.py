@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -66,8 +67,10 @@ def make_store(path: Path, content) -> Path:
         store.add(some_rows)
         for finding in some_findings:
             store.find(finding)
-        for found in some_covered:
-            store.finish(found.night, found.shard, [], [found])
+        for number, found in enumerate(some_covered, 100):
+            row = msgspec.structs.replace(make_row(number, found.night), shard=found.shard)
+            store.keep(row, [(found.what, found.name, found.count)])
+            store.finish(found.night, found.shard)
     return path
 
 

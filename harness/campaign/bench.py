@@ -14,25 +14,26 @@ import msgspec
 
 from harness.archive import SUFFIX, pack
 from harness.artifact import folder_name, program_of, try_keep
-from harness.campaign.plan import Item, Plan, Shard, items
+from harness.campaign.plan import Item, Plan, Rest, Shard, items
 from harness.errors import MachineryError
 from harness.lab import Lab
 from harness.pairs import Pair
 from harness.specification import rule_noted
 from harness.verdict import Compared, Outcome, Verdict
-from reports.rows import Covered, Finding, Row, Spent
+from reports.rows import Finding, Row, Spent, program_key, row_key
 from reports.summary import digest
 from reports.svg import picture_svg
 from workloads.syntax import format_program
 
-__all__ = ["Bench", "Done", "NoGuestError", "ShardDone"]
+__all__ = ["Bench", "Done"]
 
 ARTIFACTS_EACH = 2
 """Artifacts that a bench keeps of one signature: one to look at, one to compare it with."""
 
 
 class Done(msgspec.Struct, frozen=True):
-    """A program that has run: its row, and what a mismatch left.
+    """A program that has run: its row, what it reached (`reports.rows.Covered`: what, name,
+    count), and what a mismatch left.
 
     `archive` is the packed artifact, to be kept as the row's `digest.kept_in` says; `note`
     says what of it could not be kept.
@@ -42,14 +43,7 @@ class Done(msgspec.Struct, frozen=True):
     finding: Finding | None = None
     archive: bytes = b""
     note: str = ""
-
-
-class ShardDone(msgspec.Struct, frozen=True):
-    """A shard's rows, once more, and what it reached; not `complete` if it was told to stop."""
-
-    rows: tuple[Row, ...]
-    covered: tuple[Covered, ...]
-    complete: bool
+    reached: tuple[tuple[str, str, int], ...] = ()
 
 
 class Bench:
@@ -80,31 +74,35 @@ class Bench:
         return self._pair.identity()
 
     def run(
-        self, shard: Shard, tell: Callable[[Done], None], stopped: Callable[[], bool]
-    ) -> ShardDone:
-        """Run all of `shard`, and `tell` of each program, until `stopped`.
+        self, rest: Rest, tell: Callable[[Done], None], stopped: Callable[[], bool]
+    ) -> int | None:
+        """Run all of `rest`, and `tell` of each program, until `stopped` (then None); how many
+        rows its shard has, those that were kept before among them.
 
         Raises `MachineryError` if no guest comes up any more.
         """
         self.prepare()
-        rows: list[Row] = []
-        reached: Counter[tuple[str, str]] = Counter()
+        shard, kept, given_up = rest.shard, set(rest.kept), rest.given_up
         for item in items(self._plan, shard, self._lab):
+            if _key(item, shard) in kept:
+                continue
             if stopped():
-                return ShardDone(tuple(rows), self._covered(shard, reached), complete=False)
-            done, compared = self._one(item, shard)
-            _count(compared, reached)
-            rows.append(done.row)
-            tell(done)
+                return None
+            done = self._one(item, shard, given_up)
+            if stopped() and done.row.digest.outcome is Outcome.BROKEN:
+                return None  # its guest may have been ended with the night
             if not self._pair.usable():
                 reason = done.row.digest.reason or "no guest comes up"
-                raise NoGuestError(f"on {self._worker}: {reason}")
-        return ShardDone(tuple(rows), self._covered(shard, reached), complete=True)
+                raise MachineryError(f"on {self._worker}: {reason}")
+            given_up = ""
+            kept.add(done.row.key)
+            tell(done)
+        return len(kept)
 
-    def _one(self, item: Item, shard: Shard) -> tuple[Done, Compared]:
+    def _one(self, item: Item, shard: Shard, given_up: str) -> Done:
         before = _Times.of(self._pair)
         began = time.monotonic()
-        compared = self._compared(item)
+        compared = self._broken(item, given_up) if given_up else self._compared(item)
         seconds = time.monotonic() - began
         spent = _Times.of(self._pair).since(before, seconds)
         found = digest(compared.verdict, item.name, seconds - spent.boot)
@@ -113,9 +111,10 @@ class Bench:
             number=item.number, spent=spent, shard=shard.name, worker=self._worker,
             finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         )  # fmt: skip
+        done = Done(row)
         if found.outcome is Outcome.MISMATCH:
-            return self._keep(compared, row, item), compared
-        return Done(row), compared
+            done = self._keep(compared, row, item)
+        return msgspec.structs.replace(done, reached=_reached(compared))
 
     def _compared(self, item: Item) -> Compared:
         """What the sides show; a fault of this program is told as broken machinery, so that it
@@ -126,8 +125,11 @@ class Bench:
             where = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{Path(where.filename).name}:{where.lineno}"
             said = f"a fault of ext4diff, {type(error).__name__} at {place}: {error}"
-            names = (self._pair.expected.name, self._pair.actual.name)
-            return Compared(Verdict(item.workload, names, broken=said))
+            return self._broken(item, said)
+
+    def _broken(self, item: Item, said: str) -> Compared:
+        names = (self._pair.expected.name, self._pair.actual.name)
+        return Compared(Verdict(item.workload, names, broken=said))
 
     def _keep(self, compared: Compared, row: Row, item: Item) -> Done:
         """The row of a mismatch with its finding, and its artifact if there are few yet."""
@@ -153,19 +155,9 @@ class Bench:
             finding = msgspec.structs.replace(finding, artifact=where)
             return Done(row, finding, archive.read_bytes())
 
-    def _covered(self, shard: Shard, reached: Counter[tuple[str, str]]) -> tuple[Covered, ...]:
-        return tuple(
-            Covered(self._night, shard.name, what, name, count)
-            for (what, name), count in sorted(reached.items())
-        )
-
     def close(self) -> None:
         """End the sides."""
         self._lab.close()
-
-
-class NoGuestError(MachineryError):
-    """No guest comes up any more on a worker."""
 
 
 class _Times(msgspec.Struct, frozen=True):
@@ -198,12 +190,21 @@ class _Times(msgspec.Struct, frozen=True):
         return Spent(boot, run, model, max(0.0, seconds - boot - run - model - image), image)
 
 
-def _count(compared: Compared, reached: Counter[tuple[str, str]]) -> None:
-    """Count the operations and the model's rules of the steps that were compared."""
+def _key(item: Item, shard: Shard) -> str:
+    """`Row.key` of the row that `item` will have."""
+    config = item.workload.config
+    program = program_key(shard.kind, shard.seed, item.number, item.name)
+    return row_key(program, config.name, config.path)
+
+
+def _reached(compared: Compared) -> tuple[tuple[str, str, int], ...]:
+    """How often an operation, and a rule of the model, is in the steps that were compared."""
     trace = compared.expected
     if trace is None or not compared.verdict.steps:
-        return
+        return ()
+    reached: Counter[tuple[str, str]] = Counter()
     for op, step in zip(trace.workload.ops, trace.steps, strict=False):
         reached["operation", op.WORD] += 1
         rules = {rule_noted(note) for note in step.because}
         reached.update(("rule", rule.name) for rule in rules if rule is not None)
+    return tuple((what, name, count) for (what, name), count in sorted(reached.items()))

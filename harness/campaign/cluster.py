@@ -25,8 +25,6 @@ LOST = (CommClosedError, OSError, TimeoutError)
 """What dask raises when the scheduler does not answer."""
 _LOOK = 2.0
 """Seconds after which it is looked whether all workers are there."""
-_TRIES = 5
-"""Workers that may die of one shard before it is given up."""
 
 
 class SchedulerError(MachineryError):
@@ -44,7 +42,7 @@ def connected(scheduler: str | None, workers: int) -> Iterator[distributed.Clien
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="ext4diff-"))
         settings = {
-            "distributed.scheduler.allowed-failures": _TRIES,
+            "distributed.scheduler.allowed-failures": 0,  # the engine tries again what is left
             "distributed.comm.timeouts.connect": f"{CONNECT}s",
             "distributed.worker.daemon": False,
             "distributed.deploy.lost-worker-timeout": "60s",  # to come up again, if it is busy

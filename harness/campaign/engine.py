@@ -1,35 +1,42 @@
 """A night's work: shards to the workers, rows to the store, until it is time to stop.
 
-dask holds the queue, finds workers for shards, and gives those of a worker that died to
-another. Here shards are chosen, and what comes back is kept. Everything arrives in one
-place: programs that are done, as the workers tell of them, and shards that are.
+dask finds workers for shards, and says which of them died. Here shards are chosen, and what
+comes back is kept. Everything arrives in one place: programs that are done, as the workers
+tell of them, and shards that are. Of a shard whose worker died another one gets what is left.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import queue
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 import distributed
 import msgspec
 
-from harness.campaign.bench import Done, NoGuestError, ShardDone
+from harness.campaign.bench import Done
 from harness.campaign.cluster import LOST, SchedulerError
 from harness.campaign.keeper import Keeper
-from harness.campaign.plan import Plan, Shard, shards
+from harness.campaign.plan import Plan, Rest, Shard, shards
 from harness.campaign.worker import Ready, Setup, Workshop, prepare, run_shard, stop, topic
-from harness.errors import Ext4diffError, MachineryError
+from harness.errors import Ext4diffError, MachineryError, UsageError
+from harness.verdict import Outcome
 
 __all__ = ["DONE", "Engine", "Limits"]
 
+_Run: TypeAlias = "distributed.Future[int | None]"
 DONE = "the plan is done"
-_AHEAD = 2
-"""Shards for each worker that are with dask at a time: one that runs and one that waits."""
-_TRIES = 3
-"""Shards in a row that may fail for want of a guest before the night is given up."""
+_DEATHS = 5
+"""Workers that may die at one program before it is given up."""
+_PATIENCE = {Exception: 3, distributed.KilledWorker: 10 * _DEATHS}
+"""How often in a row, for each worker, a shard may fail without a program that could be judged
+before the night is given up: of no guest that comes up, or any other fault; of workers that die."""
+_WHY = "if their machine is short of memory, its kernel's log tells of it"
 _TICK = 1.0
 _WAIT = 30.0
 """Seconds that workers get to end the programs that they are at."""
@@ -50,10 +57,13 @@ class Engine:
     ) -> None:
         self._client, self._setup, self._keeper = client, setup, keeper
         self._shards = _left(setup.plan, finished)
-        self._inbox: queue.SimpleQueue[Done | distributed.Future[ShardDone]] = queue.SimpleQueue()
-        self._running: dict[distributed.Future[ShardDone], Shard] = {}
+        self._inbox: queue.SimpleQueue[Done | _Run] = queue.SimpleQueue()
+        self._running: dict[_Run, Shard] = {}
         self._again: list[Shard] = []
-        self._failed = 0
+        self._deaths: dict[Shard, tuple[int, int]] = {}
+        """How many rows a shard had when a worker last died at it, and how many died there."""
+        self._failed: Counter[type] = Counter()
+        self._runs = itertools.count(1)
         self.workers = 0
         self.new = 0
         self.ended_by = DONE
@@ -75,13 +85,20 @@ class Engine:
                 raise SchedulerError("the scheduler has no workers; start some: dask worker ...")
         try:
             with self._scheduler_there():
-                ready: Ready = self._client.submit(prepare, night, pure=False).result()
+                ready = self._ready()
             yield ready
         finally:
             with contextlib.suppress(SchedulerError, ValueError), self._scheduler_there():
                 self._stop_workers()
                 self._client.unsubscribe_topic(topic(night))
                 self._client.unregister_worker_plugin(topic(night))
+
+    def _ready(self) -> Ready:
+        for _ in range(_DEATHS):
+            with contextlib.suppress(distributed.KilledWorker):
+                ready: Ready = self._client.submit(prepare, self._setup.night, pure=False).result()
+                return ready
+        raise MachineryError(f"{_DEATHS} workers died while they got ready; {_WHY}")
 
     def _count_workers(self) -> None:
         self.workers = len(self._client.nthreads())
@@ -113,14 +130,14 @@ class Engine:
         """Give dask enough to do; whether there is anything to wait for."""
         with self._scheduler_there():
             self._count_workers()
-            while len(self._running) < _AHEAD * max(1, self.workers):
+            # none waits behind another: of a worker that dies all count as dead to dask
+            while len(self._running) < max(1, self.workers):
                 shard = self._again.pop() if self._again else next(self._shards, None)
                 if shard is None:
                     break
-                name = f"{self._setup.night}-{shard.name}-{self._failed}"
-                future = self._client.submit(
-                    run_shard, self._setup.night, shard, key=name, pure=False
-                )
+                night = self._setup.night
+                name = f"{night}-{shard.name}-{next(self._runs)}"
+                future = self._client.submit(run_shard, night, self._rest(shard), key=name)
                 self._running[future] = shard
                 future.add_done_callback(self._inbox.put)
         return bool(self._running)
@@ -132,28 +149,48 @@ class Engine:
             while True:
                 if isinstance(found, Done):
                     self.new += self._keeper.take(found)
+                    if found.row.digest.outcome is not Outcome.BROKEN:
+                        self._failed.clear()
                 else:
                     self._ended(found)
                 found = self._inbox.get_nowait()
 
-    def _ended(self, future: distributed.Future[ShardDone]) -> None:
+    def _rest(self, shard: Shard) -> Rest:
+        """What the keeper has not of `shard`."""
+        kept = self._keeper.kept[shard.name]
+        died = self._died(shard)
+        why = f"{died} workers died at this program; {_WHY}" if died >= _DEATHS else ""
+        return Rest(shard, frozenset(kept), why)
+
+    def _died(self, shard: Shard) -> int:
+        """How many workers died at the program that is the next of `shard`."""
+        rows, deaths = self._deaths.get(shard, (0, 0))
+        return deaths if rows == len(self._keeper.kept[shard.name]) else 0
+
+    def _ended(self, future: _Run) -> None:
         shard = self._running.pop(future, None)
         if shard is None:
             return
         if future.status == "finished":
             with self._scheduler_there():
-                done: ShardDone = future.result()
-            self._failed = 0
-            if done.complete:
-                self._keeper.finish(shard.name, done)
+                rows = future.result()
+            if rows == len(self._keeper.kept[shard.name]):
+                self._keeper.finish(shard.name)
+            elif rows is not None:  # what it told of one was lost
+                self._again.append(shard)
             return
         if future.status in ("cancelled", "lost"):
             raise SchedulerError(_GONE)
-        self._failed += 1
         error = future.exception()
-        if not isinstance(error, NoGuestError | distributed.KilledWorker) or (
-            self._failed >= _TRIES * max(1, self.workers)
-        ):
+        kind: type = Exception
+        if isinstance(error, distributed.KilledWorker):
+            kind = distributed.KilledWorker
+            deaths = self._died(shard) + 1 + error.allowed_failures
+            self._deaths[shard] = len(self._keeper.kept[shard.name]), deaths
+            error = MachineryError(f"one worker after the other dies; {_WHY}")
+        self._failed[kind] += 1
+        patience = _PATIENCE[kind] * max(1, self.workers)
+        if self._failed[kind] >= patience or isinstance(error, UsageError):
             raise error if isinstance(error, Ext4diffError) else MachineryError(str(error))
         self._again.append(shard)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 
 import msgspec
 
-from harness.campaign.bench import Done, ShardDone
+from harness.campaign.bench import Done
 from harness.campaign.shelf import Shelf
 from harness.store import Store
 from harness.store_file import StoreError
@@ -31,12 +31,15 @@ class Keeper:
     def __init__(self, night: str, store: Store, shelf: Shelf) -> None:
         self._night, self._store, self._shelf = night, store, shelf
         self._waiting: deque[Done] = deque()
-        self._shards: deque[tuple[str, ShardDone]] = deque()
+        self._shards: deque[str] = deque()
         self._held = 0
-        self._lost: set[str] = set()
-        """Where artifacts would be that were dropped: rows that name them come once more."""
         rows = [row for row in store.rows() if row.night == night]
         self._seen = {row.key: row.digest.outcome for row in rows}
+        self.kept: defaultdict[str, set[str]] = defaultdict(set)
+        """The keys of each shard's rows; --resume runs broken ones of a shard once more."""
+        for row in rows:
+            if row.digest.outcome is not Outcome.BROKEN:
+                self.kept[row.shard].add(row.key)
         self.programs = {_written(row) for row in rows}
         """The programs that have run, each once whatever its configurations and paths."""
         self.outcomes: Counter[Outcome] = Counter(self._seen.values())
@@ -58,6 +61,7 @@ class Keeper:
         """Keep a program's row and artifact; whether it is the first of its signature."""
         row = done.row
         self.programs.add(_written(row))
+        self.kept[row.shard].add(row.key)
         before = self._seen.get(row.key)
         if before is not row.digest.outcome:
             if before is not None:
@@ -68,7 +72,6 @@ class Keeper:
             self._complain(done.note)
         if done.archive and self._held + len(done.archive) > _HELD:
             self._complain("an artifact, because the disk is full")
-            self._lost.add(str(row.digest.kept_in))
             done = _without_artifact(done)
         self._waiting.append(done)
         self._held += len(done.archive)
@@ -78,9 +81,9 @@ class Keeper:
             self.findings.add(done.finding.signature)
         return new
 
-    def finish(self, shard: str, done: ShardDone) -> None:
+    def finish(self, shard: str) -> None:
         """Note that a shard is done, once all of its rows are kept."""
-        self._shards.append((shard, done))
+        self._shards.append(shard)
         self.retry()
 
     def retry(self) -> None:
@@ -90,9 +93,7 @@ class Keeper:
                 self._keep(self._waiting[0])
                 self._held -= len(self._waiting.popleft().archive)
             while self._shards:
-                shard, done = self._shards[0]
-                rows = tuple(self._true(row) for row in done.rows)
-                self._store.finish(self._night, shard, rows, done.covered)
+                self._store.finish(self._night, self._shards[0])
                 self._shards.popleft()
 
     def _keep(self, done: Done) -> None:
@@ -103,14 +104,9 @@ class Keeper:
                 self._shelf.put(done.row.digest.kept_in, done.archive)
             except OSError as error:
                 raise StoreError(f"cannot keep an artifact: {error}") from error
-            self._lost.discard(done.row.digest.kept_in)  # of a second run of the program
-        self._store.add([done.row])
+        self._store.keep(done.row, done.reached)
         if done.finding is not None:
             self._store.find(done.finding)
-
-    def _true(self, row: Row) -> Row:
-        """`row` as it was kept: naming no artifact that was dropped."""
-        return _without_place(row) if row.digest.kept_in in self._lost else row
 
     def _complain(self, what: str) -> None:
         self.trouble[what] = self.trouble.get(what, 0) + 1
@@ -123,8 +119,6 @@ def _written(row: Row) -> str:
 
 def _without_artifact(done: Done) -> Done:
     finding = done.finding and msgspec.structs.replace(done.finding, artifact="")
-    return Done(_without_place(done.row), finding, note=done.note)
-
-
-def _without_place(row: Row) -> Row:
-    return msgspec.structs.replace(row, digest=msgspec.structs.replace(row.digest, kept_in=None))
+    digest = msgspec.structs.replace(done.row.digest, kept_in=None)
+    row = msgspec.structs.replace(done.row, digest=digest)
+    return msgspec.structs.replace(done, row=row, finding=finding, archive=b"")

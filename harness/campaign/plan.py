@@ -18,7 +18,7 @@ from workloads.program import Program
 from workloads.syntax import SUFFIX
 from workloads.workload import Workload
 
-__all__ = ["CATALOGUED", "Item", "Plan", "Shard", "items", "shards"]
+__all__ = ["CATALOGUED", "Item", "Plan", "Rest", "Shard", "items", "shards"]
 
 CATALOGUED = "catalogue"
 """The kind of a shard whose programs are files of the catalogue."""
@@ -27,7 +27,7 @@ CATALOGUED = "catalogue"
 class Shard(msgspec.Struct, frozen=True):
     """Programs `start` to `stop - 1` of a kind (`harness.generated.Batch`, or catalogue).
 
-    A worker runs a shard at a stretch; what is not complete when it dies runs again.
+    A worker runs a shard at a stretch; what is left of it when it dies runs on another.
     """
 
     kind: str
@@ -40,6 +40,17 @@ class Shard(msgspec.Struct, frozen=True):
         """Its name in the store."""
         seed = "" if self.seed is None else f"{self.seed}:"
         return f"{self.kind}:{seed}{self.start}:{self.stop}"
+
+
+class Rest(msgspec.Struct, frozen=True):
+    """What of a shard is still to run: all but the rows of these keys, which are `kept`.
+
+    The first run of it that is left is not run if `given_up` says why: it counts as broken.
+    """
+
+    shard: Shard
+    kept: frozenset[str] = frozenset()
+    given_up: str = ""
 
 
 class Plan(msgspec.Struct, frozen=True):

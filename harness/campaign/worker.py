@@ -1,6 +1,6 @@
 """What runs in a worker of dask: one bench a process, made when the first shard comes.
 
-dask starts workers, gives them shards, and gives a shard to another one if its worker dies.
+dask starts workers and gives them shards.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 from distributed import WorkerPlugin, get_worker
 
-from harness.campaign.bench import Bench, Done, ShardDone
-from harness.campaign.plan import Plan, Shard
+from harness.campaign.bench import Bench, Done
+from harness.campaign.plan import Plan, Rest
 from harness.campaign.steady import go_steady
 from harness.pairs import make_pair
 from harness.sides import Choice
@@ -117,14 +117,17 @@ def prepare(night: str) -> Ready:
     return Ready(tuple(header), bench.identity())
 
 
-def run_shard(night: str, shard: Shard) -> ShardDone:
-    """Run a shard, telling of each program at once. Raises `MachineryError`."""
+def run_shard(night: str, rest: Rest) -> int | None:
+    """Run what is left of a shard, telling of each program at once: `Bench.run`.
+
+    Raises `MachineryError`.
+    """
     worker, workshop = get_worker(), _workshop(night)
 
     def tell(done: Done) -> None:
         worker.log_event(topic(night), msgspec.msgpack.encode(done))
 
-    return workshop.bench(worker).run(shard, tell, workshop.stopped.is_set)
+    return workshop.bench(worker).run(rest, tell, workshop.stopped.is_set)
 
 
 def stop(night: str, dask_worker: Any) -> None:

@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
     ended = nights.work(
         folder, night, asked, Limits(options.time, options.findings),
         workers=options.guests, scheduler=options.scheduler, budget=options.disk << 20,
-        tell=print,
+        tell=partial(print, flush=True),  # at the head of a log, before the progress
     )  # fmt: skip
     digests = ended.digests
     for text in _summary(folder, ended):

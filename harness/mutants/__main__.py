@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from harness.errors import AGREE, INTERRUPTED, MISMATCH, Ext4diffError, UsageError
+from harness.interrupt import interrupt_on_termination
 from harness.mutants.cases import Case, Lines, Reach, cases_of, reach_of
 from harness.mutants.herd import spread
 from harness.mutants.hunt import FIRST, Found, hunt
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run; returns the exit status: 1 if too few were found out."""
+    interrupt_on_termination()
     try:
         return _run(_parser().parse_args(words))
     except Ext4diffError as error:

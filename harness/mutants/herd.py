@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
 from harness.errors import MachineryError
+from vm.process import ending_with_parent
 
 __all__ = ["spread"]
 
@@ -19,8 +21,9 @@ def spread(work: Callable[[T], bytes], items: Sequence[T], workers: int) -> Iter
     """What `work` returns for each of `items`, as it comes; `workers` at a time.
 
     Each has a copy of this process as it is now, which ends with it. Whatever ends this
-    iterator ends them all. Raises `MachineryError` if one died.
+    iterator, or this process, ends them all. Raises `MachineryError` if one died.
     """
+    tie = ending_with_parent(signal.SIGKILL)
     context = multiprocessing.get_context("fork")
     running: dict[Connection, BaseProcess] = {}
     left = list(reversed(items))
@@ -29,7 +32,7 @@ def spread(work: Callable[[T], bytes], items: Sequence[T], workers: int) -> Iter
             while left and len(running) < workers:
                 ours, theirs = context.Pipe(duplex=False)
                 process: BaseProcess = context.Process(
-                    target=_child, args=(work, left.pop(), theirs)
+                    target=_child, args=(tie, work, left.pop(), theirs)
                 )
                 process.start()
                 theirs.close()
@@ -44,7 +47,12 @@ def spread(work: Callable[[T], bytes], items: Sequence[T], workers: int) -> Iter
             process.join()
 
 
-def _child(work: Callable[[T], bytes], item: T, answer: Connection) -> None:
+def _child(
+    tie: Callable[[], None], work: Callable[[T], bytes], item: T, answer: Connection
+) -> None:
+    tie()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started us ends us
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     answer.send_bytes(work(item))
 
 

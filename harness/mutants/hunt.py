@@ -16,7 +16,7 @@ from harness.mutants.planted import plant
 from harness.recheck import Checked
 from reports.words import place_text
 
-__all__ = ["FIRST", "Found", "hunt"]
+__all__ = ["FIRST", "Found", "Late", "hunt", "limit_of", "limited"]
 
 SECONDS = 2.0
 """CPU seconds that a workload may take at least."""
@@ -39,7 +39,7 @@ class Found(msgspec.Struct, frozen=True):
     seconds: float
 
 
-class _Late(BaseException):
+class Late(BaseException):
     """The model did not come to an end."""
 
 
@@ -76,11 +76,11 @@ def _cpu() -> float:
 
 def _seen(case: Case, usual: Reach | None) -> str | None:
     """How the mutant shows in `case`, if it does."""
-    limit = max(SECONDS, TIMES * usual.seconds if usual is not None else 0)
+    limit = limit_of(usual.seconds if usual is not None else 0)
     try:
-        with _limited(limit):
+        with limited(limit):
             checked = case.job.check()
-    except _Late:
+    except Late:
         return f"no end within {limit:.0f} s"
     except Exception as error:  # whatever it is, people would see it
         return f"{type(error).__name__}: {error}"[:200]
@@ -100,12 +100,17 @@ def _difference(checked: Checked, usual: Reach | None) -> str | None:
     return None
 
 
+def limit_of(usual: float) -> float:
+    """CPU seconds for what takes `usual`ly so many."""
+    return max(SECONDS, TIMES * usual)
+
+
 @contextlib.contextmanager
-def _limited(seconds: float) -> Iterator[None]:
-    """Raise `_Late` after `seconds` of this process's time."""
+def limited(seconds: float) -> Iterator[None]:
+    """Raise `Late` after `seconds` of this process's time."""
 
     def late(_number: int, _frame: FrameType | None) -> None:
-        raise _Late
+        raise Late
 
     before = signal.signal(signal.SIGVTALRM, late)
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)

@@ -19,6 +19,7 @@ import pytest
 from harness.errors import UsageError
 from harness.mutants.cases import Lines
 from harness.mutants.herd import spread
+from harness.mutants.hunt import Late, limit_of, limited
 from harness.probe import MODEL, Probe
 from harness.whole_file import write_whole
 from vm import cache
@@ -28,6 +29,8 @@ __all__ = ["UnitTest", "failing", "tests_of"]
 _OF_THE_MODEL = ("test_model_*.py", "test_extent_tree.py", "test_indirect_tree.py")
 LONG = 1.0
 """Seconds of CPU from which on a test is left out: most of those replay recordings."""
+LOADING = 60.0
+"""Seconds of CPU that pytest may take until the first of some tests runs."""
 _OPTIONS = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly")
 
 
@@ -138,8 +141,13 @@ def _watched(job: tuple[Path, Path]) -> bytes:
 
 
 def failing(tests: Sequence[UnitTest]) -> str | None:
-    """The first of `tests` that fails in this process, None if none does."""
+    """The first of `tests` that fails in this process, or takes too long; None if none does."""
     first = _First()
     if tests:
-        _run(["-x", *(test.name for test in tests)], first)
+        usual = sum(test.seconds for test in tests)
+        with (
+            contextlib.suppress(Late),
+            limited(LOADING + limit_of(usual)),
+        ):  # pytest takes it for a failure
+            _run(["-x", *(test.name for test in tests)], first)
     return first.name
