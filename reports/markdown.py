@@ -30,16 +30,16 @@ def markdown(since: Since) -> Iterator[str]:
     broken = since.count(Outcome.BROKEN)
     if broken:
         yield ""
-        yield f"{times(broken, 'program')} not judged because the machinery failed."
+        yield f"{times(broken, 'run')} not judged because the machinery failed."
 
 
 def _table(since: Since) -> Iterator[str]:
-    yield "| tested | path | kernel | programs | agree | known | mismatch | new findings |"
+    yield "| tested | path | kernel | runs | agree | known | mismatch | new findings |"
     yield "|---|---|---|--:|--:|--:|--:|--:|"
     for part in since.parts:
         agree = part.outcomes.get(Outcome.AGREE, 0) + part.outcomes.get(Outcome.INTENDED, 0)
         counts = (
-            part.programs, agree, part.outcomes.get(Outcome.KNOWN, 0),
+            part.runs, agree, part.outcomes.get(Outcome.KNOWN, 0),
             part.outcomes.get(Outcome.MISMATCH, 0), len(part.of(State.NEW)),
         )  # fmt: skip
         words = (part.line or "unnamed", part.path, ", ".join(part.kernels) or "unknown")
@@ -64,10 +64,11 @@ def _finding(cause: Cause) -> Iterator[str]:
     state = "**new**" if cause.state is State.NEW else str(cause.state)
     paths = ", ".join(dict.fromkeys(part.path for part, _ in cause.places))
     yield (
-        f"- {state}: {_plain(cause.about.text)} ({times(cause.programs, 'program')}, {paths}"
+        f"- {state}: {_plain(cause.about.text)} ({times(cause.runs, 'run')}, {paths}"
         f" path, signature `{cause.signature}`)"
     )
-    yield f"  <br>{_plain(cause.about.said)}"
+    kept = f"; kept in {_plain(cause.about.artifact)}" if cause.about.artifact else ""
+    yield f"  <br>{_plain(cause.about.said)}{kept}"
 
 
 def _plain(text: str) -> str:

@@ -54,7 +54,7 @@ def _findings(since: Since) -> Iterator[str]:
 
 def _finding(cause: Cause) -> Iterator[str]:
     paths = ", ".join(dict.fromkeys(part.path for part, _ in cause.places))
-    yield f"  {cause.signature} {cause.about.text}, {times(cause.programs, 'program')} on {paths}"
+    yield f"  {cause.signature} {cause.about.text}, {times(cause.runs, 'run')} on {paths}"
     if cause.state is not State.AWAY:
         yield f"    {cause.about.said}"
     if cause.about.artifact and cause.state is not State.AWAY:

@@ -14,7 +14,10 @@ import msgspec
 from harness.verdict import Outcome
 from reports.summary import Digest
 
-__all__ = ["Covered", "Finding", "Night", "Row", "Spent", "better", "fuller", "later"]
+__all__ = [
+    "Covered", "Finding", "Night", "Row", "Spent", "better", "fuller", "later", "program_key",
+    "row_key",
+]  # fmt: skip
 
 TELLING = (
     Outcome.BROKEN, Outcome.UNUSABLE, Outcome.NOT_MODELLED, Outcome.AGREE, Outcome.INTENDED,
@@ -62,16 +65,13 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def program(self) -> str:
         """The program, as one would ask for it again: `random:7:12`, or its test's name."""
-        if self.number is None:
-            return f"{self.kind}:{self.digest.name}"
-        seed = "" if self.seed is None else f"{self.seed}:"
-        return f"{self.kind}:{seed}{self.number}"
+        return program_key(self.kind, self.seed, self.number, self.digest.name)
 
     @property
     def key(self) -> str:
         """What says that two rows of a night are the same: program, configuration and path.
         The kernel is the night's; a program whose guest broke down does not know it."""
-        return f"{self.program} {self.digest.config} {self.digest.path}"
+        return row_key(self.program, self.digest.config, self.digest.path)
 
 
 class Night(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -123,6 +123,18 @@ class Covered(msgspec.Struct, frozen=True):
     what: str
     name: str
     count: int
+
+
+def program_key(kind: str, seed: int | None, number: int | None, name: str) -> str:
+    """What `Row.program` says, of a program that is still to run."""
+    if number is None:
+        return f"{kind}:{name}"
+    return f"{kind}:{number}" if seed is None else f"{kind}:{seed}:{number}"
+
+
+def row_key(program: str, config: str, path: str) -> str:
+    """What `Row.key` says, of a row that is still to come."""
+    return f"{program} {config} {path}"
 
 
 def better(one: Row, other: Row) -> Row:

@@ -102,6 +102,7 @@ class Speed:
     `shares` are parts of all programs' time, `host` the host's; `slowest` are programs."""
 
     programs: int
+    runs: int
     steps: int
     fields: int
     seconds: float
@@ -113,9 +114,9 @@ class Speed:
     slowest: tuple[tuple[float, str, str], ...]
 
     @property
-    def programs_a_second(self) -> float:
-        """Programs a second."""
-        return self.programs / self.seconds if self.seconds else 0.0
+    def runs_a_second(self) -> float:
+        """Runs a second, of a program on each of its configurations and paths."""
+        return self.runs / self.seconds if self.seconds else 0.0
 
     @property
     def steps_a_second(self) -> float:
@@ -134,7 +135,8 @@ def speed(frames: Frames, since: Since) -> Speed | None:
     spent = float(timings["seconds"].sum())
     slow = timings.nlargest(10, "seconds")
     return Speed(
-        programs=len(results),
+        programs=results["program"].str.partition("::")[0].nunique(),
+        runs=len(results),
         steps=int(results["steps"].sum()),
         fields=int(results["compared"].sum()),
         seconds=float(since.nights["seconds"].sum()) or spent,
@@ -153,7 +155,7 @@ def speed(frames: Frames, since: Since) -> Speed | None:
 @dataclasses.dataclass(frozen=True)
 class Issue:
     """A known issue: where it showed, and where it should have shown and did not, each with
-    line, path and how many programs. `about` is None for one that is not listed any more."""
+    line, path and how many runs. `about` is None for one that is not listed any more."""
 
     name: str
     showed: tuple[tuple[str, str, int], ...]
@@ -186,7 +188,7 @@ def _places(
 
 
 def remarks(frames: Frames, since: Since, what: str) -> list[tuple[str, str, int, int]]:
-    """Name, reason, programs and fields of the remarks of one kind, most first."""
+    """Name, reason, runs and fields of the remarks of one kind, most first."""
     found = _remarks(frames, since)
     groups = found[found["what"] == what].groupby(["name", "reason"], observed=True)["count"]
     rows = [(str(k[0]), str(k[1]), len(group), int(group.sum())) for k, group in groups]
@@ -194,7 +196,7 @@ def remarks(frames: Frames, since: Since, what: str) -> list[tuple[str, str, int
 
 
 def unjudged(since: Since) -> list[tuple[str, str, int]]:
-    """Why programs were not compared: the outcome, the reason and how many."""
+    """Why runs were not compared: the outcome, the reason and how many."""
     wanted = [Outcome.BROKEN, Outcome.UNUSABLE, Outcome.NOT_MODELLED]
     found = since.results[since.results["outcome"].isin([str(outcome) for outcome in wanted])]
     counts = found.groupby(["outcome", "reason"], observed=True).size()

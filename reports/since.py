@@ -41,12 +41,12 @@ class State(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """A finding on one line and path; `about` is its row of the frame, `programs` how many
+    """A finding on one line and path; `about` is its row of the frame, `runs` how many
     of the last night's show it (of the night before, if it is away)."""
 
     state: State
     about: Any
-    programs: int
+    runs: int
     first: str
     """When it was first seen: the first night's time of day."""
 
@@ -64,8 +64,8 @@ class Part:
     findings: tuple[Found, ...]
 
     @property
-    def programs(self) -> int:
-        """How many ran."""
+    def runs(self) -> int:
+        """How many there were, of a program on each of its configurations."""
         return sum(self.outcomes.values())
 
     def of(self, state: State) -> list[Found]:
@@ -91,9 +91,9 @@ class Cause:
         return self.places[0][1].about
 
     @property
-    def programs(self) -> int:
-        """How many programs show it."""
-        return sum(found.programs for _, found in self.places)
+    def runs(self) -> int:
+        """How many show it."""
+        return sum(found.runs for _, found in self.places)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Since:
         return [cause for cause in self.causes if cause.state is state]
 
     def count(self, *outcomes: Outcome) -> int:
-        """How many programs came out so."""
+        """How many runs came out so."""
         return sum(part.outcomes.get(outcome, 0) for part in self.parts for outcome in outcomes)
 
     @property
@@ -184,7 +184,7 @@ def _causes(parts: Iterable[Part]) -> tuple[Cause, ...]:
         Cause(signature, tuple(sorted(group, key=lambda place: order.index(place[1].state))))
         for signature, group in places.items()
     ]
-    return tuple(sorted(causes, key=lambda cause: (order.index(cause.state), -cause.programs)))
+    return tuple(sorted(causes, key=lambda cause: (order.index(cause.state), -cause.runs)))
 
 
 def _part(frames: Frames, rows: pd.DataFrame, last: set[str], before: set[str]) -> Part:
@@ -203,7 +203,7 @@ def _part(frames: Frames, rows: pd.DataFrame, last: set[str], before: set[str]) 
             first = began[about.first]
             findings.append(Found(state, about, counts[about.signature], first))
     order = list(State)
-    findings.sort(key=lambda found: (order.index(found.state), -found.programs))
+    findings.sort(key=lambda found: (order.index(found.state), -found.runs))
     return Part(line, path, _kernels(now), _kernels(then), _outcomes(now), tuple(findings))
 
 

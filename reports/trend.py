@@ -19,12 +19,12 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 360, 150, 40, 20, 12
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A night: its label, programs, findings that showed for the first time, other findings,
+    """A night: its label, runs, findings that showed for the first time, other findings,
     mismatches, steps compared and steps a second."""
 
     night: str
     label: str
-    programs: int
+    runs: int
     new: int
     old: int
     mismatches: int

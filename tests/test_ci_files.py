@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import configparser
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,15 @@ def environments() -> dict[str, str]:
     tox.read(ROOT / "tox.ini")
     names = {name.partition(":")[2]: name for name in tox.sections() if ":" in name}
     return {name: tox[section].get("commands", "") for name, section in names.items()}
+
+
+@pytest.mark.parametrize(
+    ("path", "schema"), [(WORKFLOW, "vendor.github-workflows"), (GITLAB, "vendor.gitlab-ci")]
+)
+def test_files_are_as_the_published_schemas_have_them(path: Path, schema: str) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("path", [WORKFLOW, GITLAB, SERVICE], ids=lambda path: path.name)
@@ -41,8 +52,12 @@ def test_what_is_kept_is_what_the_nightly_writes(path: Path) -> None:
 
 def test_nights_go_on_from_earlier_results_and_the_cache() -> None:
     steps = yaml.safe_load(WORKFLOW.read_text())["jobs"]["nightly"]["steps"]
-    cached = {step["with"]["path"] for step in steps if "cache@" in step.get("uses", "")}
-    assert cached == {"~/.cache/ext4diff", "nightly/results.sqlite"}
+    for part in ("restore", "save"):
+        found = [step for step in steps if f"cache/{part}@" in step.get("uses", "")]
+        paths = {step["with"]["path"] for step in found}
+        assert paths == {"~/.cache/ext4diff", "nightly/results.sqlite"}
+    # also if the night found something, which ends the job as failed; `found` are those that save
+    assert all(step["if"] == "always()" for step in found)
     nightly = yaml.safe_load(GITLAB.read_text())["nightly"]
     assert nightly["cache"]["paths"] == [".cache/", "nightly/results.sqlite"]
 

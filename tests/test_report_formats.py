@@ -138,7 +138,8 @@ def test_ktap_of_nothing_is_a_plan_of_nothing(of):
 def test_markdown_is_short_and_names_what_is_new(week):
     text = "\n".join(markdown(week))
     assert text.startswith("## ext4diff: 2 new findings\n")
-    assert "- **new**: size: larger, write (write.size) (2 programs" in text
+    assert "- **new**: size: larger, write (write.size) (2 runs" in text
+    assert "; kept in artifacts/abc/random-1.tar.zst" in text
     assert len(text) < 3000
 
 
@@ -168,6 +169,6 @@ def test_the_terminal_shows_counts_and_findings(week):
     text = "\n".join(overview(week))
     assert text.startswith("2 new findings\n")
     assert "\x1b" not in text
-    assert "size: larger, write (write.size), 2 programs on bh, iomap" in text
+    assert "size: larger, write (write.size), 2 runs on bh, iomap" in text
     assert "kept in artifacts/abc/random-1.tar.zst" in text
     assert "Not seen any more" in text

@@ -60,7 +60,7 @@ def test_machines_that_work_the_same_night_are_one_night():
     here, there = night(2), night(2, machine="lab2")
     found = since([row(N1, 0, "a"), row(here, 0, "a"), row(there, 1, "b")], N1, here, there)
     assert states(found) == {"a": "still", "b": "new"}
-    assert found.parts[0].programs == 2
+    assert found.parts[0].runs == 2
 
 
 def test_a_service_whose_machines_change_their_names_has_nights_all_the_same():
@@ -116,5 +116,5 @@ def test_no_nights_at_all():
 
 def test_outcomes_count_every_row_of_the_last_night_once():
     found = since_last_night(a_week())
-    assert sum(part.programs for part in found.parts) == len(found.results) == 9
+    assert sum(part.runs for part in found.parts) == len(found.results) == 9
     assert found.count(Outcome.MISMATCH) == 4
