@@ -17,7 +17,8 @@ DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [ROOT / "README.md", *DOCS]
 COMMAND_PAGE = ROOT / "docs" / "commands.md"
 _TEST = re.compile(r"`(?:(tests/\w+\.py))?(?:::(\w+))?`")
-_LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
+_LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
+_HEADING = re.compile(r"^#+ (.*)$", re.M)
 
 
 def _functions(path: Path) -> set[str]:
@@ -41,6 +42,27 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
     for match in _LINK.finditer(page.read_text("utf-8")):
         if "://" not in match[1]:
             assert (page.parent / match[1]).exists(), f"{page.name} links to {match[1]}"
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors that a forge gives the headings of `page`."""
+    headings = _HEADING.findall(page.read_text("utf-8"))
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_sections_lead_somewhere(page: Path) -> None:
+    for name, anchor in _LINK.findall(page.read_text("utf-8")):
+        if anchor and "://" not in name:
+            other = page.parent / name if name else page
+            assert anchor in _anchors(other), f"{page.name} links to {name}#{anchor}"
+
+
+def test_the_readme_sums_up_every_finding() -> None:
+    readme, page = ((ROOT / name).read_text("utf-8") for name in ("README.md", "docs/findings.md"))
+    named = re.findall(r"^\| \[(\d+)\]\(docs/findings", readme, re.M)
+    found = re.findall(r"^### (\d+)\.", page, re.M)
+    assert sorted(map(int, named)) == sorted(map(int, found))
 
 
 def test_the_readme_names_every_page() -> None:
