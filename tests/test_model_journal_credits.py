@@ -60,13 +60,13 @@ def test_the_journal_is_as_long_as_mke2fs_makes_it(
 
 def filled(
     config: str, block: int, count: int, supposed: dict[str, tuple[Extent, ...]] | None = None,
-    *, end: str = "fsync a", **switches: object,
+    *, end: str = "fsync a", first: str = "", **switches: object,
 ) -> Step:  # fmt: skip
     """Every second block of `block` KiB is written, `count` of them, then those between them; all
-    lie in one piece. Both are written back by `end`."""
+    lie in one piece. Both are written back by `end`, or the former by `first`."""
     odd = "; ".join(f"pwrite a {2 * block * at}k {block}k" for at in range(count))
     even = "; ".join(f"pwrite a {2 * block * at + block}k {block}k" for at in range(count - 1))
-    workload = make_workload(f"size: 16m; {odd}; {end}; {even}; {end}", config)
+    workload = make_workload(f"size: 16m; {odd}; {first or end}; {even}; {end}", config)
     placement = tuple({**step, **(supposed or {})} for step in in_one_piece(workload, a=12))
     behaviour = Behaviour(iomap=False, **switches)  # type: ignore[arg-type]
     return Model(behaviour, geometry).run(workload, placement).steps[-1]
@@ -111,3 +111,12 @@ def test_where_the_worker_is_not_preempted_it_converts_all_that_wait(
     back, or a task that is not of a real-time class. With `preempted` as on Debian's 7.3.4."""
     step = filled("1k@delalloc", 1, count, end=end, waker_preempted=preempted)
     assert file(step).disk_blocks == (2 * count - 1 + tree) * 2
+
+
+@pytest.mark.parametrize(("first", "end", "tree"), [("sync", "fsync a", 2), ("fsync a", "sync", 0)])
+def test_only_what_the_flusher_thread_itself_writes_back_is_not_preempted(
+    first: str, end: str, tree: int
+) -> None:
+    """78 extents, as above: whoever wrote back before says nothing of who does now."""
+    step = filled("1k@delalloc", 1, 78, first=first, end=end)
+    assert file(step).disk_blocks == (2 * 78 - 1 + tree) * 2

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vm.kernels import tools
+from vm.kernels import build, tools
 
 FILES = {
     "Makefile": "VERSION = 7\n",
@@ -132,7 +132,7 @@ class Toy:
 
 
 def fake_tools(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put the toy's make and compilers first on PATH; nothing else is asked for."""
+    """Put the toy's make and compilers first on PATH; no other tool, nor GB of disk, is needed."""
     folder.mkdir()
     tests = str(Path(__file__).parent)
     make = MAKE.replace("TESTS", repr(tests))
@@ -143,6 +143,7 @@ def fake_tools(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(tools, "PROGRAMS", {"make": "make", "ld": "binutils"})
     monkeypatch.setattr(tools, "HEADERS", {})
+    monkeypatch.setattr(build, "NEEDED", dict.fromkeys(build.NEEDED, 0))
     return folder
 
 

@@ -30,7 +30,7 @@ __all__ = ["build", "source_of"]
 
 _RECIPE = "1"
 """To be changed with what is built, or how, so that older results are not taken for it."""
-_NEEDED = {False: 3, True: 6}
+NEEDED = {False: 3, True: 6}
 """GB of disk that a build takes, without and with debugging information."""
 _KEPT, _DAYS = 20, 60.0
 """Built kernels that stay in the cache however long they were not used; and how long others do."""
@@ -135,7 +135,7 @@ class _Job:
 
     def _require_space(self) -> None:
         path = self.source.workshop.path
-        needed, free = _NEEDED[self.flavour.symbols], shutil.disk_usage(path).free
+        needed, free = NEEDED[self.flavour.symbols], shutil.disk_usage(path).free
         if not self._out.exists() and free < needed * 10**9:
             raise CacheError(
                 f"building takes {needed} GB and {path} has {free / 1e9:.1f} GB free; make room "
