@@ -11,6 +11,7 @@ from typing import Any
 
 from model.after_shutdown import WRITES, check_reach, comes_first, refused
 from model.errors import OpError
+from model.eviction import read_inode
 from model.inode import Inode
 from model.mount import Mount
 from model.units import MAX_LFS_FILESIZE
@@ -102,7 +103,7 @@ def _open(mount: Mount, name: str) -> None:
         raise refused(mount)
     inode = mount.files.get(name)
     if inode is not None:
-        mount.read_inode(inode)
+        read_inode(mount, inode)
 
 
 def _look_up(mount: Mount, name: str) -> None:

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from harness.errors import NotModelledError
 from model.errors import OpError, TreesCount
-from model.superblock import BATCH, Superblock
+from model.percpu_counter import BATCH
+from model.superblock import Superblock
 from model.tree_bounds import MAX_DEPTH, tree_bounds
 
 __all__ = [

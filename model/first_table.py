@@ -11,6 +11,7 @@ from model import fallocate, shift_range
 from model.copy_range import copy_file_range
 from model.direct_io import dio_write
 from model.errors import OpError
+from model.eviction import drop_caches
 from model.file_write import buffered_write, max_size, rw_verify_area
 from model.mmap import tagged_store
 from model.mount import Mount
@@ -151,7 +152,7 @@ def _sync(mount: Mount, _op: ops.Sync) -> Result:
 
 
 def _drop_caches(mount: Mount, _op: ops.DropCaches) -> Result:
-    mount.drop_caches()
+    drop_caches(mount)
     return 0
 
 

@@ -9,17 +9,17 @@ from harness.errors import NotModelledError
 from model.behaviour import Behaviour
 from model.directory import Directory
 from model.errors import OpError
-from model.errseq import WritebackErrors
+from model.eviction import clear_inode
 from model.inline_data import destroy_inline_data
 from model.inode import Inode
 from model.journal_copy import JournalCopies
 from model.ordered import write_ordered
+from model.percpu_counter import PerCpuCounter
 from model.placement import Placer
 from model.quota import Quota
 from model.readahead import Readahead
-from model.superblock import PerCpuCounter, Superblock
+from model.superblock import Superblock
 from model.truncate import evict
-from model.units import DELAYED, EOF_BLOCK
 from model.writeback_bh import cyclic_writepages, writepages
 from model.writeback_iomap import iomap_writepages
 from workloads.images import Geometry
@@ -234,39 +234,6 @@ class Mount:
             inode.committed_size = inode.disksize
         self.sb.end_transaction()
 
-    def drop_caches(self) -> None:
-        """Drop clean folios, and inodes that nobody uses (drop_caches_sysctl_handler); not what
-        was changed since the last sync(2) (inode_lru_isolate)."""
-        gone: set[str] = set()
-        for name, inode in self.files.items():
-            inode.cache.drop_clean()
-            inode.drop_unsaved()
-            if name not in self.open and not len(inode.cache) and not inode.unsynced:
-                if not self.sb.journal:  # ext4_evict_inode
-                    self.sb.copies.write(inode)
-                clear_inode(inode)
-                inode.left_memory = True
-                gone.add(name)
-        self.sb.quota.warnings.dropped(gone)
-        if self.sb.traced:  # whoever observes reads them at once
-            for name in gone:
-                self.read_inode(self.files[name])
-        if not (self.sb.shut_down and self.sb.journal):
-            return
-        if self.directory.drop(self.files.keys(), self.open):
-            self.sb.rule("names of the device: jbd2_journal_commit_transaction")
-
-    def read_inode(self, inode: Inode) -> None:
-        """The inode is read if it has left memory: as nobody knows whether the running transaction
-        has changed it, fsync(2) and fdatasync(2) wait for that (ext4_iget)."""
-        if not inode.left_memory:
-            return
-        inode.left_memory = False
-        running = self.sb.transaction
-        if self.directory.changed or any(f.changed_in == running for f in self.files.values()):
-            inode.sb.rule("transaction that may have changed it: ext4_iget")
-            inode.change_data()
-
     def remount(self) -> None:
         """Close all, umount, mount."""
         for name in list(self.open):
@@ -304,22 +271,3 @@ class Mount:
             warnings.inode_freed(inode)
         del self.files[name]
         self.directory.changed = True
-
-
-def clear_inode(inode: Inode) -> None:
-    """The inode leaves memory: reservations are released, and what is read back is what
-    was on disk (ext4_clear_inode, ext4_iget)."""
-    if any(run.state == DELAYED for run in inode.es):
-        inode.sb.rule("release at eviction: ext4_clear_inode")
-    if inode.checksum_wrong and inode.sb.quirk("failed_conversion_breaks_checksum"):
-        inode.unreadable = True
-    inode.writeback_start, inode.errors = 0, WritebackErrors()
-    inode.remove_status(0, EOF_BLOCK)
-    inode.prealloc.discard()
-    inode.read_i_blocks()
-    inode.alloc_on_close = inode.order_writes = False
-    inode.delalloc, inode.iomap = inode.sb.delalloc, inode.sb.iomap
-    inode.may_inline, inode.inline_copy = inode.inline, None
-    if inode.size != inode.disksize:
-        inode.size = inode.disksize
-        inode.content.zero(inode.size)

@@ -13,6 +13,7 @@ from model.access import check_access
 from model.after_shutdown import not_predicted
 from model.behaviour import Behaviour
 from model.errors import OpError, TreesCount
+from model.eviction import drop_caches
 from model.first_table import HANDLERS as FIRST_TABLE
 from model.image.filesystem import Filesystem
 from model.image_load import load_image
@@ -206,7 +207,7 @@ def _final(mount: Mount, observed: bool) -> Final:
     warnings, dropped = mount.sb.quota.warnings.seen(), None
     if not mount.sb.shut_down:
         mount.sync()
-        mount.drop_caches()
+        drop_caches(mount)
     if observed and not mount.sb.shut_down:
         dropped = _contents(mount, observed=True)
     mount.remount()

@@ -19,7 +19,7 @@ from model.extent_tree import ExtentTree
 from model.indirect_tree import IndirectTree
 from model.inode import Inode
 from model.ordered import write_ordered
-from model.superblock import PerCpuCounter
+from model.percpu_counter import PerCpuCounter
 from model.truncate import truncate
 from model.units import DELAYED, EOF_BLOCK, WRITTEN
 

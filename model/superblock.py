@@ -1,7 +1,6 @@
 """Superblock: the file system's counters and mount options (fs/ext4/super.c).
 
-All counters are in clusters. Free and dirty clusters are per-CPU counters in the kernel;
-the low-space decisions read only their global part, so the model keeps both parts.
+All counters are in clusters.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from harness.trace import Event, EventKind
 from model.behaviour import Behaviour
 from model.indirect_pointers import max_file_bytes
 from model.journal_credits import journal_blocks
+from model.percpu_counter import BATCH, PerCpuCounter
 from model.placement import Placer
 from model.units import EOF_BLOCK, MAX_LFS_FILESIZE, PAGE, SECTOR
 from workloads.images import Geometry
@@ -27,13 +27,11 @@ if TYPE_CHECKING:
     from model.page_cache import PageCache
     from model.quota import Quota
 
-__all__ = ["PerCpuCounter", "Superblock", "max_extent_file_bytes"]
+__all__ = ["Superblock", "max_extent_file_bytes"]
 
 CREDITS = 128
 """More blocks than any call asks of a transaction for what it changes, file data aside."""
 OWN_COMMIT = "so much file data (data=journal) that jbd2 may have committed a part of it by itself"
-BATCH = 32
-"""percpu_counter_batch with up to 16 CPUs."""
 
 
 def max_extent_file_bytes(block_size: int, huge_file: bool) -> int:
@@ -43,38 +41,6 @@ def max_extent_file_bytes(block_size: int, huge_file: bool) -> int:
     if not huge_file:
         limit = ((1 << 32) - 1) // (block_size // SECTOR) * block_size
     return min(EOF_BLOCK * block_size, limit)
-
-
-class PerCpuCounter:
-    """A per-CPU counter of one CPU: `local` is folded into `total` in batches."""
-
-    __slots__ = ("local", "total")
-
-    def __init__(self, value: int) -> None:
-        self.total, self.local = value, 0
-
-    def add(self, amount: int) -> None:
-        """Add in one go (percpu_counter_add_batch)."""
-        self.local += amount
-        if abs(self.local) >= BATCH:
-            self.total += self.local
-            self.local = 0
-
-    def add_ones(self, times: int, one: int = 1) -> None:
-        """Add `one`, which is 1 or -1, `times` times."""
-        local = self.local * one + times
-        if local >= BATCH:
-            self.total += one * (local - local % BATCH)
-            local %= BATCH
-        self.local = one * local
-
-    def approx(self) -> int:
-        """What a cheap read sees (percpu_counter_read_positive)."""
-        return self.total if self.total > 0 else 0
-
-    def sum(self) -> int:
-        """The exact value (percpu_counter_sum)."""
-        return self.total + self.local
 
 
 class Superblock:

@@ -11,7 +11,7 @@ from harness.bench import read
 from harness.suppositions import UNSEEN
 from harness.trace import Step, Trace
 from model import map_blocks
-from model.superblock import BATCH, PerCpuCounter
+from model.percpu_counter import BATCH, PerCpuCounter
 
 RANDOM = Path(__file__).parent / "recordings" / "bh73-rand.jsonl.xz"
 

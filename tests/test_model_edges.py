@@ -19,7 +19,7 @@ from model.content import Content
 from model.extent_nodes import ROOT_ENTRIES, Branch, Index, Leaf, Slot
 from model.extent_status import ExtentStatus, Run
 from model.extent_tree import ExtentTree
-from model.superblock import PerCpuCounter
+from model.percpu_counter import PerCpuCounter
 from model.units import DELAYED, EOF_BLOCK, HOLE, WRITTEN
 
 

@@ -9,8 +9,9 @@ from modelled import file, geometry, placed, results, run, states
 from harness.trace import State, Step
 from model import Behaviour, Model
 from model.balloc import has_free_clusters, nonda_switch
+from model.percpu_counter import PerCpuCounter
 from model.placement import Placer
-from model.superblock import PerCpuCounter, Superblock
+from model.superblock import Superblock
 
 KIB = 1024
 HOLE_FILE = "truncate a 64k"

@@ -13,8 +13,8 @@ from model import Behaviour, Model
 from model.extent_status import Run
 from model.inode import Inode
 from model.mount import Mount
+from model.percpu_counter import PerCpuCounter
 from model.placement import Placer
-from model.superblock import PerCpuCounter
 from model.units import EOF_BLOCK, UNWRITTEN
 
 LAST = "pwrite a 4190208 4k; fsync a; remount; "

@@ -40,21 +40,22 @@ from model import (
 from model import mount as mount_module
 from model.behaviour import Behaviour
 from model.errors import OpError
+from model.eviction import clear_inode
 from model.extent_status import Run
 from model.indirect_pointers import DIRECT
 from model.indirect_tree import IndirectTree
 from model.inode import Inode
 from model.journal_copy import JournalCopy
 from model.mmap import filemap_fault
-from model.mount import Mount, clear_inode
+from model.mount import Mount
 from model.observe import WHOLE_FILE_LIMIT, content_of
 from model.page_cache import PageCache
+from model.percpu_counter import PerCpuCounter
 from model.placement import Placer
 from model.quota_warnings import SOFT_BELOW
 from model.run import Model
 from model.shift_range import insert_range
 from model.source import Source
-from model.superblock import PerCpuCounter
 from model.units import DELAYED, PAGE, UNWRITTEN, WRITTEN
 from workloads.ops import Parallel
 

@@ -27,6 +27,7 @@ from model import (
 )
 from model.access import check_access
 from model.after_shutdown import not_predicted
+from model.eviction import drop_caches
 from model.extent_status import Run
 from model.extent_tree import ExtentTree, ExtentTreeError
 from model.inode import Inode
@@ -97,7 +98,7 @@ def test_a_file_that_was_only_opened_can_leave_memory_and_is_read_when_it_is_ope
     mount.close("a")
     mount.sb.end_transaction()
     mount.file("b").change_data()
-    mount.drop_caches()
+    drop_caches(mount)
     assert (inode.left_memory, inode.waits_for_commit(datasync=True)) == (True, False)
     check_access(mount, Fsync("a"))
     assert (inode.left_memory, inode.waits_for_commit(datasync=True)) == (False, True)
