@@ -7,7 +7,7 @@ and reads nothing else from a placement (see `harness.trace.Placement`).
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from operator import attrgetter
 
 from harness.trace import AGAIN, APART, LATE, SHORT, TURNS, Extent, Placement
@@ -136,8 +136,10 @@ class Placer:
     def _next(self, name: str, lblk: int, length: int) -> tuple[int, tuple[int, int] | None]:
         """How many blocks from `lblk` on are not there, and where the first one is that is, if
         one of `length` blocks is."""
-        if self.gone_from is not None or self._shifts.get(name):
+        if self.gone_from is not None:
             return _ENDLESS, None
+        if self._shifts.get(name):
+            return self._next_shifted(name, lblk, length)
         size, extents = self._block_size, self._step.get(name, ())
         at, end = bisect_right(extents, lblk * size, key=_start), (lblk + length) * size
         while at < len(extents) and extents[at].physical is None and extents[at].start < end:
@@ -147,6 +149,29 @@ class Placer:
         there = extents[at].start // size
         found = self._at(name, there)
         return (there - lblk if found else _ENDLESS), found
+
+    def _next_shifted(
+        self, name: str, lblk: int, length: int
+    ) -> tuple[int, tuple[int, int] | None]:
+        """`_next` for a file of which parts have yet to move."""
+        shifts = self._shifts[name]
+        for there in sorted(self._before(name, shifts)):
+            if lblk < there < lblk + length:
+                found = self._shifted(name, there, shifts)
+                if found is not None and not _goes(there, shifts):
+                    return there - lblk, found
+        return _ENDLESS, None
+
+    def _before(self, name: str, shifts: list[Shift]) -> Iterator[int]:
+        """Where the extents that the step leaves begin before the file is shifted, and where what
+        is behind each shift does."""
+        starts = [extent.start // self._block_size for extent in self._step.get(name, ())]
+        for first, gone, delta in reversed(shifts):
+            behind = first + gone
+            starts = [
+                at - delta if at >= behind + delta else at for at in (*starts, behind + delta)
+            ]
+        yield from starts
 
     def _lies_apart(self, lblk: int) -> bool:
         """Whether block `lblk`, which nobody saw, is supposed not to follow the one before it: the
