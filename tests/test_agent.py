@@ -170,13 +170,13 @@ def test_a_buffer_that_was_forbidden_is_whole_for_the_next_one() -> None:
     with libc.Buffer(12288) as first:
         first.store(b"x" * 12288)
         first.forbid(4096)
-    with libc.Buffer(1 << 20) as again, libc.Buffer(8192) as other:
+    with libc.Buffer(1 << 21) as again, libc.Buffer(8192) as other:
         assert again.address == first.address != other.address
-        again.store(b"y" * (1 << 20))
+        again.store(memoryview(b"y" * (1 << 21)))
         other.store(b"z" * 8192)
-    with libc.Buffer((1 << 20) + 1) as large:
+    with libc.Buffer((1 << 21) + 1) as large:
         assert large.address not in (again.address, other.address)
-        large.store(b"l" * ((1 << 20) + 1))
+        large.store(memoryview(b"l" * ((1 << 21) + 1)))
 
 
 # --- observers ------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from harness.trace import Content
 from vm.agent import reading
-from vm.agent.reading import CHUNK, read_contents, read_file
+from vm.agent.reading import CHUNK, LOOK, read_contents, read_file
 from vm.contents import Contents
 
 PIECE = 4096
@@ -76,12 +76,21 @@ def test_the_checksums_are_those_of_the_bytes(
 def test_zeroes_are_not_sent_and_no_line_is_long(tmp_path: Path) -> None:
     with (tmp_path / "a").open("wb") as file:
         file.truncate(20 << 20)
-    (tmp_path / "b").write_bytes(bytes(PIECE) + b"x")
+    (tmp_path / "b").write_bytes(bytes(LOOK) + b"x")
     rows, _ = told(tmp_path)
-    assert [runs for runs, _ in rows] == [[("b", PIECE, 1)]]
+    assert [runs for runs, _ in rows] == [[("b", LOOK, 1)]]
     (tmp_path / "c").write_bytes(b"c" * (3 * CHUNK))
     rows, _ = told(tmp_path)
     assert max(len(data) for _, data in rows) <= CHUNK
+
+
+def test_zeroes_that_come_along_are_left_out(tmp_path: Path) -> None:
+    """The guest looks at 32 KiB at once; a content has the pieces of 4096 that are not zero."""
+    data = bytes(2 * PIECE) + b"x" * PIECE + bytes(3 * PIECE) + b"y" + bytes(5)
+    (tmp_path / "a").write_bytes(data)
+    rows, _ = told(tmp_path)
+    assert [runs for runs, _ in rows] == [[("a", 0, len(data))]]
+    assert sorted(read(tmp_path)["a"].blocks) == [2, 6]
 
 
 def test_of_a_huge_file_only_the_data_is_read(tmp_path: Path) -> None:

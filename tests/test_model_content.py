@@ -75,7 +75,9 @@ def test_a_copy_changes_by_itself() -> None:
     assert (twin.undefined(6), content.undefined(6)) == (((4, 2),), ((5, 1),))
 
 
-@pytest.mark.parametrize("length", [0, 1, 4096, PERIOD - 1, PERIOD, PERIOD + 1, 3 * PERIOD + 7])
+@pytest.mark.parametrize(
+    "length", [0, 1, 4096, PERIOD - 1, PERIOD, PERIOD + 1, 3 * PERIOD + 7, 17 * PERIOD]
+)
 @pytest.mark.parametrize("off", [0, 1, PERIOD - 1, PERIOD + 5, (1 << 40) + 3])
 def test_a_pattern_is_what_its_formula_says(off: int, length: int) -> None:
     data = pattern(9, off, length)

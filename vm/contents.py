@@ -72,7 +72,9 @@ def _content(size: int, whole: bool, runs: list[_Run]) -> Content:
     blocks: dict[int, int] = {}
     for start, data in runs:
         for at in range(0, len(data), _PIECE):
-            blocks[(start + at) // _PIECE] = zlib.crc32(data[at : at + _PIECE])
+            piece = data[at : at + _PIECE]
+            if not _ZEROES.startswith(piece):
+                blocks[(start + at) // _PIECE] = zlib.crc32(piece)
     return Content(size, _sha256(size, runs) if whole else None, blocks)
 
 

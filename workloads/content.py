@@ -26,8 +26,23 @@ def pattern_view(tag: int, off: int, length: int) -> memoryview:
     """The same as `pattern`, mostly without a copy of it: each 512 bytes further in the file
     everything is one more, so a tag is worth 167 times that."""
     skip = (off + tag * 167 * 512) % _PERIOD
-    table = _TWICE if length <= _PERIOD else _ONCE * (length // _PERIOD + 2)
-    return memoryview(table)[skip : skip + length]
+    return memoryview(_table(skip + length))[skip : skip + length]
+
+
+_KEPT = 1 << 21
+"""Bytes up to which a longer table is kept for the next one: to make it takes as long as to use
+it, and where it is made each time an emulated guest gets fresh pages for it."""
+_longest = [_TWICE]
+
+
+def _table(size: int) -> bytes:
+    """Contents of at least `size` bytes, from file offset 0 on with tag 0."""
+    if size <= len(_longest[0]):
+        return _longest[0]
+    table = _ONCE * -(-size // _PERIOD)
+    if len(table) <= _KEPT:
+        _longest[0] = table
+    return table
 
 
 _STEP = 16384

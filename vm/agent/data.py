@@ -11,7 +11,7 @@ import os
 import signal
 
 from . import libc
-from .content import pattern
+from .content import pattern_view
 from .context import Context
 
 TYPE_CHECKING = False
@@ -43,21 +43,27 @@ PIECE = 65536
 
 def write(context: Context, op: Operation) -> Outcome:
     """`pwrite(2)` of the pattern."""
-    data = pattern(op["tag"], op["off"], op["len"])
+    data = pattern_view(op["tag"], op["off"], op["len"])
     return os.pwrite(context.files.main(op["file"]), data, op["off"])
 
 
 def append(context: Context, op: Operation) -> Outcome:
     """`write(2)` on an O_APPEND descriptor."""
     fd = context.files.also(op["file"], os.O_APPEND)
-    return os.write(fd, pattern(op["tag"], os.fstat(fd).st_size, op["len"]))
+    return os.write(fd, pattern_view(op["tag"], os.fstat(fd).st_size, op["len"]))
+
+
+def _readable(length: int, fault: int) -> int:
+    """Bytes that can be read of a buffer of `length` whose pages from byte `fault` on can't be;
+    to fill the rest would cost a page fault for each page."""
+    return min(length, fault & ~(PAGE - 1))
 
 
 def write_fault(context: Context, op: Operation) -> Outcome:
     """`pwrite(2)` from a buffer whose pages from byte `fault` on are unreadable."""
     fd = context.files.main(op["file"])
     with libc.Buffer(op["len"]) as buffer:
-        buffer.store(pattern(op["tag"], op["off"], op["len"]))
+        buffer.store(pattern_view(op["tag"], op["off"], _readable(op["len"], op["fault"])))
         buffer.forbid(op["fault"])
         return libc.pwrite_at(fd, buffer.address, op["len"], op["off"])
 
@@ -74,7 +80,7 @@ def dio_write(context: Context, op: Operation) -> Outcome:
     """`pwritev(2)` on an O_DIRECT descriptor."""
     fd = context.files.also(op["file"], os.O_DIRECT)
     with libc.Buffer(op["len"]) as buffer:
-        buffer.store(pattern(op["tag"], op["off"], op["len"]))
+        buffer.store(pattern_view(op["tag"], op["off"], op["len"]))
         return libc.pwritev_at(fd, [(buffer.address, op["len"])], op["off"])
 
 
@@ -82,7 +88,7 @@ def sync_write(context: Context, op: Operation) -> Outcome:
     """`pwrite(2)` on an O_SYNC or O_DSYNC descriptor."""
     flag = os.O_SYNC if op["op"] == "sync_write" else os.O_DSYNC
     fd = context.files.also(op["file"], flag)
-    return os.pwrite(fd, pattern(op["tag"], op["off"], op["len"]), op["off"])
+    return os.pwrite(fd, pattern_view(op["tag"], op["off"], op["len"]), op["off"])
 
 
 def pwritev(context: Context, op: Operation) -> Outcome:
@@ -93,7 +99,8 @@ def pwritev(context: Context, op: Operation) -> Outcome:
         for length, readable in op["segs"]:
             buffer = libc.Buffer(length)
             buffers.append(buffer)
-            buffer.store(pattern(op["tag"], offset, length))
+            stored = length if readable is None else _readable(length, readable)
+            buffer.store(pattern_view(op["tag"], offset, stored))
             if readable is not None:
                 buffer.forbid(readable)
             parts.append((buffer.address, length))
@@ -110,7 +117,7 @@ def rlimit_write(context: Context, op: Operation) -> Outcome:
     import resource  # noqa: PLC0415 - rarely needed
 
     fd = context.files.main(op["file"])
-    data = pattern(op["tag"], op["off"], op["len"])
+    data = pattern_view(op["tag"], op["off"], op["len"])
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (op["limit"], before[1]))
@@ -123,7 +130,7 @@ def rlimit_write(context: Context, op: Operation) -> Outcome:
 def user_write(context: Context, op: Operation) -> Outcome:
     """`pwrite(2)` with another effective user and group."""
     fd = context.files.main(op["file"])
-    data = pattern(op["tag"], op["off"], op["len"])
+    data = pattern_view(op["tag"], op["off"], op["len"])
     os.setegid(op["uid"])
     os.seteuid(op["uid"])
     try:
@@ -145,7 +152,7 @@ def _store(context: Context, op: Operation, offset: int, length: int, sync: bool
     if length == 0:
         return 0
     first = offset & ~(PAGE - 1)
-    data = pattern(op["tag"], offset, length)
+    data = pattern_view(op["tag"], offset, length)
     with libc.Buffer(offset + length - first, fd, first) as mapping:
         at = offset
         while at < offset + length:

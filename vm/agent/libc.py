@@ -66,8 +66,9 @@ def _checked(result: Any) -> int:
     return int(result)
 
 
-_KEPT = 1 << 20
+_KEPT = 1 << 21
 """Bytes of an anonymous mapping that is kept for the next one of up to so many."""
+_Kept = ctypes.c_char * _KEPT
 _spare: list[int] = []
 
 
@@ -93,9 +94,13 @@ class Buffer:
             _checked(-1)
         self.address = address
 
-    def store(self, data: bytes, offset: int = 0) -> None:
+    def store(self, data: bytes | memoryview, offset: int = 0) -> None:
         """Copy `data` into the mapping at byte `offset`."""
-        ctypes.memmove(self.address + offset, data, len(data))
+        if self._kept and offset + len(data) <= self.length:
+            whole = memoryview(_Kept.from_address(self.address)).cast("B")
+            whole[offset : offset + len(data)] = data  # memmove takes no views
+        else:
+            ctypes.memmove(self.address + offset, bytes(data), len(data))
 
     def forbid(self, start: int) -> None:
         """Make the pages from byte `start`, rounded down to 4096, unreadable."""

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["read_contents", "read_file"]
 
 PIECE = 4096
+LOOK = 1 << 15
+"""Bytes of which it is asked at once whether they are all zero. Each question takes an emulated
+guest as long as to tell some thousand bytes more, of which the host leaves out what is zero."""
 CHUNK = 1 << 18
 """Bytes that are read at once, and told at once."""
 WHOLE_FILE_LIMIT = 256 << 20
@@ -59,7 +62,7 @@ def read_file(
     fd: int, size: int, limit: int = WHOLE_FILE_LIMIT
 ) -> Iterator[list[tuple[int, memoryview]]]:
     """Offsets and bytes of what is not zero in the file `fd` of `size` bytes, in order: pieces
-    of 4096 bytes, adjacent ones as one; the last may end at EOF. They come in lists, of
+    of 32 KiB, adjacent ones as one; the last may end at EOF. They come in lists, of
     `CHUNK` bytes at most, and are good until the next list is asked for.
 
     All of the file is read, or, if it is longer than `limit` bytes, its data ranges (SEEK_DATA).
@@ -88,8 +91,8 @@ def _runs(fd: int, start: int, end: int) -> Iterator[list[tuple[int, memoryview]
 def _not_zero(data: memoryview) -> Iterator[tuple[int, int]]:
     """Where adjacent pieces begin and end of which none is all zero."""
     first = -1
-    for at in range(0, len(data), PIECE):
-        if _ZEROES.startswith(data[at : at + PIECE]):
+    for at in range(0, len(data), LOOK):
+        if _ZEROES.startswith(data[at : at + LOOK]):
             if first >= 0:
                 yield first, at
             first = -1

@@ -26,6 +26,8 @@ __all__ = ["Settler", "never_preempt"]
 
 _QUIET_LOOKS = 2
 """Looks in a row that must find no request under way: one may lead to the next."""
+_NONE = b"%8u %8u\n" % (0, 0)
+"""What the kernel says then (part_inflight_show); an emulated guest compares it sooner."""
 _PAUSE = 0.0002
 _FIRST = (os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 _LAST = (os.SCHED_IDLE | os.SCHED_RESET_ON_FORK, os.sched_param(0))
@@ -75,4 +77,5 @@ class Settler:
         self.first()
 
     def _under_way(self) -> bool:
-        return os.pread(self._inflight, 64, 0).split() != [b"0", b"0"]
+        said = os.pread(self._inflight, 64, 0)
+        return said != _NONE and said.split() != [b"0", b"0"]
