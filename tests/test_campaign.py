@@ -238,6 +238,12 @@ def test_it_stops_when_the_time_is_over(
 # --- a cluster that runs already --------------------------------------------------------------
 
 
+def start_worker(place: Place, address: str, name: str) -> subprocess.Popen[str]:
+    options = ("--nthreads", "1", "--no-dashboard", "--no-nanny", "--host", "127.0.0.1")
+    where = ("--name", name, "--local-directory", str(place.folder))
+    return place.start("distributed.cli.dask_worker", address, *options, *where)
+
+
 @pytest.fixture
 def cluster(place: Place) -> tuple[str, list[subprocess.Popen[str]]]:
     """A scheduler and two worker processes on loopback."""
@@ -248,15 +254,8 @@ def cluster(place: Place) -> tuple[str, list[subprocess.Popen[str]]]:
     while not (where.exists() and where.read_text()):
         assert time.monotonic() < end
         time.sleep(0.1)
-    options = ("--nthreads", "1", "--no-dashboard", "--no-nanny", "--host", "127.0.0.1")
-    workers = [
-        place.start(
-            "distributed.cli.dask_worker", "--scheduler-file", str(where), *options,
-            "--name", f"w{number}", "--local-directory", str(place.folder),
-        )
-        for number in range(2)
-    ]  # fmt: skip
     address = json.loads(where.read_text())["address"]
+    workers = [start_worker(place, address, f"w{number}") for number in range(2)]
     with distributed.Client(address, set_as_default=False) as client:
         client.wait_for_workers(len(workers), SECONDS)
     return address, workers
@@ -290,6 +289,30 @@ def test_a_scheduler_that_goes_away_loses_nothing(
     assert "the scheduler went away" in output
     assert "Traceback" not in output
     assert len(place.rows()) >= 5
+
+
+def test_a_cluster_whose_workers_are_all_gone_is_not_waited_for_until_the_end(
+    place: Place, cluster: tuple[str, list[subprocess.Popen[str]]]
+) -> None:
+    address, workers = cluster
+    running = place.campaign(*PLAN, "--scheduler", address, "--wait-for-workers", "3s")
+    place.wait_for_rows(5)
+    for worker in workers:
+        worker.kill()
+    output, _ = running.communicate(timeout=SECONDS)
+    assert running.returncode == MACHINERY, output
+    assert re.search(r"programs.*, no worker for \d+ s, 0 findings in", output)
+    resume = f"ext4diff campaign --resume {place.results} --scheduler {address}"
+    assert f"dask worker {address} --nthreads 1" in output and resume in output
+    assert "Traceback" not in output
+    assert 5 <= len(place.rows()) < COUNT
+    start_worker(place, address, "w2")
+    with distributed.Client(address, set_as_default=False) as client:
+        client.wait_for_workers(1, SECONDS)
+    again = place.start("harness", *resume.split()[1:])
+    output, _ = again.communicate(timeout=SECONDS)
+    assert again.returncode == 0, output
+    assert_complete(place)
 
 
 # --- bad input ----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import distributed
 import pytest
 
-from harness.campaign.cluster import SchedulerError, connected
+from harness.campaign.cluster import NoWorkersError, SchedulerError, connected
 from harness.campaign.engine import Engine, Limits
 from harness.campaign.plan import Plan
 from harness.campaign.worker import Setup
@@ -60,11 +60,15 @@ class GivenUp:
         raise self._error
 
 
-def worked(client: GivenUp) -> None:
+def engine_with(client: object) -> Engine:
     setup = Setup("night", Plan(1, count=1), "model", Choice(), strict=False)
     anything: Any = None
-    given_up: Any = client
-    Engine(given_up, setup, anything, set()).run(Limits(), lambda: None)
+    given: Any = client
+    return Engine(given, setup, anything, set())
+
+
+def worked(client: GivenUp) -> None:
+    engine_with(client).run(Limits(), lambda: None)
 
 
 @pytest.mark.parametrize("status", ["connecting", "closing", "closed"])
@@ -90,3 +94,37 @@ def test_a_scheduler_that_dask_gives_up_went_away_and_is_not_asked_again(
 def test_what_goes_wrong_while_the_scheduler_is_there_is_told_as_it_is() -> None:
     with pytest.raises(AttributeError, match="no attribute"):
         worked(GivenUp("running", AttributeError("no attribute")))
+
+
+class Leaving:
+    """A client whose one worker goes away as soon as it is to make ready."""
+
+    status = "running"
+    nothing = staticmethod(lambda *_words: None)
+    register_plugin = subscribe_topic = unsubscribe_topic = unregister_worker_plugin = nothing
+    run = nothing
+
+    def __init__(self) -> None:
+        self.workers = {"tcp://worker": 1}
+
+    def nthreads(self) -> dict[str, int]:
+        return self.workers
+
+    def submit(self, *_words: object, pure: bool) -> Leaving:
+        assert not pure
+        self.workers = {}
+        return self
+
+    def add_done_callback(self, _call: object) -> None:
+        """Never done."""
+
+
+def test_workers_that_go_away_while_they_get_ready_are_not_waited_for_for_ever() -> None:
+    engine = engine_with(Leaving())
+    with (
+        pytest.raises(NoWorkersError, match=r"none came for 0\.5 s"),
+        engine.at_work(Limits(alone=0.5)),
+    ):
+        pass
+    assert engine.workers == 0
+    assert engine.alone is not None

@@ -17,7 +17,7 @@ from tornado.ioloop import PeriodicCallback
 from harness.campaign.steady import go_steady
 from harness.errors import MachineryError
 
-__all__ = ["LOST", "SchedulerError", "connected"]
+__all__ = ["LOST", "NoWorkersError", "SchedulerError", "connected"]
 
 CONNECT = 20.0
 """Seconds in which a scheduler has to answer."""
@@ -29,6 +29,10 @@ _LOOK = 2.0
 
 class SchedulerError(MachineryError):
     """The scheduler does not answer, or has no workers."""
+
+
+class NoWorkersError(SchedulerError):
+    """All workers went away, and none came for as long as one is waited for."""
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import itertools
 import queue
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,14 +21,14 @@ import distributed
 import msgspec
 
 from harness.campaign.bench import Done
-from harness.campaign.cluster import LOST, SchedulerError
+from harness.campaign.cluster import LOST, NoWorkersError, SchedulerError
 from harness.campaign.keeper import Keeper
 from harness.campaign.plan import Plan, Rest, Shard, shards
 from harness.campaign.worker import Ready, Setup, Workshop, prepare, run_shard, stop, topic
 from harness.errors import Ext4diffError, MachineryError, UsageError
 from harness.verdict import Outcome
 
-__all__ = ["DONE", "Engine", "Limits"]
+__all__ = ["ALONE", "DONE", "Engine", "Limits"]
 
 _Run: TypeAlias = "distributed.Future[int | None]"
 DONE = "the plan is done"
@@ -37,16 +38,21 @@ _PATIENCE = {Exception: 3, distributed.KilledWorker: 10 * _DEATHS}
 """How often in a row, for each worker, a shard may fail without a program that could be judged
 before the night is given up: of no guest that comes up, or any other fault; of workers that die."""
 _WHY = "if their machine is short of memory, its kernel's log tells of it"
+ALONE = 600.0
+"""Seconds for which a night goes on without a worker, if nothing else is said: machines boot, and
+people start workers again."""
 _TICK = 1.0
 _WAIT = 30.0
 """Seconds that workers get to end the programs that they are at."""
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """When to stop: after so many seconds, so many signatures that were not known before."""
+    """When to stop: after so many seconds, so many signatures that were not known before, and
+    after no worker was there for so many seconds (`alone`)."""
 
     seconds: float | None = None
     findings: int | None = None
+    alone: float = ALONE
 
 
 class Engine:
@@ -65,16 +71,18 @@ class Engine:
         self._failed: Counter[type] = Counter()
         self._runs = itertools.count(1)
         self.workers = 0
+        self._gone: float | None = None
+        """When it was first seen that all workers were gone, by the monotonic clock."""
         self.new = 0
         self.ended_by = DONE
 
     # --- the workers ----------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def at_work(self) -> Iterator[Ready]:
+    def at_work(self, limits: Limits) -> Iterator[Ready]:
         """The workers with what they need; the night is over for them after the context.
 
-        Raises what a worker raises that can't be made ready.
+        Raises what a worker raises that can't be made ready, `NoWorkersError` if all went away.
         """
         night = self._setup.night
         with self._scheduler_there():
@@ -85,7 +93,7 @@ class Engine:
                 raise SchedulerError("the scheduler has no workers; start some: dask worker ...")
         try:
             with self._scheduler_there():
-                ready = self._ready()
+                ready = self._ready(limits)
             yield ready
         finally:
             with contextlib.suppress(SchedulerError, ValueError), self._scheduler_there():
@@ -93,15 +101,38 @@ class Engine:
                 self._client.unsubscribe_topic(topic(night))
                 self._client.unregister_worker_plugin(topic(night))
 
-    def _ready(self) -> Ready:
+    def _ready(self, limits: Limits) -> Ready:
         for _ in range(_DEATHS):
+            future = self._client.submit(prepare, self._setup.night, pure=False)
+            ended = threading.Event()
+            future.add_done_callback(lambda _future, ended=ended: ended.set())
+            while not ended.wait(_TICK):
+                self._count_workers()
+                self._wait_for_workers(limits)
             with contextlib.suppress(distributed.KilledWorker):
-                ready: Ready = self._client.submit(prepare, self._setup.night, pure=False).result()
+                ready: Ready = future.result()
                 return ready
         raise MachineryError(f"{_DEATHS} workers died while they got ready; {_WHY}")
 
     def _count_workers(self) -> None:
         self.workers = len(self._client.nthreads())
+        if self.workers:
+            self._gone = None
+        elif self._gone is None:
+            self._gone = time.monotonic()
+
+    @property
+    def alone(self) -> float | None:
+        """Seconds for which no worker has been there; None if one is."""
+        return None if self._gone is None else time.monotonic() - self._gone
+
+    def _wait_for_workers(self, limits: Limits) -> None:
+        """Raises `NoWorkersError` if none has been there for too long."""
+        if self.alone is not None and self.alone >= limits.alone:
+            raise NoWorkersError(
+                f"all workers went away, and none came for {limits.alone:g} s"
+                " (--wait-for-workers); what was done is kept"
+            )
 
     def _told(self, event: tuple[float, bytes]) -> None:
         """Called by dask's thread with what a worker has told."""
@@ -113,6 +144,7 @@ class Engine:
         """Run until the plan is done or a limit is reached, calling `tick` every second or so.
 
         Raises `MachineryError` if it can't go on; what was done is kept then, too.
+        `NoWorkersError` is one.
         """
         began = time.monotonic()
         try:
@@ -122,6 +154,7 @@ class Engine:
                 tick()
                 if self._reached(limits, time.monotonic() - began):
                     return
+                self._wait_for_workers(limits)
         finally:
             self._leave()
             tick()
@@ -207,10 +240,12 @@ class Engine:
         """Have the workers leave their shards, and keep what they still tell of."""
         with contextlib.suppress(SchedulerError), self._scheduler_there():
             self._stop_workers()
-        end = time.monotonic() + _WAIT
-        while self._running and time.monotonic() < end:
+        end = time.monotonic() + (_WAIT if self.workers else 0.0)
+        while self._running:
             with contextlib.suppress(Ext4diffError):
                 self._take_one()
+            if time.monotonic() >= end:
+                break
 
     def _stop_workers(self) -> None:
         self._client.run(stop, self._setup.night)

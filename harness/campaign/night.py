@@ -9,12 +9,12 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
-from harness.campaign.cluster import connected
+from harness.campaign.cluster import NoWorkersError, connected
 from harness.campaign.engine import DONE, Engine, Limits
 from harness.campaign.keeper import Keeper
 from harness.campaign.plan import Plan
@@ -137,13 +137,13 @@ def work(
         engine = Engine(client, setup, keeper, store.finished(night.id))
         progress = Progress(keeper, limits.seconds, asked.plan.total)
         clock, before = _Clock(store, night), keeper.counts
-        with engine.at_work() as ready:
+        with _told_how_to_go_on(folder, scheduler), engine.at_work(limits) as ready:
             for text in (*ready.header, f"night {night.id}, seed {asked.plan.seed}: {night.line}"):
                 tell(text)
             clock.night = _described(night, ready)
 
             def tick() -> None:
-                progress.show(engine.workers)
+                progress.show(engine.workers, engine.alone)
                 clock.note()
 
             try:
@@ -151,7 +151,7 @@ def work(
             except KeyboardInterrupt:
                 engine.ended_by = INTERRUPTED
             finally:
-                progress.show(engine.workers, end=True)
+                progress.show(engine.workers, engine.alone, end=True)
                 keeper.retry()
                 clock.note(end=True)
         _check_kept(keeper, folder)
@@ -159,6 +159,19 @@ def work(
         ran, programs = (now - then for now, then in zip(keeper.counts, before, strict=True))
         why = engine.ended_by
         return Ended(digests, ran, programs, clock.seconds, why, shelf.dropped, keeper.trouble)
+
+
+@contextlib.contextmanager
+def _told_how_to_go_on(folder: Path, scheduler: str | None) -> Iterator[None]:
+    """Say what to do where all workers went away."""
+    try:
+        yield
+    except NoWorkersError as error:
+        resume, of = f"ext4diff campaign --resume {folder}", "dmesg may tell why they died; then"
+        if scheduler is not None:
+            of = f"start some (dask worker {scheduler} --nthreads 1), then"
+            resume += f" --scheduler {scheduler}"
+        raise NoWorkersError(f"{error}; {of} {resume}") from error
 
 
 def _check_kept(keeper: Keeper, folder: Path) -> None:

@@ -50,21 +50,25 @@ class Progress:
         self._first, self._programs = keeper.counts
         self._shown = LiveLine(out, every=_EVERY, seldom=_SELDOM)
 
-    def show(self, workers: int, *, end: bool = False) -> None:
-        """Say where things are, if it is time for that."""
+    def show(self, workers: int, alone: float | None = None, *, end: bool = False) -> None:
+        """Say where things are, if it is time for that; no worker has been there for `alone`
+        seconds, if any."""
         seconds = time.monotonic() - self._began
+        guests = times(workers, "guest")
+        if alone is not None:
+            guests = f"no worker for {duration_text(alone)}"
         if end:
-            self._shown.tell(self._line(seconds, workers))
+            self._shown.tell(self._line(seconds, guests))
         elif self._shown.due:
-            self._shown.show(self._line(seconds, workers))
+            self._shown.show(self._line(seconds, guests))
 
-    def _line(self, seconds: float, workers: int) -> str:
+    def _line(self, seconds: float, guests: str) -> str:
         keeper, outcomes = self._keeper, self._keeper.outcomes
         done, programs = keeper.counts
         parts = [
             duration_text(seconds),
             f"{done_text(done, programs)}, {rate_text(done - self._first, seconds)}",
-            times(workers, "guest"),
+            guests,
             f"{times(len(keeper.findings), 'finding')} in"
             f" {times(outcomes[Outcome.MISMATCH], 'mismatch')}",
         ]

@@ -65,6 +65,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="use the workers of this dask scheduler (tcp://host:8786), not some of our own",
     )  # fmt: skip
     add_argument(
+        "--wait-for-workers", type=_seconds, metavar="T", default=600.0,
+        help="stop, with status 3, when no worker has been there for so long (default: 10m)",
+    )  # fmt: skip
+    add_argument(
         "--results", metavar="DIR",
         help=f"where {FILE} and artifacts go; a store there is gone on with, as a new night"
         f" (default: {FOLDER}/TIME)",
@@ -118,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
         night = nights.new_night(asked, line)
     folder.mkdir(parents=True, exist_ok=True)
     ended = nights.work(
-        folder, night, asked, Limits(options.time, options.findings),
+        folder, night, asked, Limits(options.time, options.findings, options.wait_for_workers),
         workers=options.guests, scheduler=options.scheduler, budget=options.disk << 20,
         tell=partial(print, flush=True),  # at the head of a log, before the progress
     )  # fmt: skip
