@@ -180,6 +180,11 @@ class Behaviour(msgspec.Struct, frozen=True):
     """`ext4_zero_range` zeroes the blocks that it covers in part before it drops the page
     cache of the range (7.3); before, at the end."""
 
+    metadata_writeback: bool = False
+    """Without a journal an inode that was changed stays in memory until fsync(2) or umount, since
+    sync(2) leaves the mark that its buffer is to be written (I_METADATA_WRITEBACK of 7.3, set by
+    `ext4_mark_iloc_dirty`)."""
+
     max_folio: int = 2 * MIB
     """Largest folio of the page cache in bytes; 4096 without transparent huge pages
     (`mapping_max_folio_size`, `ext4_set_inode_mapping_order`)."""
@@ -225,7 +230,10 @@ class Behaviour(msgspec.Struct, frozen=True):
         if match is None:
             raise ValueError(f"not a kernel release: {release!r}")
         since_7_3 = (int(match[1]), int(match[2])) >= (7, 3)
-        return cls(write_ends_at_fault=since_7_3, zero_range_edges_first=since_7_3, **switches)
+        return cls(
+            write_ends_at_fault=since_7_3, zero_range_edges_first=since_7_3,
+            metadata_writeback=since_7_3, **switches,
+        )  # fmt: skip
 
     def __post_init__(self) -> None:
         unknown = self.quirks - QUIRKS.keys()

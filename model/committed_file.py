@@ -17,7 +17,8 @@ class CommittedFile(CachedFile):
     `changed_in` is the transaction that last changed its inode (i_sync_tid), `data_changed_in` the
     one that last changed what fdatasync(2) is about (i_datasync_tid) but for the size, which was
     `committed_size` at the last commit; `unsynced` tells whether it waits for the next sync(2) and
-    so can't leave memory (I_DIRTY), `checksum_wrong` whether the inode on disk has changed without
+    so can't leave memory (I_DIRTY), `metadata_writeback` whether it waits for fsync(2) likewise
+    (I_METADATA_WRITEBACK), `checksum_wrong` whether the inode on disk has changed without
     its checksum, `inline` whether it holds the data, `orphan` whether recovery is to cut it to its
     size (ext4_orphan_add). `ordered` are the bytes that the next commit has on disk first.
     """
@@ -26,7 +27,8 @@ class CommittedFile(CachedFile):
         super().__init__(sb)
         self.disksize = self.committed_size = 0
         self.changed_in = self.data_changed_in = sb.transaction
-        self.unsynced = self.checksum_wrong = self.inline = self.orphan = False
+        self.unsynced = self.metadata_writeback = False
+        self.checksum_wrong = self.inline = self.orphan = False
         self.ordered: tuple[int, int] | None = None
         self.order_writes = False
 
@@ -38,13 +40,20 @@ class CommittedFile(CachedFile):
 
     def inode_changed(self) -> None:
         """The inode's fields are in the running transaction (ext4_mark_inode_dirty)."""
-        self.changed_in = self.sb.transaction
+        self.mark_iloc_dirty()
         self.checksum_wrong = False
+
+    def mark_iloc_dirty(self) -> None:
+        """The running transaction changes the inode. Without a journal its buffer waits for
+        fsync(2) from 7.3 on (ext4_mark_iloc_dirty)."""
+        self.changed_in = self.sb.transaction
+        self.metadata_writeback = not self.sb.journal and self.sb.behaviour.metadata_writeback
 
     def change_data(self) -> None:
         """The running transaction changes what fdatasync(2) is about
         (ext4_update_inode_fsync_trans)."""
-        self.changed_in = self.data_changed_in = self.sb.transaction
+        self.mark_iloc_dirty()
+        self.data_changed_in = self.sb.transaction
 
     def journal_data(self, folio: Folio, bits: int) -> None:
         """A write or store has let `bits` of `folio` be written: with data=journal the running

@@ -16,13 +16,14 @@ __all__ = ["clear_inode", "drop_caches", "read_inode"]
 
 def drop_caches(mount: Mount) -> None:
     """Drop clean folios, and inodes that nobody uses (drop_caches_sysctl_handler); not what
-    was changed since the last sync(2) (inode_lru_isolate)."""
+    was changed since the last sync(2), or waits for fsync(2) (inode_lru_isolate)."""
     sb = mount.sb
     gone: set[str] = set()
     for name, inode in mount.files.items():
         inode.cache.drop_clean()
         inode.drop_unsaved()
-        if name not in mount.open and not len(inode.cache) and not inode.unsynced:
+        waits = inode.unsynced or inode.metadata_writeback
+        if name not in mount.open and not len(inode.cache) and not waits:
             if not sb.journal:  # ext4_evict_inode
                 sb.copies.write(inode)
             clear_inode(inode)
@@ -44,6 +45,8 @@ def read_inode(mount: Mount, inode: Inode) -> None:
     if not inode.left_memory:
         return
     inode.left_memory = False
+    if not mount.sb.journal:
+        return
     running = mount.sb.transaction
     if mount.directory.changed or any(f.changed_in == running for f in mount.files.values()):
         inode.sb.rule("transaction that may have changed it: ext4_iget")
@@ -61,7 +64,7 @@ def clear_inode(inode: Inode) -> None:
     inode.remove_status(0, EOF_BLOCK)
     inode.prealloc.discard()
     inode.read_i_blocks()
-    inode.alloc_on_close = inode.order_writes = False
+    inode.alloc_on_close = inode.order_writes = inode.metadata_writeback = False
     inode.delalloc, inode.iomap = inode.sb.delalloc, inode.sb.iomap
     inode.may_inline, inode.inline_copy = inode.inline, None
     if inode.size != inode.disksize:

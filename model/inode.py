@@ -230,7 +230,7 @@ class Inode(CommittedFile):
 
     def tree_changed(self) -> None:
         """Charge or free tree blocks (ext4_new_meta_blocks, ext4_free_blocks)."""
-        self.changed_in = self.sb.transaction
+        self.mark_iloc_dirty()
         if not self.extents:
             blocks = self.indirect.blocks()
         elif self.tree_unknown is None:

@@ -57,6 +57,7 @@ class Mount:
         if inode is None:
             inode = self.files[name] = Inode(self.sb, name)
             self.directory.changed = True
+            inode.mark_iloc_dirty()  # ext4_add_nondir
         if name not in self.open:
             self.open.add(name)
             inode.errors.opened("")
@@ -221,7 +222,7 @@ class Mount:
             if inode.waits_for_commit(datasync):
                 self.commit()
             return
-        inode.unsynced = False  # ext4_fsync_nojournal
+        inode.unsynced = inode.metadata_writeback = False  # ext4_fsync_nojournal
         self.sb.copies.write(inode)
         if self.durable is not None:
             self.durable.written(inode)

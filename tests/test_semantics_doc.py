@@ -39,7 +39,7 @@ OTHER = {
     "iomap": False, "da_map_sets_new": False, "eof_zero_flush": "truncate_down",
     "write_ends_at_fault": True, "zero_range_edges_first": True, "max_folio": 4096,
     "nr_cpu": 8, "max_zeroout_kib": 0, "readahead": 4096, "cyclic_sync": True,
-    "waker_preempted": False,
+    "waker_preempted": False, "metadata_writeback": True,
 }  # fmt: skip
 """For each switch a value that is not the default."""
 
