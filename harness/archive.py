@@ -11,11 +11,11 @@ import contextlib
 import os
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import MachineryError, UsageError
+from vm.scratch import scratch
 from vm.zstd import zstd
 from workloads.host_files import open_regular
 
@@ -96,9 +96,9 @@ def unpacked(path: Path) -> Iterator[Path]:
     Raises `ArtifactError` if it is no such archive, is damaged, or holds anything but plain
     files in one directory; `MachineryError` if there is no room for them.
     """
-    with tempfile.TemporaryDirectory(prefix="ext4diff-") as folder:
+    with scratch() as folder:
         try:
-            directory = _unpack(path, Path(folder))
+            directory = _unpack(path, folder)
         except _TooLargeError as error:
             raise ArtifactError(f"{path} is no artifact of ext4diff: {error}") from error
         except (tarfile.TarError, zstd.ZstdError, EOFError) as error:

@@ -12,7 +12,6 @@ import contextlib
 import os
 import resource
 import statistics
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -35,6 +34,7 @@ from reports.rows import Night, Row, Spent
 from vm.guests import Guests
 from vm.initramfs import boot_files
 from vm.kernel import resolve_kernel
+from vm.scratch import scratch
 
 __all__ = ["SEED", "Make", "Ready", "Work", "measure_ready", "measure_work"]
 
@@ -165,12 +165,12 @@ def _ready(
 ) -> Iterator[Callable[[bool], _Did | float]]:
     """A bench whose guest runs; True runs the programs, False ends the guest and says what
     CPU time QEMU and the other children took. Programs from `warm` on come before."""
-    with tempfile.TemporaryDirectory(prefix="ext4diff-bench-") as folder:
-        store = Store.open(Path(folder) / FILE)
-        bench = Bench(_NIGHT, _PLAN, make(), "bench", Path(folder))
+    with scratch("bench") as folder:
+        store = Store.open(folder / FILE)
+        bench = Bench(_NIGHT, _PLAN, make(), "bench", folder)
         with closing(store), closing(bench):
             store.begin(Night(_NIGHT))
-            keeper = Keeper(_NIGHT, store, Shelf(Path(folder), _BUDGET))
+            keeper = Keeper(_NIGHT, store, Shelf(folder, _BUDGET))
             bench.run(Rest(_shard(warm, warm + _WARM)), lambda _done: None, lambda: False)
             before = _children_seconds()
 

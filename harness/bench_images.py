@@ -8,7 +8,6 @@ of this process, and beside it the time of day, in which other work may interfer
 from __future__ import annotations
 
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -26,6 +25,7 @@ from model.image_writer import image_of, write_image
 from model.mount import Mount
 from vm.host_tools import ensure_host_tools, find_program
 from vm.mkfs import mke2fs_options, read_geometry
+from vm.scratch import scratch
 from workloads.images import IMAGES, Image
 from workloads.ops import AnyOp, Sync, Write
 from workloads.workload import Config, Workload
@@ -50,12 +50,12 @@ def measure_images() -> Iterator[Took]:
     """Each of `SIZES`, then the model's own image. Raises `MachineryError` without mke2fs."""
     ensure_host_tools(["mke2fs"])
     for mib, files, length in SIZES:
-        with tempfile.TemporaryDirectory(prefix="ext4diff-bench-") as folder:
-            base = Path(folder) / "base"
+        with scratch("bench") as folder:
+            base = folder / "base"
             image = msgspec.structs.replace(IMAGES["4k"], size=mib * MIB)
             _make(image, base)
             mount = _model(base).finish(_workload(image, files, length))
-            full = Path(folder) / "full"
+            full = folder / "full"
             write_image(mount, base, full)
             size = f"{mib} MiB with {files} files of {length:,} bytes"
             yield _best(f"canonical form, {size}", partial(_form, full))

@@ -11,8 +11,6 @@ from __future__ import annotations
 import contextlib
 import enum
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +19,7 @@ import msgspec
 
 from harness.errors import MachineryError, UsageError
 from vm.kernels.git import Git, Repository, reason_of
+from vm.scratch import scratch
 
 __all__ = ["Answer", "Commit", "Found", "Judgement", "NotNarrowedError", "bisect", "repository_of"]
 
@@ -94,11 +93,8 @@ def repository_of(tree: Path) -> Iterator[Repository]:
     if done.returncode != 0:
         raise UsageError(f"{tree} is no git repository to bisect: {reason_of(done)}")
     objects = Path(done.stdout.decode().rstrip("\n"))
-    where = Path(tempfile.mkdtemp(prefix="ext4diff-bisect-"))
-    try:
+    with scratch("bisect") as where:
         yield Repository.create(where / "git", objects)
-    finally:
-        shutil.rmtree(where, ignore_errors=True)
 
 
 def _commit(git: Git, sha: str) -> Commit:

@@ -8,10 +8,8 @@ make whole what is then on the disk.
 
 from __future__ import annotations
 
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from pathlib import Path
 
 import msgspec
 
@@ -22,6 +20,7 @@ from harness.trace import Complaint, Final, Placement, Reference, Subject, Trace
 from harness.verdict import Compared, Mismatch
 from vm import mkfs
 from vm.errors import MountLostError
+from vm.scratch import scratch
 from workloads.syntax import format_op
 from workloads.workload import Workload
 
@@ -90,8 +89,8 @@ class Failing(GuestSide):
     def _recovered(self) -> str:
         """What e2fsck can't repair by itself of what the disk holds; "" if nothing."""
         assert self._guest is not None
-        with tempfile.TemporaryDirectory(prefix="ext4diff-failing-") as folder:
-            copy = Path(folder) / "disk.img"
+        with scratch("failing") as folder:
+            copy = folder / "disk.img"
             self._guest.disk.copy_to(copy)
             return mkfs.recover(copy)
 

@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import datetime
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from reports.ktap import ktap
 from reports.markdown import markdown
 from reports.overview import overview
 from reports.since import Since, State, since_last_night
+from vm.scratch import scratch
 from workloads.host_files import refuse_disk
 from workloads.ops import BY_WORD
 
@@ -51,8 +51,7 @@ def report(options: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _opened(paths: list[Path], target: Path | None) -> Iterator[Store]:
     """The one store at `paths`, or what several are together; kept at `target` if it is given."""
-    with tempfile.TemporaryDirectory(prefix="ext4diff-") as scratch:
-        folder = Path(scratch)
+    with scratch() as folder:
         stores = [
             _as_store(path, folder / f"run-{number}") if is_run(path) else path
             for number, path in enumerate(paths)

@@ -193,11 +193,13 @@ def test_a_campaign_that_is_killed_is_resumed_where_it_was(place: Place) -> None
     running.wait(SECONDS)
     assert_nothing_runs(place)
     assert len(place.rows()) == 2 * HELD
+    assert len(list(place.temporary.iterdir())) == 1
     place.hold.unlink()
     again = place.start("harness", "campaign", "--resume", str(place.results), "-j", "1")
     output, _ = again.communicate(timeout=SECONDS)
     assert again.returncode == 0, output
     assert_complete(place)
+    assert list(place.temporary.iterdir()) == []
     with Store.read(place.results / "results.sqlite") as store:
         assert len(store.nights()) == 1
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
-from pathlib import Path
 from types import MappingProxyType
 
 from vm.gdb_symbols import Symbols
 from vm.qemu import Devices
+from vm.scratch import scratch
 from vm.shell import Sections
 
 __all__ = ["Stub"]
@@ -36,8 +35,8 @@ class Stub:
         self._symbols = symbols
         self._script = os.memfd_create("ext4diff-gdb", os.MFD_CLOEXEC)
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with tempfile.TemporaryDirectory(prefix="ext4diff-") as folder:
-            path = Path(folder) / "gdb"
+        with scratch() as folder:
+            path = folder / "gdb"
             self._listening.bind(str(path))
             self._listening.listen(1)
             self._place = os.open(path, os.O_PATH | os.O_CLOEXEC)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +15,7 @@ from tornado.ioloop import PeriodicCallback
 
 from harness.campaign.steady import go_steady
 from harness.errors import MachineryError
+from vm.scratch import scratch, semaphores_named
 
 __all__ = ["LOST", "NoWorkersError", "SchedulerError", "connected"]
 
@@ -44,13 +44,14 @@ def connected(scheduler: str | None, workers: int) -> Iterator[distributed.Clien
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     go_steady()
     with contextlib.ExitStack() as stack:
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="ext4diff-"))
+        folder = stack.enter_context(scratch())
+        stack.enter_context(semaphores_named(folder))
         settings = {
             "distributed.scheduler.allowed-failures": 0,  # the engine tries again what is left
             "distributed.comm.timeouts.connect": f"{CONNECT}s",
             "distributed.worker.daemon": False,
             "distributed.deploy.lost-worker-timeout": "60s",  # to come up again, if it is busy
-            "temporary-directory": scratch,
+            "temporary-directory": str(folder),
         }
         stack.enter_context(dask.config.set(settings))
         address: Any = scheduler

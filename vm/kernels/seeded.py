@@ -14,7 +14,6 @@ from __future__ import annotations
 import difflib
 import re
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from vm.errors import HostToolError, KernelError, PatchError
 from vm.host_tools import find_program, missing_error
 from vm.kernels.progress import progress
 from vm.kernels.sources import Source
+from vm.scratch import scratch
 
 __all__ = ["Bug", "bugs", "find_bug", "seed"]
 
@@ -98,20 +98,20 @@ def seed(base: Source, bug: Bug, label: str) -> Source:
         commit = own.commit(reference)
         if not commit:
             progress(f"seeding {bug.name} into {bug.function}() of {bug.file}")
-            with tempfile.TemporaryDirectory(prefix="ext4diff-seeded-") as scratch:
-                commit = _commit(base, bug, Path(scratch))
+            with scratch("seeded") as folder:
+                commit = _commit(base, bug, folder)
             own.output("update-ref", reference, commit)
     return Source(shop, commit, label, base.base, (*base.series, bug.subject), (digest,))
 
 
-def _commit(base: Source, bug: Bug, scratch: Path) -> str:
+def _commit(base: Source, bug: Bug, folder: Path) -> str:
     """The commit on top of `base` that has the broken file."""
     repository = base.workshop.repository
-    git = repository.git(GIT_INDEX_FILE=str(scratch / "index"))
+    git = repository.git(GIT_INDEX_FILE=str(folder / "index"))
     whole = git.run("show", f"{base.commit}:{bug.file}")
     if whole.returncode != 0:
         raise PatchError(f"{base.label} has no {bug.file}, where {bug.name} belongs")
-    source = scratch / Path(bug.file).name
+    source = folder / Path(bug.file).name
     source.write_bytes(whole.stdout)
     _spatch(bug, source)
     blob = git.output("hash-object", "-w", "--no-filters", "--", str(source))

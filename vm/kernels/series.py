@@ -11,13 +11,13 @@ import email.header
 import email.policy
 import gzip
 import re
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from vm.errors import MachineryError, PatchError
 from vm.kernels.git import Git
+from vm.scratch import scratch
 
 __all__ = ["Patch", "Series", "read_series"]
 
@@ -177,12 +177,12 @@ def read_series(path: Path, name: str = "") -> Series:
     if path.is_dir():
         raise PatchError(f"{name} is a directory; `cat {name}/*.patch > series.mbox` makes an mbox")
     data = _unpacked(path)
-    with tempfile.TemporaryDirectory(prefix="ext4diff-") as folder:
+    with scratch() as folder:
         try:
-            mails = _mails(data, Path(folder))
+            mails = _mails(data, folder)
         except MachineryError:
             mails = []
-        found = [_patch(mail, Path(folder)) for mail in mails]
+        found = [_patch(mail, folder) for mail in mails]
     patches = [patch for patch in found if patch is not None]
     if not patches:
         if _DIFF.search(data.decode("utf-8", "replace")):
