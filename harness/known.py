@@ -40,6 +40,9 @@ _MISCOUNTED = (
 """What e2fsck says of an i_blocks that lacks a cluster, and with it the owner's quota; and what it
 advises in passing."""
 
+_BEHIND_EOF = r"past the end, \d+ bytes?, are not zero"
+"""What our own check says of bytes in the block of EOF that nobody zeroed there."""
+
 _NOTED = r"errors noted, the first in (?:ext4_setattr)?:|unmounted \(state 0x3\)"
 """What our own check says of an error that ext4_setattr() has noted in the superblock; the model
 notes no function."""
@@ -56,7 +59,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         name="efault-beyond-eof-moves-size",
         quirk="efault_beyond_eof_moves_size",
         # the size on disk stays, and what is stored up to the new one is behind it after umount
-        image_complaint=r"past the end, \d+ bytes?, are not zero",
+        image_complaint=_BEHIND_EOF,
         since=(7, 2),
         path="bh",
         triggers=(WriteFault, Pwritev),
@@ -81,6 +84,8 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
         name="inline-conversion-undone",
         quirk="inline_conversion_undone",
+        # what was cut off is there again
+        image_complaint=_BEHIND_EOF,
         since=(7, 2),
         path="bh",
         feature="inline_data",
@@ -107,6 +112,8 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
         name="converted-block-outlives-file",
         quirk="converted_block_outlives_file",
+        # the deleted data may be longer than what the file has there
+        image_complaint=_BEHIND_EOF,
         since=(7, 2),
         path="bh",
         feature="inline_data",
@@ -317,6 +324,24 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         observable="the old bytes of that block are read in place of zeros until the page cache is"
         " dropped; a write to a part of it brings the rest back to disk",
         reason="ext4_zero_range() as there; the folio stays uptodate over the unwritten block",
+    ),
+    KnownIssue(
+        name="zeroed-tail-keeps-block-from-disk",
+        quirk="zeroed_tail_keeps_block_from_disk",
+        complaint=r"EXT4-fs warning in ext4_evict_inode",
+        image_complaint=_BEHIND_EOF,
+        since=(7, 3),
+        path="bh",
+        option="data=journal",
+        condition="a file is truncated to the size that it has, or a write past its unaligned EOF"
+        " fails, and before the next commit the file system is unmounted, or a range is inserted or"
+        " collapsed in the file",
+        observable="the kernel's log says at umount that data will be lost; what was written to the"
+        " block of EOF before, fdatasync(2) or not, is what the disk held, unless it was written"
+        " back before",
+        reason="ext4_block_journalled_zero_range() puts the block into a transaction, but does not"
+        " move i_datasync_tid on; ext4_do_writepages() commits no further than that, and can't"
+        " write a block of a transaction that runs",
     ),
     KnownIssue(
         name="old-error-fails-truncate-iomap",

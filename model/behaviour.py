@@ -124,6 +124,13 @@ QUIRKS: dict[str, Quirk] = {
             "back as written (ext4_block_zero_eof), then makes it unwritten",
         ),
         Quirk(
+            "zeroed_tail_keeps_block_from_disk",
+            "With data=journal what is committed of the block that holds EOF is lost at umount, or "
+            "where a range is inserted or collapsed, behind a truncation to the same size.",
+            "ext4_block_journalled_zero_range: the block is in a transaction that i_datasync_tid "
+            "does not know, so ext4_do_writepages neither commits that nor writes the block",
+        ),
+        Quirk(
             "old_error_fails_truncate",
             "On the iomap path a truncation, or what else zeroes the rest of EOF's block, fails "
             "with the error of earlier writeback; a truncation has cut the size only then.",

@@ -15,7 +15,9 @@ from model.page_cache import PageCache
 from model.superblock import Superblock
 from model.units import PAGE, WRITTEN, ceil_div, ranges
 
-__all__ = ["CachedFile"]
+__all__ = ["BEHIND", "CachedFile"]
+
+BEHIND = "zeroed_tail_keeps_block_from_disk"
 
 
 class CachedFile:
@@ -89,9 +91,35 @@ class CachedFile:
     def log(self, folio: Folio, bits: int) -> None:
         """With data=journal what makes `bits` of the folio dirty has them journalled
         (ext4_dirty_journalled_data)."""
-        if self.on_disk and self.sb.data_journal:
+        if self.sb.data_journal:
             for low, high in ranges(bits):
                 self.journalled.update(range(folio.first + low, folio.first + high))
+
+    def keep_from_disk(self, folio: Folio, bit: int) -> None:
+        """Block `bit` of the folio is zeroed in part. With data=journal that journals it anew, and
+        if what is dirty of it was committed before, what is on disk is older than that; writeback
+        that does not commit leaves it so, a known bug (ext4_block_journalled_zero_range)."""
+        lblk = folio.first + bit.bit_length() - 1
+        committed = folio.dirty & bit and lblk not in self.journalled
+        if (
+            self.sb.data_journal
+            and committed
+            and lblk not in self.on_disk
+            and BEHIND in self.sb.behaviour.quirks
+        ):
+            self.differs_on_disk(lblk, None, BEHIND)
+
+    def hold_back(self) -> list[tuple[Folio, int]]:
+        """Dirty blocks that only the running transaction has can't be written before its commit,
+        which this writeback does not ask for: they count as clean until it is over. Returns them
+        (ext4_bio_write_folio, buffer_jbddirty)."""
+        held = []
+        for lblk in sorted(self.journalled):
+            folio = self.cache.get(lblk * self.sb.block_size // PAGE)
+            if folio is not None and folio.dirty >> (lblk - folio.first) & 1:
+                held.append((folio, 1 << (lblk - folio.first)))
+                self.cache.clean(*held[-1])
+        return held
 
     def differs_on_disk(self, lblk: int, data: bytes | None, quirk: str) -> None:
         """Block `lblk` is cached; on disk, by the known bug `quirk`, it is `data`, or nobody knows

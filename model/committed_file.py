@@ -4,7 +4,7 @@ commit writes first (fs/ext4/ext4_jbd2.h, fs/jbd2/journal.c).
 
 from __future__ import annotations
 
-from model.cached_file import CachedFile
+from model.cached_file import BEHIND, CachedFile
 from model.folio import Folio
 from model.superblock import Superblock
 
@@ -72,6 +72,23 @@ class CommittedFile(CachedFile):
         if self.changed_in != running or not datasync:
             return self.changed_in == running
         return self.inline and not self.sb.quirk("inline_overwrite_not_synced")
+
+    def kept_from_disk(self) -> list[tuple[int, tuple[bytes | None, str] | None]]:
+        """With data=journal: dirty blocks that only the running transaction has, which writeback
+        won't commit, each with what `on_disk` says of it (ext4_do_writepages)."""
+        if not self.journalled or self.sb.shut_down or self.waits_for_commit(datasync=True):
+            return []
+        size = self.sb.block_size
+        held = [lblk for lblk in self.journalled if self.cache.holds_dirty(lblk * size)]
+        return [(lblk, self.on_disk.get(lblk)) for lblk in held]
+
+    def lose_dirty(self, kept: list[tuple[int, tuple[bytes | None, str] | None]]) -> None:
+        """Umount has written all but blocks that were `kept` from it. Whether the commit that
+        another file asked for came in time for them nobody knows (ext4_evict_inode)."""
+        for lblk, before in kept:
+            self.sb.quirk(BEHIND)
+            if before is not None and lblk not in self.on_disk:
+                self.differs_on_disk(lblk, *before)
 
     def order(self, start: int, end: int, *, submitted: bool = False) -> None:
         """The next commit writes bytes `[start, end)` first, and what lies between them and

@@ -8,7 +8,7 @@ from model.errors import OpError
 from model.inline_data import convert_inline_data
 from model.inode import Inode
 from model.map_blocks import map_blocks
-from model.on_disk import OnDisk, on_disk, show_again
+from model.on_disk import OnDisk, block_on_disk, on_disk, show_again
 from model.revived import zero_whole_blocks
 from model.tree_claim import PLENTY, limited_tree, may_lack_tree_block, split_at
 from model.truncate import block_zero_eof, zero_partial
@@ -108,12 +108,13 @@ def zero_range(inode: Inode, off: int, length: int, keep_size: bool) -> None:
         if inode.sb.behaviour.zero_range_edges_first:
             zero_edges(inode, off, end)
     update_disksize_before_punch(inode, off, length)
-    unsaved = inode.cache.holds_dirty(inode.size)
+    _write_journalled(inode, off, end)
+    eof = block_on_disk(inode, inode.size // size) if new_size > inode.size else None
     plenty = is_plentiful(inode.sb, (high - low) // inode.sb.ratio + PLENTY)
     stays = on_disk(inode, low, high) if high > low and not plenty else []
-    _truncate_page_cache(inode, off, end)
+    inode.cache.truncate(off, end, inode.size)
     if high > low:
-        zero_whole_blocks(inode, low, high, grows=new_size > inode.size, unsaved=unsaved)
+        zero_whole_blocks(inode, low, high, eof)
         _convert_unwritten(inode, low, high, new_size, stays)
     if new_size:
         _grow(inode, new_size)
@@ -123,12 +124,11 @@ def zero_range(inode: Inode, off: int, length: int, keep_size: bool) -> None:
     inode.sb.rule("zero range: ext4_zero_range")
 
 
-def _truncate_page_cache(inode: Inode, start: int, end: int) -> None:
-    """Forget what is cached of bytes `[start, end)`; journalled data is written first
+def _write_journalled(inode: Inode, start: int, end: int) -> None:
+    """With data=journal bytes `[start, end)` are written before they leave the page cache
     (ext4_truncate_page_cache_block_range)."""
     if inode.sb.data_journal:
         inode.sb.flush_range(inode, start, end)
-    inode.cache.truncate(start, end, inode.size)
 
 
 def _convert_unwritten(inode: Inode, low: int, high: int, new_size: int, stays: OnDisk) -> None:
@@ -222,8 +222,9 @@ def punch_hole(inode: Inode, off: int, length: int) -> None:
     end = min(end, last)
     update_disksize_before_punch(inode, off, end - off)
     low, high = ceil_div(off, size), end // size
+    _write_journalled(inode, off, end)
     stays = on_disk(inode, low, high) if high > low and may_lack_tree_block(inode) else []
-    _truncate_page_cache(inode, off, end)
+    inode.cache.truncate(off, end, inode.size)
     if high > low:
         inode.content.zero(low * size, high * size)
     zero_edges(inode, off, end)

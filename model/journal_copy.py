@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from model.units import EOF_BLOCK, WRITTEN
+from model.units import EOF_BLOCK, PAGE, UNWRITTEN, WRITTEN
 
 if TYPE_CHECKING:
     from model.inode import Inode
@@ -122,6 +122,16 @@ class JournalCopies:
                 copy.replayed = inode.content.read(at, size) if known else None
                 copy.relogged = True
 
+    def cleaned(self, inode: Inode, start: int, end: int) -> None:
+        """A store with delayed allocation maps the unwritten of blocks `[start, end)` of `inode`:
+        of these what is committed of the device's page cache won't be written, though the journal
+        has it still (clean_bdev_bh_alias in __block_write_begin)."""
+        for copy in self._copies:
+            committed = copy.transaction < inode.sb.transaction or not inode.sb.journal
+            owner, lblk = _owner(copy, self._files.values()) or (None, 0)
+            if committed and owner is inode and start <= lblk < end and _is_new(inode, lblk):
+                copy.pending = False
+
     def write(self, inode: Inode | None = None) -> None:
         """The device's page cache is written (sync_bdevs), or what of it belongs to `inode`."""
         due = [copy for copy in self._copies if copy.pending and inode in (None, copy.inode)]
@@ -141,8 +151,14 @@ class JournalCopies:
             _put_on_disk(inode, lblk, copy.data, _quirk(copy, inode), sure=copy.is_sure)
 
     def emptied(self) -> None:
-        """The journal was emptied, which wrote all of it to its place (jbd2_journal_flush)."""
+        """The journal was emptied, which wrote all of it to its place (jbd2_journal_flush): with
+        data=journal what is dirty of files, too, as it is committed."""
         self._copies.clear()
+        for inode in self._files.values():
+            size = inode.sb.block_size
+            for lblk in list(inode.on_disk) if inode.sb.data_journal else ():
+                if inode.cache.holds_dirty(lblk * size):
+                    inode.saved(lblk, lblk + 1)
 
     def replay(self, now: Mapping[Inode, Inode], transaction: int) -> None:
         """The journal up to the running `transaction` is replayed, or without one the device's page
@@ -182,6 +198,13 @@ def _owner(copy: JournalCopy, files: Iterable[Inode]) -> tuple[Inode, int] | Non
             if run.pblk is not None and 0 <= copy.pblk - run.pblk < run.end - run.start:
                 return inode, run.start + copy.pblk - run.pblk
     return None
+
+
+def _is_new(inode: Inode, lblk: int) -> bool:
+    """Whether a store maps the block as new: it is unwritten, and has no buffer mapped yet."""
+    folio = inode.cache.get(lblk * inode.sb.block_size // PAGE)
+    mapped = folio is not None and folio.mapped >> (lblk - folio.first) & 1
+    return not mapped and inode.es.lookup(lblk).state == UNWRITTEN
 
 
 def _places(files: Iterable[Inode]) -> Iterator[tuple[int, int]]:
@@ -235,8 +258,10 @@ def _waits(copy: JournalCopy, inode: Inode, lblk: int) -> bool:
 
 def _put_on_disk(inode: Inode, lblk: int, data: bytes, quirk: str, *, sure: bool) -> None:
     """Block `lblk` is on disk as `data` now, unless that came to its place earlier; who has it
-    cached goes on reading that."""
+    cached goes on reading that. What of `data` lies past EOF no read shows, but it is there."""
     at = lblk * inode.sb.block_size
+    if sure and any(data[max(inode.size - at, 0) :]):
+        inode.sb.quirk(quirk)
     known = inode.content.knows(at, at + inode.sb.block_size)
     if inode.reads_as(at, data):
         inode.saved(lblk, lblk + 1)

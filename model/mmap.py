@@ -60,6 +60,8 @@ def page_mkwrite(inode: Inode, folio: Folio) -> None:
         iomap_page_mkwrite(inode, folio)
         return
     delayed = sb.delalloc and not nonda_switch(sb)
+    if delayed and sb.copies:
+        sb.copies.cleaned(inode, folio.start // sb.block_size, end // sb.block_size)
     try:
         with_retries(sb, lambda: block_write_begin(inode, folio, folio.start, end, delayed))
     except OpError:

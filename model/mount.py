@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from harness.errors import NotModelledError
@@ -95,7 +95,7 @@ class Mount:
         """Write back bytes `[start, end)` and wait (filemap_write_and_wait_range)."""
         if self.sb.shut_down:
             return
-        if self.durable is not None:
+        if self.durable is not None and not self.sb.data_journal:  # which writes what is committed
             self.durable.flushed(inode)
         if self.sb.data_journal and inode.cache.dirty and inode.waits_for_commit(datasync=True):
             self.sb.rule("commit journalled data: ext4_do_writepages")
@@ -103,10 +103,13 @@ class Mount:
         destroy_inline_data(inode)
         if inode.cache.dirty_folios(start, end):
             self.sb.let_go()
+        held = inode.hold_back() if inode.journalled else []
         if inode.iomap:
             iomap_writepages(inode, start, end)
         else:
             writepages(inode, start, end)
+        for folio, bits in held:
+            inode.cache.mark_dirty(folio, bits)
 
     def flush_or_refuse(self, inode: Inode, start: int, end: int | None) -> None:
         """`flush_range` inside an operation that a failure would end somewhere in between.
@@ -136,20 +139,22 @@ class Mount:
 
     def sync_all(self) -> None:
         """sync(2), which wakes the flusher thread too (wakeup_flusher_threads). That goes first,
-        or takes what is left when the task waits: a folio past EOF at most."""
+        or takes what is left when the task waits: a folio past EOF at most, and not what waits for
+        the commit as well."""
         if self.sb.behaviour.cyclic_sync:
             self.flusher_pass()
             self.sync()
         else:
+            late = [inode for inode in self.files.values() if inode.kept_from_disk()]
             self.sync()
-            self.flusher_pass()
+            self.flusher_pass(late)
 
-    def flusher_pass(self) -> None:
-        """The flusher thread writes all files (wb_check_start_all)."""
+    def flusher_pass(self, late: Sequence[Inode] = ()) -> None:
+        """The flusher thread writes all files but those that are `late` (wb_check_start_all)."""
         if self.sb.shut_down:
             return
         for inode in self.files.values():
-            if inode.iomap or inode.inline:
+            if inode.iomap or inode.inline or inode in late:
                 continue
             if self.durable is not None:
                 self.durable.flushed(inode)
@@ -239,18 +244,21 @@ class Mount:
         """Close all, umount, mount."""
         for name in list(self.open):
             self.close(name)
+        late = [(inode, inode.kept_from_disk()) for inode in self.files.values()]
         self.sync_filesystem()
+        for inode, blocks in late:
+            inode.lose_dirty(blocks)
         self.sb.set_options(self.sb.config.options)
         self.sb.read_only = False
         if self.sb.shut_down:
             assert self.durable is not None
             self.durable.recover()
             self.sb.shut_down = False
-        self.settled()
         for inode in self.files.values():
             clear_inode(inode)
             inode.cache.clear()
             inode.drop_unsaved()
+        self.settled()
         self.sb.free = PerCpuCounter(self.sb.free.sum())
         self.sb.dirty = PerCpuCounter(0)
 

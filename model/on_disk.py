@@ -5,10 +5,23 @@ from __future__ import annotations
 from model.inode import Inode
 from model.units import WRITTEN
 
-__all__ = ["OnDisk", "on_disk", "show_again"]
+__all__ = ["OnDisk", "block_on_disk", "on_disk", "show_again"]
 
 OnDisk = list[tuple[int, bytes | None]]
 """First byte and content of what written blocks hold on disk, nothing for one that is not known."""
+
+
+def block_on_disk(inode: Inode, lblk: int) -> tuple[bytes | None, str | None]:
+    """What is on disk of the written block `lblk`, nothing if that is not known, and the known bug
+    by which it is not what the page cache has."""
+    size = inode.sb.block_size
+    start = lblk * size
+    if lblk in inode.on_disk:
+        return inode.on_disk[lblk]
+    unsaved = any(low <= lblk < high for low, high in inode.unsaved)
+    if unsaved or inode.cache.holds_dirty(start) or not inode.content.knows(start, start + size):
+        return None, None
+    return inode.content.read(start, size), None
 
 
 def on_disk(inode: Inode, low: int, high: int) -> OnDisk:

@@ -13,34 +13,32 @@ from functools import partial
 from model.folio import Folio
 from model.inode import Inode
 from model.truncate import block_zero_eof
-from model.units import PAGE, WRITTEN, ranges, round_down
+from model.units import PAGE, WRITTEN, ranges
 
-__all__ = ["is_stuck", "revive", "written_in_place", "zero_whole_blocks"]
+__all__ = ["Found", "is_stuck", "revive", "written_in_place", "zero_whole_blocks"]
+
+Found = tuple[bytes | None, str | None]
+"""What is on disk of a block, nothing if that is not known, and the known bug that it is of."""
 
 
-def zero_whole_blocks(inode: Inode, low: int, high: int, grows: bool, unsaved: bool) -> None:
-    """Zero blocks `[low, high)`, which have just left the page cache; if the file `grows`, the
-    rest of the block that holds EOF too (ext4_alloc_file_blocks).
-
-    `unsaved` tells that this block was dirty before, so that nobody knows what is on disk.
-    """
-    size = inode.sb.block_size
-    block = inode.size // size
+def zero_whole_blocks(inode: Inode, low: int, high: int, eof: Found | None) -> None:
+    """Zero blocks `[low, high)`, which have just left the page cache; if the file grows, the rest
+    of the block that holds EOF too (ext4_alloc_file_blocks), of which `eof` is on disk."""
+    block, size = inode.size // inode.sb.block_size, inode.sb.block_size
     revives = (
-        grows
+        eof is not None
         and inode.size % size != 0
         and low <= block < high
         and inode.es.lookup(block).state == WRITTEN
     )
-    start = round_down(inode.size, size)
-    cached = _bit_of(inode, block)[1] if revives else True
-    known = not unsaved and inode.content.knows(start, inode.size)
-    old = b"" if cached else inode.content.read(start, inode.size - start)
-    if grows:
+    cached = revives and _bit_of(inode, block)[1]
+    if eof is not None:
         block_zero_eof(inode, inode.size)
     inode.content.zero(low * size, high * size)
-    if revives:
-        _revive(inode, block, old, known)
+    if inode.unsaved:
+        inode.saved(low, high)
+    if revives and eof is not None:
+        _revive(inode, block, (b"", None) if cached else eof)
 
 
 def _bit_of(inode: Inode, block: int) -> tuple[int, bool]:
@@ -52,22 +50,25 @@ def _bit_of(inode: Inode, block: int) -> tuple[int, bool]:
     return bit, bool((folio.uptodate | folio.uptodate_alone) & bit)
 
 
-def _revive(inode: Inode, block: int, old: bytes, known: bool) -> None:
-    """`block` is back in the page cache with its `old` bytes, and will be unwritten. As it
+def _revive(inode: Inode, block: int, found: Found) -> None:
+    """`block` is back in the page cache as it was `found` on disk, and will be unwritten. As it
     should be, it is clean and zero, and what is written there later is converted."""
     cache, start = inode.cache, block * inode.sb.block_size
     folio = cache.get(start // PAGE)
     assert folio is not None, "just zeroed in part"
     bit = _bit_of(inode, block)[0]
-    harmless = inode.iomap and not old
+    data, bug = found
+    harmless = inode.iomap and data == b""
     if harmless or not inode.sb.quirk("zero_range_revives_eof_block"):
         cache.clean(folio, bit)
         folio.mapped &= ~bit
         return
-    if known:
-        inode.content.write(start, old)
+    if bug is not None:
+        inode.sb.quirk(bug)
+    if data is None:
+        inode.content.lose(start, inode.size)
     else:
-        inode.content.lose(start, start + len(old))
+        inode.content.write(start, data[: inode.size - start])
     revive(inode, folio, bit)
 
 

@@ -12,6 +12,7 @@ import copy
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from model.cached_file import BEHIND
 from model.content import Content
 from model.errors import OpError
 from model.extent_status import Run
@@ -161,7 +162,7 @@ class Durable:
                 fresh.content.lose(pos, pos + size)
             else:
                 fresh.content.take(saved.content, pos, pos + size)
-            if same and block in live.on_disk:
+            if same and block in live.on_disk and live.on_disk[block][1] != BEHIND:
                 fresh.show_on_disk(block, *live.on_disk[block])
         fresh.content.zero(fresh.size)
 

@@ -33,6 +33,7 @@ def zero_partial(inode: Inode, start: int, end: int) -> bool:
             inode.sb.rule("nothing to zero: ext4_load_tail_bh")
         return False
     inode.content.zero(start, end)
+    inode.keep_from_disk(folio, bit)
     folio.mapped |= bit
     folio.uptodate_alone |= bit & ~folio.uptodate
     cache.mark_dirty(folio, bit)

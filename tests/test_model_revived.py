@@ -118,3 +118,43 @@ def test_direct_io_shifts_and_remounts_find_what_is_on_disk() -> None:
         "remount; pread a 0 100",
     ):
         assert results(buggy(START + line))[-1] == md5(), line
+
+
+@pytest.mark.parametrize(
+    ("line", "seen"),
+    [
+        ("fzero a 0 4k", None),
+        ("falloc_keep a 0 4k; fzero a 0 8k", None),
+        ("fsync a; pread a 0 100; fzero a 0 4k", None),
+        ("falloc_keep a 0 4k; sync; fzero a 0 8k", old(0, 100)),
+        ("falloc_keep a 0 4k; fsync a; pwrite a 0 50 tag=5; sync; fzero a 0 8k", old(0, 100)),
+        ("pwrite a 4k 4k; truncate a 100; fsync a; fzero a 0 8k", old(0, 100)),
+        ("falloc_keep a 0 4k; pwrite a 200 9 tag=5; fsync a; sync; fzero a 0 8k", old(0, 100)),
+    ],
+)
+@pytest.mark.parametrize("config", ["inline@delalloc", "inline@nodelalloc"])
+def test_what_comes_back_is_what_the_disk_has(line: str, seen: bytes | None, config: str) -> None:
+    """Of data that has just left its inode that is not the data: on 7.3.4 it was what the disk had
+    held before, 0xa5, until sync(2); and behind it what was in the inode, not what was written over
+    that and synced."""
+    quirks = frozenset({QUIRK, "inline_conversion_reads_stale", "inline_conversion_undone"})
+    line = f"pwrite a 0 100 tag=0; {line}; pread a 0 100"
+    step = run(line, config, quirks=quirks).steps[-1]
+    assert ("result" in step.unpredicted) == (seen is None)
+    assert step.result == (None if seen is None else md5(seen)) or seen is None
+
+
+def test_the_data_that_left_the_inode_is_noted_as_the_bug_that_it_is() -> None:
+    """It is behind this one that old content of the disk shows."""
+    stale = "inline_conversion_reads_stale"
+    trace = run("pwrite a 0 100; fzero a 0 4k", "inline@delalloc", quirks=frozenset({QUIRK, stale}))
+    assert trace.steps[1].quirks == (QUIRK, stale)
+
+
+def test_with_data_journal_the_block_is_written_before_it_is_read_back() -> None:
+    """What sync(2) put over it, the copy of what was in the inode, is gone by then. Seen on
+    7.3.4."""
+    quirks = frozenset({QUIRK, "inline_conversion_undone"})
+    line = "pwrite a 0 100 tag=0; falloc a 0 64k; pwrite a 0 64k tag=5; fsync a; sync;"
+    line += "truncate a 3000; fzero a 0 8k; pread a 0 100"
+    assert results(run(line, "inline@data=journal", quirks=quirks))[-1] == md5(old(0, 100, 5))
