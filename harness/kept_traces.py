@@ -17,6 +17,7 @@ from typing import NamedTuple, Self
 import msgspec
 
 from harness.errors import MachineryError, UsageError
+from harness.known_issue import parse_release
 from harness.recording import Recorded
 from harness.trace import Trace, decode, encode
 from harness.verdict import Compared
@@ -69,9 +70,26 @@ def kept_line(compared: Compared, geometry: Geometry, iomap: bool) -> bytes | No
 
 
 def parse_kept(line: str | bytes) -> Kept:
-    """The trace behind a line. Raises `msgspec.MsgspecError` if it is damaged."""
+    """The trace behind a line. Raises `msgspec.MsgspecError` or `ValueError` if it is damaged."""
     raw = msgspec.json.decode(line, type=_Line)
-    return Kept(raw.geometry, raw.iomap, decode(bytes(raw.trace)))
+    kept = Kept(raw.geometry, raw.iomap, decode(bytes(raw.trace)))
+    _check(kept)
+    return kept
+
+
+def _check(kept: Kept) -> None:
+    """Raise `ValueError` if the parts of a line do not fit each other."""
+    trace, geometry = kept.trace, kept.geometry
+    image = trace.workload.config.image
+    if len(trace.steps) != len(trace.workload.ops):
+        counts = f"{len(trace.workload.ops)} operations, and {len(trace.steps)} steps"
+        raise ValueError(f"it has {counts}")
+    sizes = (image.block_size, image.cluster_size)
+    fits = (geometry.block_size, geometry.cluster_size) == sizes
+    if not fits or not 0 <= geometry.free_blocks <= geometry.blocks:
+        raise ValueError("it has another geometry than its image")
+    if trace.kernel is not None and parse_release(trace.kernel) is None:
+        raise ValueError(f"{trace.kernel} is no kernel release")
 
 
 class _Named(msgspec.Struct, frozen=True):

@@ -43,7 +43,7 @@ from workloads.workload import Workload
 
 __all__ = [
     "Case", "Checked", "Job", "RecordedModel", "Tally", "check_case", "check_file", "jobs_of",
-    "judge", "judge_named", "places",
+    "judge", "judge_named", "places", "tells_release",
 ]  # fmt: skip
 
 
@@ -126,11 +126,22 @@ def judge_named(
             yield judge(case, issues)
 
 
-def _subject(results: Path, release: str | None) -> tuple[str, Recorded]:
-    """The recording's name and its kernel, by the file's name or as given."""
+def _subject(
+    results: Path, workloads: list[dict[str, Any]], release: str | None
+) -> tuple[str, Recorded]:
+    """The recording's name and its kernel, by the file's name or as given. Of a kernel that the
+    name does not tell it is supposed that it knows `buffered_iomap` if a workload is mounted so."""
     subject = results.name.removesuffix(SUFFIX)
     kernel = recorded_by(subject)
+    if kernel.release is None:
+        iomap = any("buffered_iomap" in str(raw.get("mount")).split(",") for raw in workloads)
+        kernel = msgspec.structs.replace(kernel, iomap=iomap)
     return subject, kernel if release is None else msgspec.structs.replace(kernel, release=release)
+
+
+def tells_release(results: Path) -> bool:
+    """Whether the result file `results` tells the kernel's release, or its name does."""
+    return is_kept(results) or recorded_by(results.name.removesuffix(SUFFIX)).release is not None
 
 
 def check_case(case: Case, unsteady: int | None = None) -> Checked:
@@ -272,11 +283,12 @@ def jobs_of(results: Path, listed: Path | None = None, release: str | None = Non
             for number, line in enumerate(kept_lines(results), start=1)
         ]
     listed = listed or workloads_of(results)
-    subject, kernel = _subject(results, release)
+    lines = list(raw_lines(results, listed))
+    subject, kernel = _subject(results, [workload for _, _, workload in lines], release)
     unsteady = _unsteady_steps(results, listed)
     return [
         Job(subject, number, line, workload, kernel, unsteady.get(workload["name"]))
-        for number, line, workload in raw_lines(results, listed)
+        for number, line, workload in lines
     ]
 
 

@@ -196,6 +196,7 @@ def raw_lines(results: Path, listed: Path) -> Iterator[tuple[int, str, dict[str,
 
     Raises `UsageError` where a file is missing or damaged.
     """
+    lines = _read(results).splitlines()
     try:
         made = _made_images(results.parent)
         by_name = {
@@ -204,7 +205,7 @@ def raw_lines(results: Path, listed: Path) -> Iterator[tuple[int, str, dict[str,
         }
     except (ValueError, TypeError, KeyError) as error:
         raise UsageError(f"{listed}: not a list of workloads: {error!r}") from error
-    for number, line in enumerate(_read(results).splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         match = _NAME.match(line)
         if match is None or match[1] not in by_name:
             raise UsageError(f"{results}: line {number} is damaged: it names no listed workload")

@@ -125,3 +125,45 @@ def test_what_cannot_be_explained_is_said(capsys: pytest.CaptureFixture[str]) ->
     assert "no workload nothing was recorded in bh73-extra" in capsys.readouterr().err
     assert main(["check-recording", recording, "--strict-model"]) == 2
     assert "--strict-model is for --explain NAME" in capsys.readouterr().err
+
+
+def _unknown(folder: Path) -> list[str]:
+    """A recording of Debian's kernel whose name does not tell the kernel, as arguments."""
+    folder.mkdir(exist_ok=True)
+    results = folder / "night.jsonl.xz"
+    shutil.copy(RECORDINGS / "bh73-extra.jsonl.xz", results)
+    return [str(results), "--workloads", str(RECORDINGS / "bh-extra.workloads.json.xz")]
+
+
+def test_a_kernel_that_no_name_tells_is_named_by_release(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A recording that nobody mounted with buffered_iomap is taken for one of a kernel without:
+    its remounts to that path are refused."""
+    main(["check-recording", *_unknown(tmp_path)])
+    assert "no known issue is followed; --release X.Y.Z names it" in capsys.readouterr().out
+    assert main(["check-recording", *_unknown(tmp_path), "--release", "7.3.4"]) == 0
+    assert "no known issue is followed" not in capsys.readouterr().out
+
+
+def test_a_release_that_is_none_is_the_commands_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check-recording", *_unknown(tmp_path), "--release", "debian"]) == 2
+    assert "--release debian: a release begins with two numbers" in capsys.readouterr().err
+
+
+def test_a_recording_of_nothing_is_no_success(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = _unknown(tmp_path)
+    Path(arguments[0]).write_bytes(lzma.compress(b""))
+    assert main(["check-recording", *arguments]) == 2
+    assert "it holds no workload" in capsys.readouterr().err
+
+
+def test_the_recording_itself_is_looked_for_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check-recording", str(tmp_path / "night.jsonl.xz")]) == 2
+    assert "night.jsonl.xz: not a readable recording" in capsys.readouterr().err

@@ -189,3 +189,25 @@ def test_a_start_image_can_not_be_recorded(tmp_path: Path) -> None:
 
 def test_a_fake_kernel_has_a_trace_that_can_be_kept() -> None:
     assert line_of(make_trace(kernel=RELEASE))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (b'"block_size":4096', b'"block_size":0', "it has another geometry than its image"),
+        (b'"free_blocks":14000', b'"free_blocks":-1', "it has another geometry than its image"),
+        (b'["-b","4096"', b'["-b","0"', "it has another geometry than its image"),
+        (b'["-b","4096",', b"[", ""),
+        (RELEASE.encode(), b"mainline", "mainline is no kernel release"),
+        (b'{"op":"fsync","file":"a"},', b"", "it has 3 operations, and 4 steps"),
+    ],
+)
+def test_a_line_that_was_changed_is_damaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], old: bytes, new: bytes, reason: str
+) -> None:
+    path = tmp_path / "night.jsonl.xz"
+    line = line_of(real())
+    assert old in line
+    path.write_bytes(lzma.compress(line.replace(old, new)))
+    assert main(["check-recording", str(path)]) == 2
+    assert f"night: line 1 is damaged: {reason}" in capsys.readouterr().err

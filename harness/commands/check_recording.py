@@ -12,8 +12,9 @@ import msgspec
 
 from harness.errors import AGREE, MISMATCH, UsageError
 from harness.known import KNOWN_ISSUES
+from harness.known_issue import parse_release
 from harness.pairs import AGAINST_PATH
-from harness.recheck import Checked, Tally, check_file, jobs_of, judge_named
+from harness.recheck import Checked, Tally, check_file, jobs_of, judge_named, tells_release
 from harness.recorded_paths import paired, settled
 from harness.recording import SUFFIX
 from harness.session import exit_status
@@ -57,6 +58,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Check each file, or explain a workload; 1 if a step is neither agreed nor known."""
     files = [file for path in options.files for file in _files(path)]
+    if options.release is not None and parse_release(options.release) is None:
+        raise UsageError(f"--release {options.release}: a release begins with two numbers: 7.3.4")
     if options.strict_model and options.explain is None:
         raise UsageError("--strict-model is for --explain NAME")
     if options.against is not None:
@@ -72,6 +75,13 @@ def run(options: argparse.Namespace) -> int:
             tally += checked.tally
             not_compared.update(checked.not_compared)
             _tell(checked)
+        if not tally.workloads:
+            raise UsageError(f"{path}: it holds no workload")
+        if options.release is None and not tells_release(path):
+            print(
+                f"  the name {path.name} does not tell the kernel:"
+                " no known issue is followed; --release X.Y.Z names it"
+            )
         print(f"{path.name}: {_words(tally)}; {time.monotonic() - started:.0f} s", flush=True)
         total += tally
     if len(files) > 1:
