@@ -83,6 +83,9 @@ class FakeQemu:
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
+    def written(self) -> None:
+        """As a QEMU that does not trace."""
+
     def _serve(self) -> None:
         with contextlib.suppress(OSError), self.agent_here.makefile("rb") as lines:
             for line in lines:

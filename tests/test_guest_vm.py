@@ -17,6 +17,7 @@ import pytest
 from fakes import make_workload
 
 from harness.trace import State, Trace
+from vm import mkfs
 from vm.accel import probe
 from vm.boot import Deadlines, make_machine
 from vm.disk import Disk
@@ -25,6 +26,7 @@ from vm.guest import Guest
 from vm.initramfs import boot_files
 from vm.kernel import Kernel, resolve_kernel
 from vm.qemu import Qemu
+from workloads.images import IMAGES
 
 pytestmark = pytest.mark.vm
 
@@ -76,6 +78,23 @@ def test_the_disk_is_reset_between_workloads(guest: Guest) -> None:
     again = _run(guest, "pwrite a 0 1m; fsync a; pwrite b 0 4k; sync")
     assert again == first
     assert other.start.files == {}
+
+
+def test_qemu_tells_of_each_write_to_the_disk(guest: Guest) -> None:
+    """So only that is looked at: after a reset nothing differs from the image."""
+    base = mkfs.image_file(IMAGES["4k"])
+    guest.reset_disk(base)
+    _run(
+        guest,
+        "falloc a 0 1m; pwrite a 4k 9k; fsync a; fzero a 0 64k; write_zeroes a 0 64k; remount",
+    )
+    written = guest._qemu.written()
+    assert written
+    assert guest.disk.reset(base, written) > 0
+    assert guest.disk.reset(base) == 0
+    _run(guest, "pwrite a 0 8k; fsync a", "1k@delalloc")
+    guest.reset_disk(base)
+    assert guest.disk.reset(base) == 0
 
 
 def test_a_host_that_stops_the_guest_for_a_while_changes_nothing(guest: Guest) -> None:

@@ -99,7 +99,7 @@ class Guest(LiveGuest):
         failed = self.listen() if warnings else None
         if failed is not None:
             raise failed
-        self.disk.reset(mkfs.image_file(workload.config.image))
+        self.reset_disk(mkfs.image_file(workload.config.image))
         transcript = self.transcript_of(workload, observe)
         begin = self.link.console.size
         asked = {"cmd": "run", **request_of(workload), "observe": observe, "warnings": warnings}
@@ -197,7 +197,7 @@ class Guest(LiveGuest):
         `MachineryError`s as `run` does.
         """
         if image is not None:
-            self.disk.reset(mkfs.image_file(image))
+            self.reset_disk(mkfs.image_file(image))
         sent = {name: base64.b64encode(data).decode() for name, data in (files or {}).items()}
         request = {"cmd": "exec", "argv": list(argv), "files": sent, "seconds": seconds}
         row = self.ask(request, seconds + self.deadlines.step, f"running {argv[0]}")

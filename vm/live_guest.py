@@ -7,6 +7,7 @@ import dataclasses
 import math
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -257,6 +258,10 @@ class LiveGuest:
             self.dead = True
             raise
         return self._number
+
+    def reset_disk(self, base: Path) -> None:
+        """Make the disk equal to the image `base`, while nothing is mounted: `Disk.reset`."""
+        self.disk.reset(base, self._qemu.written())
 
     def close(self) -> None:
         """End QEMU and free everything; further calls do nothing."""

@@ -29,6 +29,7 @@ from vm.control import Control
 from vm.errors import QemuError
 from vm.host_tools import find_program
 from vm.process import ending_with_parent
+from vm.write_log import WriteLog
 
 __all__ = ["COMMAND_LINE", "Devices", "Machine", "Qemu", "qemu_version"]
 
@@ -213,13 +214,16 @@ class Qemu:
         self.console, self.agent = pairs["console"][0], pairs["agent"][0]
         self.log = os.memfd_create("ext4diff-console", os.MFD_CLOEXEC)
         self._words = os.memfd_create("ext4diff-qemu", os.MFD_CLOEXEC)
+        self._writes = WriteLog()
         self.control = Control()
         fds = {name: pair[1].fileno() for name, pair in pairs.items()} | {"log": self.log}
-        inherited = [*fds.values(), *machine.devices.fds]
+        inherited = [*fds.values(), *machine.devices.fds, self._writes.fd]
         if machine.tap is not None:
             inherited.append(machine.tap)
         try:
-            self._process = self._start([*command, *machine.arguments(fds)], inherited)
+            self._process = self._start(
+                [*command, *machine.arguments(fds), *self._writes.arguments], inherited
+            )
             _running.add(self)
         except BaseException:
             self.control.close()
@@ -281,6 +285,10 @@ class Qemu:
             return f"it was killed by {signal.Signals(-status).name}" if status < 0 else ""
         return ""
 
+    def written(self) -> list[tuple[int, int]] | None:
+        """Where the guest has written to its disk since the last call: `WriteLog.take`."""
+        return self._writes.take()
+
     def status(self) -> str:
         """QEMU's run state; `QemuError` if it does not answer."""
         return self.control.status()
@@ -313,6 +321,7 @@ class Qemu:
         self._process.wait(30)
         self.control.close()
         os.close(self._words)
+        self._writes.close()
 
 
 def _close_all() -> None:
