@@ -7,6 +7,7 @@ import importlib
 import keyword
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -81,4 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # nobody reads any more; say nothing on the way out
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.stderr.close()
+        return MACHINERY
+    except Exception:  # Python's own status would be 1, which says mismatch
+        traceback.print_exc()
+        print("ext4diff: that is a fault of ext4diff itself, and no mismatch", file=sys.stderr)
         return MACHINERY

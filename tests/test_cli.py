@@ -167,6 +167,14 @@ def test_what_the_model_refuses_is_shown_but_not_judged(pair, capsys):
     assert "not modelled: no quota" in out
 
 
+def test_a_fault_of_our_own_is_status_3_and_no_mismatch(capsys, monkeypatch):
+    monkeypatch.setattr("harness.commands.lint.run", lambda _options: 1 // 0)
+    assert main(["lint", "a.ops"]) == 3
+    err = capsys.readouterr().err
+    assert "ZeroDivisionError" in err
+    assert err.endswith("ext4diff: that is a fault of ext4diff itself, and no mismatch\n")
+
+
 def test_missing_tools_are_status_3_in_one_line(pair, capsys, monkeypatch):
     def missing():
         raise HostToolError("qemu-system-x86 missing; run: apt-get install qemu-system-x86")

@@ -34,6 +34,7 @@ __all__ = ["add", "run"]
 HELP = "run generated programs for hours, on many guests or machines, with nothing lost"
 _PACKAGES = ("distributed", "pandas")
 """Of the extra `campaign`."""
+_SCHEDULER = re.compile(r"((tcp|tls|ws|wss)://)?\S+:\d{1,5}")
 _TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+)s?)?")
 
 
@@ -61,7 +62,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="guests at a time, a worker process each (default: one for each CPU)",
     )  # fmt: skip
     add_argument(
-        "--scheduler", metavar="ADDRESS",
+        "--scheduler", type=_address, metavar="ADDRESS",
         help="use the workers of this dask scheduler (tcp://host:8786), not some of our own",
     )  # fmt: skip
     add_argument(
@@ -94,6 +95,12 @@ def _seconds(text: str) -> float:
     if not total:
         raise argparse.ArgumentTypeError("no time at all: write 8h, 90m, 1h30m or 45s")
     return float(total)
+
+
+def _address(text: str) -> str:
+    if _SCHEDULER.fullmatch(text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address: write tcp://HOST:8786")
+    return text
 
 
 def run(options: argparse.Namespace) -> int:
@@ -163,8 +170,8 @@ def _plan(options: argparse.Namespace) -> Plan:
     if kinds and options.count is None and not (options.time or options.findings):
         raise UsageError("say when to stop: --time 8h, --count 10000, or --findings 1")
     seed = secrets.randbelow(1 << 31) if options.seed is None else options.seed
-    if seed < 0 or (options.count is not None and options.count < 1):
-        raise UsageError("--seed is 0 or more, --count 1 or more")
+    if seed < 0 or any(n is not None and n < 1 for n in (options.count, options.findings)):
+        raise UsageError("--seed is 0 or more, --count and --findings 1 or more")
     configs = chosen_configs(options.on, tuple(CONFIGS)) if options.on else ()
     return Plan(seed, kinds, options.count, exhaustive, options.catalogue, configs)
 
