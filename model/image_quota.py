@@ -47,6 +47,7 @@ def _entries(mount: Mount, fs: Filesystem, sectors: dict[str, int]) -> dict[int,
     for name, file in mount.files.items():
         inodes[file.uid] += 1
         space[file.uid] += sectors[name] * SECTOR
+    space.update(quota.apart)
     uids = sorted(quota.file.uids | quota.limits.keys() | inodes.keys())
     return {
         uid: QuotaEntry(inodes[uid], space[uid], quota.limits.get(uid, 0) // _KIB) for uid in uids

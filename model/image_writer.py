@@ -219,12 +219,13 @@ class _Writer:
         parts = parts_of(places, self.volume.ratio)
         clusters = len(parts) + len(trees) - inode.uncharged
         sectors = clusters * (self.volume.cluster_size // SECTOR)
-        if inode.name not in self.rebuilt and sectors != inode.disk_sectors:
+        span = self.volume.block_size // SECTOR << 48
+        if inode.name not in self.rebuilt and sectors % span != inode.disk_sectors:
             reason = f"the model counts {inode.disk_sectors} sectors, the image has {sectors}"
             raise ImageError(self.volume.name, f"file {inode.name}", reason)
         return NewInode(
-            mode=inode.mode, uid=inode.uid, size=inode.disksize, sectors=sectors, flags=flags,
-            block=block, gid=inode.gid,
+            mode=inode.mode, uid=inode.uid, size=inode.disksize,
+            sectors=sectors % span + inode.sectors_beyond, flags=flags, block=block, gid=inode.gid,
         )  # fmt: skip
 
     def _new_tree_block(self, inode: Inode, trees: list[int]) -> int:

@@ -37,6 +37,7 @@ class Inode(CommittedFile):
         self.name = name
         self.reserved = self.allocated = 0
         self.uncharged = 0
+        self.beyond = (0, 0)
         self.extents = sb.extents
         self.tree = ExtentTree(sb.block_size)
         self.indirect = IndirectTree(sb.block_size)
@@ -88,8 +89,18 @@ class Inode(CommittedFile):
 
     def read_i_blocks(self) -> None:
         """i_blocks becomes what is on disk of it (ext4_inode_blocks)."""
-        if self.i_blocks < 0:
-            self.uncharged -= (1 << 48) // self.sb.ratio
+        more = self.disk_sectors - self.i_blocks
+        self.beyond = (max(-more, 0), self.changed_in)
+        if more:
+            self.uncharged -= more // (self.sb.block_size // SECTOR * self.sb.ratio)
+            self.sb.quota.part(self.uid, -more * SECTOR)
+
+    @property
+    def sectors_beyond(self) -> int:
+        """What the inode on disk lacks of i_blocks as it was when it was written last, in sectors:
+        it is marked as huge until it is written again (ext4_inode_blocks_set)."""
+        sectors, changed_in = self.beyond
+        return sectors if self.changed_in == changed_in else 0
 
     def check_behind_size(self) -> None:
         """Raise `NotModelledError` if a truncation that failed has left blocks behind the size:

@@ -20,6 +20,7 @@ from model.quota import Quota
 from model.readahead import Readahead
 from model.superblock import Superblock
 from model.truncate import evict
+from model.units import SECTOR
 from model.writeback_bh import cyclic_writepages, writepages
 from model.writeback_iomap import iomap_writepages
 from workloads.images import Geometry
@@ -278,5 +279,6 @@ class Mount:
         evict(inode)
         if mapped:
             warnings.inode_freed(inode)
+        self.sb.quota.part(inode.uid, inode.i_blocks * SECTOR)
         del self.files[name]
         self.directory.changed = True

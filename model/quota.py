@@ -1,8 +1,9 @@
 """User quota: what each owner's files use, and the hard limit on it (fs/quota/dquot.c).
 
 Usage and reservations of an owner are what st_blocks of its files adds up to, so nothing
-is counted twice here. Limits bind whoever lacks CAP_SYS_RESOURCE; the writer's
-capability decides, the file's owner is charged.
+is counted twice here; but for a known bug that lets i_blocks pass 0, where quota stops.
+Limits bind whoever lacks CAP_SYS_RESOURCE; the writer's capability decides, the file's owner is
+charged.
 """
 
 from __future__ import annotations
@@ -58,12 +59,14 @@ class QuotaFile:
 
 
 class Quota:
-    """Hard block limits by uid; `files` are all files of the file system."""
+    """Hard block limits by uid; `files` are all files of the file system. After
+    last_cluster_taken_for_mapped usage may be `apart` from what these have, by so many bytes."""
 
     def __init__(self, sb: Superblock, files: dict[str, Inode]) -> None:
         self.sb, self.files = sb, files
         self.tracked = "quota" in sb.config.image.features
         self.limits: dict[int, int] = {}
+        self.apart: dict[int, int] = {}
         self.file = QuotaFile(sb.block_size, sb.ratio)
         if self.tracked:
             self.file.enter(0)
@@ -92,18 +95,31 @@ class Quota:
             self.sb.free.add(-self.file.enter(uid))
 
     def usage(self, uid: int) -> int:
-        """Bytes that the files of `uid` have, reserved ones included.
+        """Bytes that the files of `uid` have, reserved ones included."""
+        reserved = (f.sectors - f.i_blocks for f in self.files.values() if f.uid == uid)
+        return self._allocated(uid) + sum(reserved) * SECTOR
 
-        Raises `NotModelledError` if more was freed than was charged, after
-        last_cluster_taken_for_mapped: quota counts nothing below 0 (dquot_decr_space).
-        """
-        used = sum(inode.sectors for inode in self.files.values() if inode.uid == uid) * SECTOR
+    def _allocated(self, uid: int) -> int:
+        """The same without reserved ones (dqb_curspace)."""
+        used = sum(inode.i_blocks for inode in self.files.values() if inode.uid == uid) * SECTOR
         if uid == 0:
             size, cluster = self.sb.block_size, self.sb.block_size * self.sb.ratio
             used += cluster + ceil_div(min(LOST_FOUND, DIRECT_BLOCKS * size), cluster) * cluster
-        if used < 0:
-            raise NotModelledError(f"the quota of uid {uid} below 0")
-        return used
+        return used + self.apart.get(uid, 0)
+
+    def freed(self, uid: int) -> None:
+        """Space of `uid` has been given back, or a file to another owner: more than was charged
+        leaves nothing, not less (dquot_decr_space)."""
+        below = min(self._allocated(uid), 0)
+        if below:
+            self.sb.rule("quota stays above 0: dquot_decr_space")
+            self.part(uid, -below)
+
+    def part(self, uid: int, space: int) -> None:
+        """The usage of `uid` is `space` bytes more than its files have, beside what it was before:
+        where i_blocks has changed, or gone, and quota was not told."""
+        if space and self.tracked:
+            self.apart[uid] = self.apart.get(uid, 0) + space
 
     def binds(self, inode: Inode) -> bool:
         """Whether there is a limit to what `inode` may get now."""

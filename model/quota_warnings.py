@@ -72,6 +72,7 @@ class QuotaWarnings:
             held -= clusters
         if unsure and len(self.said) > before:
             self.unknown = self.unknown or PASSING
+        self.quota.freed(inode.uid)
 
     def inode_freed(self, inode: Inode) -> None:
         """A file goes, or gets another owner (dquot_free_inode, info_idq_free)."""
@@ -88,7 +89,7 @@ class QuotaWarnings:
         self.inode_freed(inode)
         self.forget(old)
         if quota.limits.get(old):
-            self._below(old, quota.usage(old), inode.disk_sectors * SECTOR + _reserved(inode))
+            self._below(old, quota.usage(old), inode.i_blocks * SECTOR + _reserved(inode))
 
     def forget(self, uid: int) -> None:
         """The next refusal is told again (DQ_BLKS_B)."""

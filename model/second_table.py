@@ -59,8 +59,11 @@ def _chown(mount: Mount, op: ops.Chown) -> Result:
     """Usage and reservation go along; root may exceed the new owner's limit
     (dquot_transfer)."""
     inode = mount.file(op.file)
+    old = inode.uid
     mount.sb.quota.warnings.transferred(inode, op.uid)
     inode.uid = op.uid
+    if mount.sb.quota.tracked and old != op.uid:
+        mount.sb.quota.freed(old)
     inode.file_modified()
     mount.sb.quota.enter(op.uid)
     return 0

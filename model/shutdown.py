@@ -12,6 +12,7 @@ import copy
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from harness.errors import NotModelledError
 from model.cached_file import BEHIND
 from model.content import Content
 from model.errors import OpError
@@ -113,6 +114,8 @@ class Durable:
         """Replay the journal and start again from it (ext4_load_journal). Files that were about to
         grow are cut to their size (ext4_orphan_cleanup)."""
         mount = self.mount
+        if mount.sb.quota.apart:
+            raise NotModelledError("a crash where the quota was not what the files have")
         for inode in mount.files.values():
             inode.remove_status(0, EOF_BLOCK)
         files = {name: self._restore(name, saved) for name, saved in self._files.items()}

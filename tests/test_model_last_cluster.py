@@ -65,10 +65,51 @@ def test_i_blocks_below_0_lose_their_upper_bits_on_disk() -> None:
     assert [one.disk_blocks for one in seen] == [cut - 32, cut - 32, 0]
 
 
-def test_a_quota_below_0_is_refused() -> None:
-    line = f"falloc a 0 16k; pwrite a {LAST} 100; fsync a; chown a 7; quota_set uid=7 hard=1000"
-    with pytest.raises(NotModelledError, match="quota of uid 7 below 0"):
-        followed(f"{line}; truncate a 0; user_write a 0 4k uid=7", "quotabig16k@delalloc,usrquota")
+OWNED = (
+    f"falloc a 0 16k; chown a 7; quota_set uid=7 hard=100; pwrite a {LAST} 100; fsync a;"
+    " truncate a 16k; truncate a 0; "
+)
+WRITES = ("0 64k", "64k 16k", "80k 16k", "96k 16k")
+QUOTA = "quotabig16k@delalloc,usrquota"
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "fits"),
+    [
+        ("sync", "a", 3),
+        ("unlink a; pwrite b 0 1; chown b 7", "b", 3),
+        ("chown a 0; pwrite b 0 1; chown b 7", "b", 2),
+        ("remount", "a", 3),
+    ],
+)
+def test_what_is_given_back_beyond_what_was_charged_leaves_quota_at_0(
+    line: str, name: str, fits: int
+) -> None:
+    """i_blocks is below 0 then, and goes along to another owner. Seen on 7.3.4."""
+    writes = "; ".join(f"user_write {name} {at} uid=7" for at in WRITES)
+    found = [step.result for step in followed(f"{OWNED}{line}; {writes}", QUOTA).steps[-4:]]
+    assert found == [65536, 16384, 16384][:fits] + ["EDQUOT"] * (4 - fits)
+
+
+def test_i_blocks_pass_what_the_inode_holds_upwards_too() -> None:
+    """Read back below 0 it is 48 bits of ones; with what is charged next it is small again on disk.
+    Seen on 7.3.4."""
+    line = f"{OWNED} remount; pwrite a 0 96k; fsync a; remount"
+    blocks = [file(step).disk_blocks for step in followed(line, QUOTA).steps[-4:]]
+    assert blocks == [(8 << 48) - 32, (8 << 48) - 32, 160, 160]
+
+
+def test_i_blocks_below_0_let_nobody_fall_below_a_limit() -> None:
+    """When the file gets another owner. Seen on 7.3.4: one warning, of the last file of uid 7."""
+    line = f"pwrite b 0 64k; chown b 7; {OWNED} chown a 0; pwrite b 64k 64k; chown b 0"
+    final = followed(line.replace("hard=100", "hard=1000"), QUOTA).final
+    assert final is not None
+    assert final.warnings == ("uid 7: below the inode soft limit again",)
+
+
+def test_a_crash_is_refused_where_quota_is_apart_from_the_files() -> None:
+    with pytest.raises(NotModelledError, match="quota was not what the files have"):
+        followed(f"{OWNED} shutdown 2; remount", QUOTA)
 
 
 def test_what_i_blocks_lacks_is_lacking_after_a_crash() -> None:

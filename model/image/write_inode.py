@@ -73,7 +73,7 @@ def _blocks(volume: Volume, sectors: int) -> tuple[int, int, int]:
         raise volume.error("inode", f"{sectors} sectors are too many without huge_file")
     if sectors < 1 << 48:
         return sectors & 0xFFFFFFFF, sectors >> 32, 0
-    blocks = sectors // (volume.block_size // SECTOR)
+    blocks = sectors // (volume.block_size // SECTOR) & 0xFFFFFFFFFFFF
     return blocks & 0xFFFFFFFF, blocks >> 32, HUGE_FILE_FL
 
 
