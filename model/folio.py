@@ -46,7 +46,8 @@ class Folio(msgspec.Struct, eq=False, gc=False):
     taken for it before the next write to it or read of it: what was zeroed in part, and what
     writeback found wholly past EOF.
     `mapped` (buffer_head only) are buffers whose state was looked up in the file's map,
-    `delay` those that were delayed then and have not been written back since;
+    `delay` those that were delayed then and have not been written back since, `unwritten` those
+    that are marked as not written still, though their blocks were zeroed and became written;
     `buffers` tells whether there are buffer heads at all, `state` (iomap only) whether
     there is per-block state; without, the folio is dirty as a whole. `marked` lets the
     next read of it read ahead (PG_readahead, which is the same bit as PG_reclaim). `revived`
@@ -64,6 +65,7 @@ class Folio(msgspec.Struct, eq=False, gc=False):
     dirty: int = 0
     mapped: int = 0
     delay: int = 0
+    unwritten: int = 0
     buffers: bool = False
     state: bool = False
     marked: bool = False

@@ -293,5 +293,14 @@ def _convert_to_initialized(inode: Inode, lblk: int, end: int) -> Run:
             inode.es.set(run.become(WRITTEN))
     inode.change_data()
     if (low, high) != (lblk, end):
+        _leave_marks(inode, low, lblk)
+        _leave_marks(inode, end, high)
         sb.rule("zeroout: ext4_ext_convert_to_initialized")
     return inode.es.lookup(lblk).cut(lblk, min(end, high))
+
+
+def _leave_marks(inode: Inode, low: int, high: int) -> None:
+    """Blocks `[low, high)` are written now, and nobody tells their buffers (BH_Unwritten)."""
+    size, cache = inode.sb.block_size, inode.cache
+    for folio in cache.overlapping(low * size, high * size) if low < high else ():
+        folio.unwritten |= folio.mapped & cache.bits(folio, low * size, high * size)

@@ -53,7 +53,7 @@ def submit_folio(inode: Inode, folio: Folio) -> None:
 def _written_bits(inode: Inode, folio: Folio) -> int:
     """The dirty blocks of `folio` that can be written without allocation."""
     first, bits = folio.first, 0
-    for low, high in ranges(folio.dirty & ~folio.delay):
+    for low, high in ranges(folio.dirty & ~(folio.delay | folio.unwritten)):
         for run in inode.es.pieces(first + low, first + high):
             if run.state == WRITTEN:
                 bits |= mask(run.start - first, run.end - first)

@@ -156,7 +156,8 @@ class PageCache:
         """Forget what the folio holds; it stays, without buffers (block_invalidate_folio)."""
         self._tell_drop([folio])
         self.clean(folio, folio.all)
-        folio.uptodate = folio.uptodate_alone = folio.mapped = folio.delay = folio.revived = 0
+        folio.uptodate = folio.uptodate_alone = folio.revived = 0
+        folio.mapped = folio.delay = folio.unwritten = 0
         folio.buffers = False
 
     def drop(self, folio: Folio) -> None:
@@ -242,6 +243,7 @@ class PageCache:
                 self.dirty[folio.index] = folio
             folio.mapped &= ~bits
             folio.delay &= ~bits
+            folio.unwritten &= ~bits
             folio.revived &= ~bits
         if folio.pages == 1:
             return

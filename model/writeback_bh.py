@@ -86,8 +86,10 @@ def _write_range(inode: Inode, start: int, end: int | None) -> int | None:
     for folio in folios:
         if folio.revived:
             written_in_place(inode, folio)
-        if folio.delay:
-            folio.delay &= ~(folio.dirty & cache.bits(folio, folio.start, inode.size))
+        if folio.delay or folio.unwritten:
+            taken = folio.dirty & cache.bits(folio, folio.start, inode.size)
+            folio.delay &= ~taken
+            folio.unwritten &= ~taken
         _submit(inode, folio)
     reached = folios[-1].end if folios else dirty[0].start
     ends = bool(folios) and folios[-1].first + folios[-1].count >= eof and not inode.sb.data_journal

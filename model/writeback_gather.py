@@ -37,7 +37,8 @@ def need_mapping(inode: Inode, folio: Folio, eof: int) -> Iterator[Buffers]:
     mapped: a store past EOF makes buffers dirty that never were.
 
     The buffer's own mark counts: truncating inline data takes the delayed extent away under
-    a buffer that goes on being marked so, and the block is allocated all the same.
+    a buffer that goes on being marked so, and the block is allocated all the same; and a block
+    that was zeroed with its neighbours is looked up once more.
     """
     first = folio.first
     for low, high in ranges(folio.dirty & folio.mapped & ~folio.revived):
@@ -46,6 +47,10 @@ def need_mapping(inode: Inode, folio: Folio, eof: int) -> Iterator[Buffers]:
                 for buffers in _by_flag(folio, first, run.start, run.end):
                     if buffers.delay or run.state != HOLE:
                         yield buffers
+            elif folio.unwritten:
+                bits = folio.unwritten >> (run.start - first)
+                for start, end in ranges(bits & ((1 << (run.end - run.start)) - 1)):
+                    yield from _by_flag(folio, first, run.start + start, run.start + end)
 
 
 def _by_flag(folio: Folio, first: int, start: int, end: int) -> Iterator[Buffers]:

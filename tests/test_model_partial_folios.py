@@ -141,3 +141,23 @@ def test_a_split_drops_what_is_wholly_past_eof(cut: str, reached: int) -> None:
     line = f"pwrite_fault a 0 31283 fault=8k; sync; {cut}pwrite a 4k 9183; sync_range a 8k 4k"
     trace = run(line)
     assert states(trace.steps[-1])[0] == (0, reached, "written")
+
+
+@pytest.mark.parametrize(
+    ("line", "counts"),
+    [
+        ("pwrite a 0 4k; sync_range a 0 4k; fsync a", [4, 16]),
+        ("pwrite a 0 4k; sync_range a 0 4k; pwrite a 8k 8k; fsync a", [4, 16]),
+        ("pwrite a 0 4k; sync_range a 0 4k; fpunch a 8k 4k; pwrite a 8k 4k; fsync a", [24]),
+    ],
+)
+def test_blocks_that_were_zeroed_with_their_neighbours_are_mapped_once_more(
+    line: str, counts: list[int]
+) -> None:
+    """Seen on 7.3.4: the buffers of blocks 8 to 12 go on being marked unwritten, so they end an
+    extent, and the rest of their folio is mapped alone."""
+    before = "falloc a 0 12k; pwrite a 8k 8k; pwrite a 16k 16k; "
+    trace = placed(make_workload(before + line, "1k@delalloc,dioread_lock"))
+    events = trace.steps[-1].events
+    assert events is not None
+    assert [event.count for event in events if event.kind == "update_reserve"] == counts
