@@ -91,6 +91,13 @@ def image_of(mount: Mount, base: Path | Source) -> Iterator[tuple[Filesystem, Wr
         yield Filesystem(out), written
 
 
+def _sectors_beyond(inode: Inode) -> int:
+    """What the inode on disk lacks of i_blocks as it was when it was written last, in sectors: it
+    is marked as huge until it is written again (ext4_inode_blocks_set)."""
+    sectors, changed_in = inode.beyond
+    return sectors if inode.changed_in == changed_in else 0
+
+
 def _start(mount: Mount, fs: Filesystem) -> Filesystem:
     """`fs` without files, if it is what `mount` started from and nothing stands in the way."""
     sb, volume = mount.sb, fs.volume
@@ -224,8 +231,8 @@ class _Writer:
             reason = f"the model counts {inode.disk_sectors} sectors, the image has {sectors}"
             raise ImageError(self.volume.name, f"file {inode.name}", reason)
         return NewInode(
-            mode=inode.mode, uid=inode.uid, size=inode.disksize,
-            sectors=sectors % span + inode.sectors_beyond, flags=flags, block=block, gid=inode.gid,
+            mode=inode.mode, uid=inode.uid, size=inode.disksize, flags=flags, block=block,
+            gid=inode.gid, sectors=sectors % span + _sectors_beyond(inode),
         )  # fmt: skip
 
     def _new_tree_block(self, inode: Inode, trees: list[int]) -> int:

@@ -29,8 +29,9 @@ UNKNOWN_PLACE = "physical placement of a block is not known, so neither is the e
 
 class Inode(CommittedFile):
     """A regular file; `reserved` and `allocated` in clusters, and `uncharged`, those that were
-    allocated and not counted in i_blocks. It may have `left_memory`, and nobody can open it again
-    once it is `unreadable`: it has left memory with its checksum wrong."""
+    allocated and not counted in i_blocks; `beyond` are sectors that the inode on disk could not
+    hold when it was written, in the transaction beside them. It may have `left_memory`, and nobody
+    can open it again once it is `unreadable`: it has left memory with its checksum wrong."""
 
     def __init__(self, sb: Superblock, name: str) -> None:
         super().__init__(sb)
@@ -94,13 +95,6 @@ class Inode(CommittedFile):
         if more:
             self.uncharged -= more // (self.sb.block_size // SECTOR * self.sb.ratio)
             self.sb.quota.part(self.uid, -more * SECTOR)
-
-    @property
-    def sectors_beyond(self) -> int:
-        """What the inode on disk lacks of i_blocks as it was when it was written last, in sectors:
-        it is marked as huge until it is written again (ext4_inode_blocks_set)."""
-        sectors, changed_in = self.beyond
-        return sectors if self.changed_in == changed_in else 0
 
     def check_behind_size(self) -> None:
         """Raise `NotModelledError` if a truncation that failed has left blocks behind the size:
