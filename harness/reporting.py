@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from harness.errors import AGREE, MISMATCH, MachineryError
+from harness.errors import AGREE, MACHINERY, MISMATCH, MachineryError
 from harness.manifest import harness_version
 from harness.past_run import is_run, read_run
 from harness.specification import specification
@@ -32,6 +32,9 @@ from workloads.ops import BY_WORD
 
 __all__ = ["report"]
 
+_JUDGED = (Outcome.AGREE, Outcome.INTENDED, Outcome.KNOWN, Outcome.MISMATCH)
+"""Outcomes of a run that compared something."""
+
 
 def report(options: argparse.Namespace) -> int:
     """Write what the options of `ext4diff report` ask for; the exit status."""
@@ -42,6 +45,8 @@ def report(options: argparse.Namespace) -> int:
         print(line)
     for target in _write(options, frames, since):
         print(f"written: {target}")
+    if options.fail_on != "nothing" and not since.count(*_JUDGED):
+        return MACHINERY
     if options.fail_on == "new":
         return MISMATCH if since.of(State.NEW) else AGREE
     failed = options.fail_on == "mismatch" and since.count(Outcome.MISMATCH)

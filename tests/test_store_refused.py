@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
-from harness.errors import AGREE, USAGE
+from harness.errors import AGREE, MACHINERY, USAGE
 from harness.store import FILE, Store
 from harness.store_file import FORMAT
 from reports.rows import Night
@@ -68,7 +68,8 @@ def test_every_report_of_no_results_says_so(
     names = {"html": "r.html", "junit": "r.xml", "ktap": "r.ktap", "markdown": "r.md"}
     words = [word for kind, name in names.items() for word in (f"--{kind}", str(tmp_path / name))]
     words += ["--csv", str(tmp_path / "csv"), "--parquet", str(tmp_path / "parquet")]
-    assert main(["report", str(path), *words, "--fail-on", "mismatch"]) == AGREE
+    assert main(["report", str(path), *words, "--fail-on", "mismatch"]) == MACHINERY
+    assert main(["report", str(path)]) == AGREE
     assert "Nothing was run" in capsys.readouterr().out
     assert "Nothing was run" in (tmp_path / "r.html").read_text()
     assert "Nothing was run" in (tmp_path / "r.md").read_text()

@@ -35,7 +35,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--fail-on", choices=("nothing", "new", "mismatch"), default="nothing",
-        help="exit with status 1 if the last night has a new finding, or any (default: nothing)",
+        help="exit with status 1 if the last night has a new finding, or any (default: nothing);"
+        " with 3 if it compared nothing",
     )  # fmt: skip
 
 
