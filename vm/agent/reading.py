@@ -25,8 +25,9 @@ PIECE = 4096
 LOOK = 1 << 15
 """Bytes of which it is asked at once whether they are all zero. Each question takes an emulated
 guest as long as to tell some thousand bytes more, of which the host leaves out what is zero."""
-CHUNK = 1 << 18
-"""Bytes that are read at once, and told at once."""
+CHUNK = 1 << 17
+"""Bytes that are read at once, and told at once: as many as the kernel reads ahead, or it has only
+small folios in the page cache, which take it longer to make and to free."""
 WHOLE_FILE_LIMIT = 256 << 20
 """Bytes up to which a file is read as a whole; of larger ones only the data ranges are."""
 
@@ -78,14 +79,15 @@ def read_file(
 
 
 def _runs(fd: int, start: int, end: int) -> Iterator[list[tuple[int, memoryview]]]:
-    while start < end:
-        length = min(CHUNK, end - start)
-        read = _BUFFER[:length]
-        if os.preadv(fd, [read], start) != length:
+    preadv, zero, read, into = os.preadv, _ZEROES.startswith, _BUFFER, [_BUFFER]
+    for at in range(start, end, CHUNK):
+        if end - at < CHUNK:
+            read = _BUFFER[: end - at]
+            into = [read]
+        if preadv(fd, into, at) != len(read):
             raise OSError(errno.EIO, "short read")
-        if not _ZEROES.startswith(read):  # compares without a copy
-            yield [(start + first, read[first:last]) for first, last in _not_zero(read)]
-        start += length
+        if not zero(read):  # compares without a copy
+            yield [(at + first, read[first:last]) for first, last in _not_zero(read)]
 
 
 def _not_zero(data: memoryview) -> Iterator[tuple[int, int]]:
