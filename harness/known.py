@@ -333,9 +333,9 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         since=(7, 3),
         path="bh",
         option="data=journal",
-        condition="a file is truncated to the size that it has, or a write past its unaligned EOF"
-        " fails, and before the next commit the file system is unmounted, or a range is inserted or"
-        " collapsed in the file",
+        condition="a file is truncated to the size that it has, or a write or fallocate past its"
+        " unaligned EOF fails, and before the next commit the file system is unmounted, or a range"
+        " is inserted or collapsed in the file",
         observable="the kernel's log says at umount that data will be lost; what was written to the"
         " block of EOF before, fdatasync(2) or not, is what the disk held, unless it was written"
         " back before",

@@ -67,6 +67,16 @@ def test_what_is_shifted_is_lost_at_once(line: str, at: int) -> None:
     assert results(run(line, CONFIG))[-1] == kept, at
 
 
+def test_a_write_past_eof_that_is_refused_does_the_same() -> None:
+    line = (
+        "pwrite a 0 100 tag=1; chown a 7; quota_set uid=7 hard=4; pwrite b 0 5; fsync b;"
+        " user_write a 8k 4k uid=7; fdatasync a; remount"
+    )
+    trace = buggy(line, "quota4k@data=journal,usrquota")
+    assert results(trace)[5] == "EDQUOT"
+    assert is_lost(trace)
+
+
 def test_umount_complains_where_only_zeros_are_lost() -> None:
     """What was written back before is on disk, but the kernel's log says that data will be lost."""
     trace = buggy("pwrite a 0 100 tag=1; fsync a; truncate a 100; remount")
