@@ -341,7 +341,7 @@ def test_wrong_words_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) 
     assert command.main(["--only", "nothing like it"]) == 2
     assert "no mutant has nothing like it" in capsys.readouterr().err
     assert command.main([str(folder / "missing.jsonl.xz")]) == 2
-    assert "missing.workloads.json.xz: not a readable recording" in capsys.readouterr().err
+    assert "missing.jsonl.xz: not a readable recording: No such file" in capsys.readouterr().err
 
 
 # --- the sample ---------------------------------------------------------------------------
