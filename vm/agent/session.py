@@ -64,7 +64,9 @@ def run_workload(
     while not steps.over:
         tell(steps.next(look=each or steps.last))
     warnings = quota.drain() if quota is not None else None
-    final, seen = _final(mounted, tell, steps.context.shut_down, each)
+    final, seen = _final(
+        mounted, tell, instruments.settler, shut_down=steps.context.shut_down, twice=each
+    )
     tell({"final": final, **seen, "warnings": warnings, "log": instruments.log.read()})
 
 
@@ -187,13 +189,23 @@ class Steps:
 
 
 def _final(
-    mounted: Mounted, tell: Callable[[Row], None], shut_down: bool, twice: bool
+    mounted: Mounted,
+    tell: Callable[[Row], None],
+    settler: Settler,
+    *,
+    shut_down: bool,
+    twice: bool,
 ) -> tuple[Row, Row]:
     """The end, and what is seen then; files are read after the last mount, and, if `twice`, after
-    drop_caches."""
+    drop_caches.
+
+    sync(2) wakes the flusher thread, which has pages of its own to clean (those past EOF), and
+    does not wait for it: what is dropped would be left to chance.
+    """
     final: Row = {"trouble": [], "dropped": None}
     tell({"phase": "sync"})
     os.sync()
+    settler.settle()
     if twice:
         drop_caches()
         tell({"phase": "read after drop_caches"})
