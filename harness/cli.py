@@ -11,9 +11,9 @@ import traceback
 from collections.abc import Sequence
 from types import ModuleType
 
+from harness.artifacts.manifest import harness_version
 from harness.errors import INTERRUPTED, MACHINERY, Ext4diffError
 from harness.interrupt import interrupt_on_termination
-from harness.manifest import harness_version
 from reports.screen import fit
 
 __all__ = ["main"]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from harness.artifact import folder_name, try_keep
+from harness.artifacts.artifact import folder_name, try_keep
 from harness.bisect import Judgement
 from harness.lab import Lab
 from harness.pairs import Pair, make_pair
-from harness.sides import Choice
+from harness.sides.side import Choice
 from harness.verdict import Compared, Outcome, Verdict
 from reports.terminal import explain, headline
 from vm import cache

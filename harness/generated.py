@@ -13,8 +13,8 @@ from typing import Self
 
 import msgspec
 
+from harness.artifacts.manifest import Generated
 from harness.errors import UsageError
-from harness.manifest import Generated
 from harness.programs import config_named
 from workloads import generate
 from workloads.generate.exhaustive import Space

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.artifact import folder_name, try_keep
+from harness.artifacts.artifact import folder_name, try_keep
 from harness.generated import Batch
 from harness.lab import LAB
 from harness.signature import signature_of

@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from harness.differences.shapes_extents import state_changes
 from harness.extent import Run, State
-from harness.shapes_extents import state_changes
 from harness.trace import Complaint
 
 __all__ = ["kind_of"]

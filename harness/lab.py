@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from harness.errors import MachineryError
-from harness.kept_traces import kept_line
 from harness.observing import observed_as_chosen
 from harness.pairs import Pair
-from harness.sides import NO_IOMAP
+from harness.recordings.kept_traces import kept_line
+from harness.sides.side import NO_IOMAP
 from harness.verdict import Compared, Verdict
 from vm import mkfs
 from workloads.workload import PATHS, Config, Workload

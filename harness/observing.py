@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from harness.compare import compare
+from harness.comparison.compare import compare
 from harness.pairs import Pair
 from harness.trace import Observe
 from harness.verdict import Compared, Mismatch, Outcome

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable
 
-from harness.sides import Choice
+from harness.sides.side import Choice
 from harness.trace import Observe
 from vm.boot import MEMORY
 from vm.kernel import pinned

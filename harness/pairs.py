@@ -11,18 +11,18 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from harness.against import Against
+from harness.against.against import Against
 from harness.errors import UsageError
-from harness.failing import Failing, FailingRunner
-from harness.failing_call import FailingCall, Nth
-from harness.failing_disk import FailingDisk
 from harness.known import KNOWN_ISSUES
-from harness.machine import GuestSide
-from harness.model_side import ModelSide
-from harness.runner import Runner
-from harness.sides import NO_IOMAP, Choice, Side
+from harness.running.runner import Runner
+from harness.sides.failing import Failing, FailingRunner
+from harness.sides.failing_call import FailingCall, Nth
+from harness.sides.failing_disk import FailingDisk
+from harness.sides.machine import GuestSide
+from harness.sides.model_side import ModelSide
+from harness.sides.side import NO_IOMAP, Choice, Side
+from harness.sides.trace_side import TraceSide
 from harness.trace import Observe
-from harness.trace_side import TraceSide
 from workloads.workload import PATH_NAMES, PATHS
 
 __all__ = ["AGAINST_PATH", "MAKERS", "MODEL", "Pair", "make_pair"]

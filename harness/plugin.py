@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from _pytest.outcomes import Exit  # pytest.exit.Exception, with its type
 
-from harness.artifact import FOLDER, results_folder
+from harness.artifacts.artifact import FOLDER, results_folder
 from harness.errors import INTERRUPTED, Ext4diffError
 from harness.generated import EXHAUSTIVE, Batch, batches_of
 from harness.interrupt import interrupt_on_termination
@@ -32,7 +32,7 @@ from harness.options import (
 )
 from harness.pairs import make_pair
 from harness.reporter import ATTACHED, RECORDED, Reporter
-from harness.sides import Choice
+from harness.sides.side import Choice
 from workloads.files import CATALOGUE
 from workloads.generate import KINDS
 from workloads.syntax import SUFFIX

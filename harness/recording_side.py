@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.errors import MachineryError, UsageError
-from harness.machine import GuestSide
 from harness.pairs import Pair
+from harness.sides.machine import GuestSide
 from harness.verdict import Verdict
 from vm.initramfs import boot_files
 from vm.record_replay import FILES, Recorder

@@ -9,8 +9,8 @@ import pytest
 from _pytest.junitxml import xml_key  # the fixture for it does not reach this far
 
 from harness.errors import MACHINERY, MachineryError
-from harness.kept_traces import TraceFile
 from harness.lab import LAB
+from harness.recordings.kept_traces import TraceFile
 from harness.session import Results, exit_status
 from harness.verdict import Outcome
 from reports.summary import Digest

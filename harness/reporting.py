@@ -12,11 +12,11 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from harness.artifacts.manifest import harness_version
+from harness.campaign.store import Store, merge
 from harness.errors import AGREE, MACHINERY, MISMATCH, MachineryError
-from harness.manifest import harness_version
 from harness.past_run import is_run, read_run
 from harness.specification import specification
-from harness.store import Store, merge
 from harness.verdict import Outcome
 from harness.whole_file import write_whole
 from reports.frames import Frames, export, frames_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from harness.compare import compare
+from harness.comparison.compare import compare
 from harness.trace import Trace
 from harness.verdict import Compared, Verdict
 from reports.shell import event_lines, next_lines, trace_lines

@@ -7,13 +7,13 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.artifact_read import Artifact, is_artifact, open_artifact
+from harness.artifacts.manifest import SideNote
+from harness.artifacts.pair import kernel_of as recorded_kernel
+from harness.artifacts.read import Artifact, is_artifact, open_artifact
 from harness.commands.run import FIRST_CONFIG, workloads_of
 from harness.errors import UsageError
-from harness.manifest import SideNote
 from harness.pairs import AGAINST_PATH
-from harness.recorded_pair import kernel_of as recorded_kernel
-from harness.sides import on_path
+from harness.sides.side import on_path
 from harness.start import start_from
 from harness.trace import Trace
 from vm.apt import progress

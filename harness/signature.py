@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from harness.compare_content import PIECE
+from harness.comparison.content import PIECE
 from harness.kinds import kind_of
 from harness.specification import rule_noted
 from harness.verdict import Mismatch, Verdict

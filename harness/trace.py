@@ -225,15 +225,15 @@ past the steps, is the final observation's.
 APART = "/"
 """In a step's placement, in the place of a file's name: blocks that nobody saw, since they were
 freed in the same step, are supposed to lie apart from all others, not behind the block before
-them (`harness.suppositions`)."""
+them (`harness.running.suppositions`)."""
 
 SHORT = "///"
 """The same, and that the first of them were allocated one by one: the device had no more in one
-place (`harness.suppositions`)."""
+place (`harness.running.suppositions`)."""
 
 LATE = "//"
 """The same for I/O that is under way while writeback commits: it is supposed to end, and what it
-has written to be converted, behind the commit (`harness.suppositions`)."""
+has written to be converted, behind the commit (`harness.running.suppositions`)."""
 
 AGAIN = "////"
 """The same for the task that asked for this writeback: it is supposed to have waited for a

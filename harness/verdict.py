@@ -29,7 +29,7 @@ class Outcome(enum.StrEnum):
     AGREE = "agree"
     """Everything that both subjects see is the same."""
     INTENDED = "intended"
-    """Two kernels, or two paths, differ as they should (`harness.differences`)."""
+    """Two kernels, or two paths, differ as they should (`harness.differences.table`)."""
     KNOWN = "known"
     """They differ only by known issues of this kernel."""
     MISMATCH = "mismatch"
@@ -62,7 +62,7 @@ class Mismatch(msgspec.Struct, frozen=True):
 class Intended(msgspec.Struct, frozen=True):
     """A difference between two kernels, or two paths, that is as it should be.
 
-    `row` names the entry of `harness.differences` (or the known issue) that it comes from;
+    `row` names the entry of `harness.differences.table` (or the known issue) that it comes from;
     it `follows` if it is no sign of that entry itself, but what came of it.
     """
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from harness.differences import INTENDED
-from harness.intended import Difference
+from harness.differences.intended import Difference
+from harness.differences.table import INTENDED
 from harness.verdict import Verdict
 from reports.words import place_text
 from workloads.workload import PATH_NAMES

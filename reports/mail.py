@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from harness.manifest import FirstBad, Manifest, SideNote
+from harness.artifacts.manifest import FirstBad, Manifest, SideNote
 from harness.signature import telling
 from harness.specification import rule_noted
 from harness.trace import Complaint

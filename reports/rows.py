@@ -77,7 +77,7 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
 class Night(msgspec.Struct, frozen=True, omit_defaults=True):
     """One run of a campaign, resumed or not.
 
-    `id` is unique in the world. `order` is what nights are sorted by (`harness.store` gives
+    `id` is unique in the world. `order` is what nights are sorted by (the store gives
     it). `line` says what is tested, as asked for (`debian:trixie-backports against model`,
     say): nights of one line follow each other, though the kernel's build changes. `began` and
     `ended` are times of day in UTC for people, `ended` empty while it runs or if it was cut

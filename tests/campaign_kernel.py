@@ -21,10 +21,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from harness import pairs
-from harness.coverage import contiguous
+from harness.coverage.reached import contiguous
 from harness.image.look import with_expected_image
-from harness.model_side import ModelSide
-from harness.sides import Choice, Side
+from harness.sides.model_side import ModelSide
+from harness.sides.side import Choice, Side
 from harness.trace import (
     Extent,
     Observation,

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 from modelled import RECORDINGS
 
-from harness.coverage import contiguous
-from harness.recording import geometry_of, raw_lines, recorded_by, trace_of
+from harness.coverage.reached import contiguous
+from harness.recordings.recording import geometry_of, raw_lines, recorded_by, trace_of
 from harness.trace import Placement, Trace, placement_of
 from model import Behaviour, Model
 from workloads.files import catalogue

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from harness.image.form import Canonical, Entry, Whole
-from harness.sides import Side
+from harness.sides.side import Side
 from harness.trace import (
     Content,
     Extent,

@@ -12,8 +12,8 @@ import msgspec
 from fakes import RELEASE
 from modelled import geometry
 
-from harness.runner import Runner
-from harness.sides import Side
+from harness.running.runner import Runner
+from harness.sides.side import Side
 from harness.trace import Placement, Trace
 from harness.verdict import Compared
 from model import Behaviour, Model

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from fakes import make_workload
 
-from harness.compare import compare
-from harness.recording import geometry_of, raw_lines, recorded_by, trace_of
+from harness.comparison.compare import compare
+from harness.recordings.recording import geometry_of, raw_lines, recorded_by, trace_of
 from harness.trace import Extent, FileObservation, Placement, State, Step, Trace, placement_of
 from model import Behaviour, Model
 from workloads.images import Geometry, Image

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from harness.store import Store
+from harness.campaign.store import Store
 from harness.verdict import Outcome
 from reports.rows import Night, Row, Spent
 from reports.summary import Digest

@@ -9,13 +9,13 @@ from test_differences import EXAMPLES
 from test_differences import seen as side
 
 from harness import pairs
-from harness.against import Against
-from harness.differences import INTENDED
+from harness.against.against import Against
+from harness.against.settle import settle
+from harness.differences.table import INTENDED
 from harness.known import KNOWN_ISSUES
 from harness.pairs import make_pair
-from harness.runner import Runner
-from harness.settle import settle
-from harness.sides import Choice
+from harness.running.runner import Runner
+from harness.sides.side import Choice
 from harness.trace import Step, Trace
 from harness.verdict import Compared, Mismatch, Outcome
 from reports.steps import step_table

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import archive
-from harness.archive import ArtifactError, pack, unpacked
+from harness.artifacts import archive
+from harness.artifacts.archive import ArtifactError, pack, unpacked
 from harness.errors import MachineryError
 from vm.zstd import zstd
 

@@ -10,15 +10,15 @@ import msgspec
 import pytest
 from fakes import RELEASE, FakeSubject, make_trace, make_workload, seen
 
-from harness.archive import MOST_BYTES, MOST_FILES, ArtifactError, pack
-from harness.artifact import Origin, keep, manifest_bytes, try_keep
-from harness.artifact_read import is_artifact, open_artifact
+from harness.artifacts.archive import MOST_BYTES, MOST_FILES, ArtifactError, pack
+from harness.artifacts.artifact import Origin, keep, manifest_bytes, try_keep
+from harness.artifacts.manifest import MANIFEST, VERSION, Generated, Manifest
+from harness.artifacts.read import is_artifact, open_artifact
 from harness.cli import main
-from harness.compare import compare
+from harness.comparison.compare import compare
 from harness.generated import generated_from
-from harness.manifest import MANIFEST, VERSION, Generated, Manifest
 from harness.pairs import Pair
-from harness.sides import Choice
+from harness.sides.side import Choice
 from harness.trace import Complaint, ComplaintKind, Extent, State, Step
 from harness.verdict import Compared, decode_verdict, encode_verdict
 from workloads import generate

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from modelled import run
 
-from harness.bench import Job, Rate, growth, measure, read
+from harness.bench.recordings import Job, Rate, growth, measure, read
 from harness.cli import main
 from harness.errors import USAGE
 from harness.trace import Observation

@@ -11,14 +11,15 @@ from types import SimpleNamespace
 import pytest
 from campaign_kernel import buggy_pair
 
-from harness import bench_guests, bench_guests_report
-from harness.bench_guests import SEED, Ready, Work, measure_ready, measure_work
-from harness.bench_guests_report import ready_lines, work_lines
+from harness.bench import guests as bench_guests
+from harness.bench import guests_report as bench_guests_report
+from harness.bench.guests import SEED, Ready, Work, measure_ready, measure_work
+from harness.bench.guests_report import ready_lines, work_lines
+from harness.bench.together import Part
 from harness.cli import main
 from harness.errors import AGREE, USAGE, MachineryError
 from harness.pairs import Pair
-from harness.sides import Choice
-from harness.together import Part
+from harness.sides.side import Choice
 from harness.trace import Observe
 from harness.verdict import Outcome
 from reports.rows import Spent

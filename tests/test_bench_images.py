@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness import bench_images
-from harness.bench_images import Took, measure_images
+from harness.bench import images as bench_images
+from harness.bench.images import Took, measure_images
 from harness.cli import main
 from harness.errors import USAGE
 from harness.image.canonical import canonical

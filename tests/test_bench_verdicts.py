@@ -9,12 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.bench import Rate, measure, read
-from harness.bench_cores import cores
+from harness.bench.cores import cores
+from harness.bench.recordings import Rate, measure, read
 from harness.cli import main
 from harness.errors import USAGE, NotModelledError
-from harness.recheck import Tally, check_file
-from harness.recording import raw_lines, workloads_of
+from harness.recordings.recheck import Tally, check_file
+from harness.recordings.recording import raw_lines, workloads_of
 from model import Model
 
 RECORDINGS = Path(__file__).parent / "recordings"

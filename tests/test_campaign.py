@@ -19,9 +19,9 @@ from campaign_kernel import HELD, BuggyKernel
 
 from harness import pairs
 from harness.campaign.plan import Plan, shards
+from harness.campaign.store import Store
 from harness.cli import main
 from harness.errors import AGREE, INTERRUPTED, MACHINERY, MISMATCH, USAGE
-from harness.store import Store
 from reports.rows import Night, Row
 
 KERNEL = Path(__file__).with_name("campaign_kernel.py")

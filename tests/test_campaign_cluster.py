@@ -13,7 +13,7 @@ from harness.campaign.cluster import NoWorkersError, SchedulerError, connected
 from harness.campaign.engine import Engine, Limits
 from harness.campaign.plan import Plan
 from harness.campaign.worker import Setup
-from harness.sides import Choice
+from harness.sides.side import Choice
 
 SECONDS = 900
 """After which something hangs."""

@@ -18,10 +18,10 @@ from harness.campaign.engine import Engine, Limits
 from harness.campaign.keeper import Keeper
 from harness.campaign.plan import Plan, Rest
 from harness.campaign.shelf import Shelf
+from harness.campaign.store import Store
 from harness.campaign.worker import Setup
 from harness.errors import MACHINERY, MachineryError, UsageError
-from harness.sides import Choice
-from harness.store import Store
+from harness.sides.side import Choice
 from harness.verdict import Outcome
 from reports.rows import Night
 

@@ -12,8 +12,8 @@ from harness.campaign import night as nights
 from harness.campaign.bench import Done
 from harness.campaign.keeper import Keeper
 from harness.campaign.shelf import Shelf
-from harness.store import Store
-from harness.store_file import StoreError
+from harness.campaign.store import Store
+from harness.campaign.store_file import StoreError
 from harness.verdict import Outcome
 from reports.rows import Finding, Night, Row
 from reports.summary import Digest

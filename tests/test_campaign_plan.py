@@ -11,7 +11,7 @@ from harness.campaign.plan import CATALOGUED, Plan, Shard, items, shards
 from harness.campaign.shelf import Shelf
 from harness.lab import Lab
 from harness.pairs import make_pair
-from harness.sides import Choice
+from harness.sides.side import Choice
 from workloads.files import catalogue
 
 

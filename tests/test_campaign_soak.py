@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from harness.campaign.plan import Plan, shards
-from harness.store import Store
+from harness.campaign.store import Store
 from reports.rows import Row
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from harness.cli import main
-from harness.recheck import Tally, check_file
+from harness.recordings.recheck import Tally, check_file
 
 RECORDINGS = Path(__file__).parent / "recordings"
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from fakes import RELEASE, FakeSubject, make_trace, seen
 
-from harness import cli, machine, pairs
+from harness import cli, pairs
 from harness.cli import main
 from harness.commands import doctor
 from harness.commands.run import FIRST_CONFIG
 from harness.errors import MACHINERY, MachineryError, NotModelledError
-from harness.sides import Choice
+from harness.sides import machine
+from harness.sides.side import Choice
 from harness.trace import Step
 from vm import host_tools
 from vm.errors import GuestHangError, HostToolError, ImageError

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from fakes import make_trace, make_workload, seen, with_mount
 
-from harness.compare import HOLES, compare
+from harness.comparison.compare import HOLES, compare
 from harness.extent import runs
 from harness.trace import (
     Complaint,

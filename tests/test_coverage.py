@@ -15,13 +15,13 @@ from modelled import run
 from test_kept_traces import line_of, real
 
 from harness.cli import main
-from harness.coverage import Coverage
+from harness.coverage.partitions import classes, possible, result_class
+from harness.coverage.probe import Probe, lines_of
+from harness.coverage.reached import Coverage
+from harness.coverage.steering import Corpus, steer
 from harness.errors import AGREE, MACHINERY, USAGE
-from harness.kept_traces import TraceFile
-from harness.partitions import classes, possible, result_class
-from harness.probe import Probe, lines_of
+from harness.recordings.kept_traces import TraceFile
 from harness.specification import parse_rules, specification
-from harness.steering import Corpus, steer
 from model import truncate
 from workloads import generate, ops
 from workloads.files import catalogue

@@ -15,10 +15,10 @@ import pytest
 from fakes import make_workload
 from modelled import FREE
 
-from harness.differences import INTENDED
+from harness.against.settle import Seen, settle
+from harness.differences.table import INTENDED
 from harness.known_issue import path_of
-from harness.settle import Seen, settle
-from harness.sides import on_path
+from harness.sides.side import on_path
 from harness.trace import Event, EventKind, Extent, State, Step, Trace
 from harness.verdict import Outcome, Verdict
 from model import Behaviour, Model

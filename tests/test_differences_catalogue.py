@@ -10,10 +10,10 @@ import msgspec
 import pytest
 from test_differences import seen
 
-from harness.coverage import contiguous
+from harness.against.settle import settle
+from harness.coverage.reached import contiguous
 from harness.errors import NotModelledError
-from harness.settle import settle
-from harness.sides import on_path
+from harness.sides.side import on_path
 from harness.trace import Trace
 from model import Behaviour, Model
 from vm import mkfs

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from test_differences import D, Example, U, W, changed, extents, result, seen, with_file
 
-from harness.settle import settle
+from harness.against.settle import settle
 from harness.trace import Step, Trace
 from harness.verdict import Verdict
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from test_differences import Example, seen
 
-from harness.settle import settle
+from harness.against.settle import settle
 from harness.trace import Event, EventKind, Trace
 from harness.verdict import Outcome
 

@@ -8,9 +8,9 @@ import pytest
 from fakes import make_workload
 from test_differences import Example, U, changed, extents, result, seen, with_file
 
-from harness.differences import INTENDED
-from harness.settle import settle
-from harness.sides import on_path
+from harness.against.settle import settle
+from harness.differences.table import INTENDED
+from harness.sides.side import on_path
 from harness.trace import Extent, State, Trace
 from harness.verdict import Outcome, Verdict
 from model import Behaviour, Model

@@ -13,12 +13,12 @@ from told import FORMATS
 
 from harness.cli import main
 from harness.errors import USAGE, NotModelledError, UsageError
-from harness.failing import FailingRunner
-from harness.failing_call import CALL, FailingCall, Nth
 from harness.known import KNOWN_ISSUES
-from harness.machine import GuestSide
 from harness.pairs import make_pair
-from harness.sides import Choice
+from harness.sides.failing import FailingRunner
+from harness.sides.failing_call import CALL, FailingCall, Nth
+from harness.sides.machine import GuestSide
+from harness.sides.side import Choice
 from harness.trace import Complaint, ComplaintKind, Final, Trace
 from harness.verdict import Compared, Outcome
 from vm.agent import injection

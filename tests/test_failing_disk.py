@@ -13,12 +13,12 @@ from fakes import FakeSubject, make_trace, make_workload, seen
 
 from harness.cli import main
 from harness.errors import USAGE, UsageError
-from harness.failing import FailingRunner
-from harness.failing_disk import DISK, MOST_WRITES, FailingDisk
 from harness.known import KNOWN_ISSUES
-from harness.machine import GuestSide
 from harness.pairs import make_pair
-from harness.sides import Choice
+from harness.sides.failing import FailingRunner
+from harness.sides.failing_disk import DISK, MOST_WRITES, FailingDisk
+from harness.sides.machine import GuestSide
+from harness.sides.side import Choice
 from harness.trace import Complaint, ComplaintKind, Final, Step, Trace
 from harness.verdict import Compared, Outcome
 from reports.steps import step_table

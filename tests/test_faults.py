@@ -25,7 +25,7 @@ from fake_qemu import HELLO
 from fakes import make_workload
 from told import FORMATS, event, page
 
-from harness.coverage import contiguous
+from harness.coverage.reached import contiguous
 from harness.errors import AGREE, MACHINERY, MISMATCH
 from harness.trace import Trace, decode
 from model import Behaviour, Model
@@ -43,7 +43,7 @@ INODE = 12
 CONFTEST = """
 import os
 from pathlib import Path
-from harness import machine
+from harness.sides import machine
 from vm import boot, channel, control, link, live_guest
 from vm.boot import Deadlines
 from vm.initramfs import BootFiles

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from fakes import make_workload
 
-from harness.coverage import contiguous
+from harness.coverage.reached import contiguous
 from harness.errors import NotModelledError
 from harness.foretell import expected_of_trace, foretelling
 from harness.trace import FileObservation, Observation, Result, Trace

@@ -20,7 +20,7 @@ from fake_qemu import answer
 from fakes import make_workload
 from told import FORMATS, event, page
 
-from harness.compare import compare
+from harness.comparison.compare import compare
 from harness.trace import Event, EventKind, Observe, State
 from vm import mkfs
 from vm.accel import Accelerator

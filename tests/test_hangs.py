@@ -7,10 +7,10 @@ import pytest
 from fakes import RELEASE, make_workload
 from modelled import geometry
 
-from harness.hangs import UNSEEN
 from harness.known import KNOWN_ISSUES
 from harness.known_issue import KnownIssue
-from harness.runner import Runner
+from harness.running.hangs import UNSEEN
+from harness.running.runner import Runner
 from harness.trace import Complaint, ComplaintKind, Extent, Placement, State, Trace
 from harness.verdict import Compared, Outcome
 from model import Behaviour, Model

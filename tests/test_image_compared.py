@@ -13,14 +13,14 @@ from fakes import make_form, make_trace, make_workload
 from image_maker import tool
 from modelled import RECORDINGS
 
-from harness.compare import compare
+from harness.comparison.compare import compare
 from harness.image import look
 from harness.image.form import FORM, Canonical
-from harness.machine import GuestSide
-from harness.model_side import ModelSide
-from harness.recording import NO_IMAGE, load
-from harness.runner import Runner
-from harness.sides import Choice
+from harness.recordings.recording import NO_IMAGE, load
+from harness.running.runner import Runner
+from harness.sides.machine import GuestSide
+from harness.sides.model_side import ModelSide
+from harness.sides.side import Choice
 from harness.trace import Extent, FileObservation, Observation, State, Trace
 from harness.verdict import Compared, Mismatch, Outcome, Verdict
 from model import Behaviour, Model

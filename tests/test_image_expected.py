@@ -12,14 +12,14 @@ import msgspec
 import pytest
 from fakes import make_trace, make_workload
 
-from harness.artifact import keep
+from harness.artifacts.artifact import keep
 from harness.cli import main
-from harness.compare import compare
+from harness.comparison.compare import compare
 from harness.errors import AGREE, MACHINERY, USAGE
 from harness.image.canonical import canonical
-from harness.model_side import ModelSide
 from harness.pairs import Pair
-from harness.sides import Side
+from harness.sides.model_side import ModelSide
+from harness.sides.side import Side
 from harness.trace import Extent, State, Trace, encode
 from harness.verdict import Compared
 from model.image.filesystem import Filesystem

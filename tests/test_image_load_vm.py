@@ -14,10 +14,10 @@ from fakes import make_workload
 from test_image_load import LINES
 
 from harness.image.form import FORM
-from harness.machine import GuestSide
-from harness.model_side import ModelSide
-from harness.runner import Runner
-from harness.sides import Choice
+from harness.running.runner import Runner
+from harness.sides.machine import GuestSide
+from harness.sides.model_side import ModelSide
+from harness.sides.side import Choice
 from harness.start import start_from
 from harness.trace import placement_of
 from harness.verdict import Outcome

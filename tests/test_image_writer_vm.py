@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from fakes import make_workload
 
-from harness.compare import compare
+from harness.comparison.compare import compare
 from harness.image.canonical import canonical
 from harness.image.difference import differences
 from harness.image.form import FORM, Canonical

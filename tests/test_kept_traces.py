@@ -16,8 +16,8 @@ from test_plugin import Bench
 
 from harness.cli import main
 from harness.errors import UsageError
-from harness.kept_traces import TraceFile, is_kept, kept_line, kept_lines, parse_kept
-from harness.recheck import Tally, check_file, jobs_of
+from harness.recordings.kept_traces import TraceFile, is_kept, kept_line, kept_lines, parse_kept
+from harness.recordings.recheck import Tally, check_file, jobs_of
 from harness.trace import Trace
 from harness.verdict import Compared, Verdict
 from model import Behaviour, Model

@@ -11,14 +11,14 @@ import msgspec
 import pytest
 from fakes import RELEASE, make_trace, make_workload
 
-from harness import machine, model_side
 from harness.errors import MachineryError, UsageError
-from harness.machine import GuestSide
-from harness.model_side import ModelSide
 from harness.pairs import make_pair
-from harness.sides import Choice, Side, on_path
+from harness.sides import machine, model_side
+from harness.sides.machine import GuestSide
+from harness.sides.model_side import ModelSide
+from harness.sides.side import Choice, Side, on_path
+from harness.sides.trace_side import TraceSide
 from harness.trace import Complaint, ComplaintKind, Observe, encode
-from harness.trace_side import TraceSide
 from vm.accel import Accelerator
 from vm.errors import GuestHangError, ImageError, KernelPanicError
 from vm.initramfs import BootFiles

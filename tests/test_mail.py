@@ -13,9 +13,9 @@ import pytest
 from fakes import LINE, RELEASE, FakeSubject, make_trace, make_workload, seen
 
 from harness import pairs
+from harness.artifacts.manifest import FirstBad, Manifest, SideNote
 from harness.cli import main
-from harness.compare import compare
-from harness.manifest import FirstBad, Manifest, SideNote
+from harness.comparison.compare import compare
 from harness.trace import Complaint, ComplaintKind, Extent, State, Step, Trace
 from harness.verdict import Compared, Mismatch
 from reports.mail import SUBJECT, WIDTH, Reproducer, mail, subject

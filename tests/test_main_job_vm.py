@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from fakes import make_workload
 
-from harness.artifact import keep
-from harness.machine import GuestSide
+from harness.artifacts.artifact import keep
 from harness.pairs import Pair, make_pair
-from harness.runner import Runner
-from harness.sides import Choice
+from harness.running.runner import Runner
+from harness.sides.machine import GuestSide
+from harness.sides.side import Choice
 from harness.verdict import Outcome
 from vm import mkfs
 

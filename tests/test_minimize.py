@@ -10,7 +10,7 @@ from fakes import make_workload
 from minimizing import EFAULT, PROGRAMS, Sides, workload_in
 from modelled import geometry
 
-from harness.artifact import program_of
+from harness.artifacts.artifact import program_of
 from harness.errors import MachineryError, NotModelledError
 from harness.minimize.answers import Answer, Answers
 from harness.minimize.budget import Budget, BudgetSpentError

@@ -7,11 +7,11 @@ from minimizing import EFAULT, PROGRAMS, ModelledSide
 from modelled import geometry
 
 from harness import pairs
-from harness.archive import pack
-from harness.artifact_read import open_artifact
+from harness.artifacts.archive import pack
+from harness.artifacts.read import open_artifact
 from harness.cli import main
 from harness.minimize import refusal
-from harness.sides import Choice
+from harness.sides.side import Choice
 from workloads.syntax import parse
 
 LINE = "pwrite a 0 4k; fsync a; pwrite_fault a 20000 8k fault=0; fpunch a 0 4k"

@@ -7,14 +7,14 @@ import contextlib
 import pytest
 from minimizing import PROGRAMS, workload_in
 
-from harness.artifact import try_keep
-from harness.artifact_read import open_artifact
+from harness.artifacts.artifact import try_keep
+from harness.artifacts.read import open_artifact
 from harness.lab import Lab
 from harness.minimize.budget import Budget
 from harness.minimize.minimizer import Minimizer
 from harness.minimize.refusal import refusal_of
 from harness.pairs import make_pair
-from harness.sides import Choice
+from harness.sides.side import Choice
 from harness.signature import signature_of
 from workloads.ops import WriteFault
 

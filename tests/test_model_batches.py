@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.bench import read
-from harness.suppositions import UNSEEN
+from harness.bench.recordings import read
+from harness.running.suppositions import UNSEEN
 from harness.trace import Step, Trace
 from model import map_blocks
 from model.percpu_counter import BATCH, PerCpuCounter

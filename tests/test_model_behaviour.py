@@ -8,9 +8,9 @@ import pytest
 from fakes import make_trace, make_workload
 from modelled import file, run, states
 
-from harness import model_side
-from harness.model_side import ModelSide
-from harness.sides import Side
+from harness.sides import model_side
+from harness.sides.model_side import ModelSide
+from harness.sides.side import Side
 from harness.trace import Trace
 from model import Behaviour
 from workloads.workload import Workload

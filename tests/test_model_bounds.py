@@ -6,9 +6,9 @@ import msgspec
 import pytest
 from modelled import chosen, file, geometry_of, run
 
-from harness.compare import compare
+from harness.comparison.compare import compare
 from harness.errors import NotModelledError
-from harness.recording import recorded_by
+from harness.recordings.recording import recorded_by
 from harness.trace import Trace, placement_of
 from model import Behaviour, Model
 from model.extent_status import ExtentStatus, Run

@@ -6,7 +6,7 @@ import pytest
 from fakes import make_workload
 from modelled import geometry, run, states
 
-from harness.suppositions import ANY_LAST
+from harness.running.suppositions import ANY_LAST
 from harness.trace import TURNS, Extent, State
 from model import Behaviour, Model
 

@@ -9,7 +9,7 @@ import pytest
 from fakes import make_workload
 from modelled import FREE, file, geometry, results, states
 
-from harness.suppositions import ANY_ORDER, BESIDE
+from harness.running.suppositions import ANY_ORDER, BESIDE
 from harness.trace import LATE, TURNS, Extent, State, Trace
 from model import Behaviour, Model, io_end
 from model.placement import Placer

@@ -7,7 +7,7 @@ import pytest
 from fakes import make_workload
 from modelled import file, geometry, in_one_piece
 
-from harness.suppositions import ANY_ORDER
+from harness.running.suppositions import ANY_ORDER
 from harness.trace import TURNS, Extent, Step
 from model import Behaviour, Model
 from model.journal_credits import journal_blocks, most_waiting

@@ -7,7 +7,7 @@ from fakes import make_workload
 from modelled import FREE, file, geometry, states
 
 from harness.errors import NotModelledError
-from harness.suppositions import BEHIND
+from harness.running.suppositions import BEHIND
 from harness.trace import AGAIN, LATE, EventKind, Extent, State, Step
 from model import Behaviour, Model
 from model.extent_status import Run

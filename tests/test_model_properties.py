@@ -8,7 +8,7 @@ import pytest
 from documented import geometry
 from hypothesis import given, settings
 
-from harness.coverage import contiguous
+from harness.coverage.reached import contiguous
 from harness.errors import NotModelledError
 from harness.trace import FileObservation, Observation, State, Trace
 from model import Behaviour, Model

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from modelled import chosen, disagreements, file, run, states
 
-from harness.recording import recorded_by
+from harness.recordings.recording import recorded_by
 from model.units import round_up
 
 KIB = 1024

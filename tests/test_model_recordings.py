@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from modelled import chosen, disagreements
 
-from harness.recording import recorded_by
+from harness.recordings.recording import recorded_by
 from model import Behaviour
 
 QUIRKS = frozenset(

@@ -6,7 +6,7 @@ import pytest
 from fakes import make_workload
 from modelled import file, geometry, placed, results, run, states
 
-from harness.sides import on_path
+from harness.sides.side import on_path
 from harness.trace import Extent, State
 from model import Behaviour, Model
 from workloads.content import pattern

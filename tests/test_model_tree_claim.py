@@ -9,7 +9,7 @@ from fakes import make_workload
 from modelled import FREE, file, geometry, placed, results, states
 
 from harness.errors import NotModelledError
-from harness.suppositions import UNSEEN
+from harness.running.suppositions import UNSEEN
 from harness.trace import APART, EventKind, Extent, State, Trace
 from model import Behaviour, Model
 from model.errors import OpError

@@ -18,7 +18,6 @@ from modelled import geometry, run
 from test_kept_traces import line_of, real
 
 from harness.errors import MachineryError, UsageError
-from harness.kept_traces import TraceFile
 from harness.mutants import __main__ as command
 from harness.mutants import hunt as hunting
 from harness.mutants.cases import Case, Reach, cases_of
@@ -28,7 +27,8 @@ from harness.mutants.listing import Function, Mutant, chosen, functions, mutants
 from harness.mutants.notes import EQUIVALENT, read_equivalent, read_shown, write_shown
 from harness.mutants.operators import KINDS, changes_of
 from harness.mutants.planted import plant
-from harness.recheck import Job
+from harness.recordings.kept_traces import TraceFile
+from harness.recordings.recheck import Job
 from harness.specification import specification
 from model import fallocate, units
 from vm.host_tools import ensure_host_tools

@@ -13,15 +13,15 @@ import pytest
 from fakes import RELEASE, FakeSubject, make_trace, make_workload, seen
 from told import FORMATS
 
-from harness.artifact import keep
-from harness.artifact_read import open_artifact
-from harness.compare import compare
+from harness.artifacts.artifact import keep
+from harness.artifacts.read import open_artifact
+from harness.comparison.compare import compare
 from harness.errors import NotModelledError
 from harness.lab import Lab
 from harness.observing import UNFORETOLD
 from harness.pairs import Pair
-from harness.recheck import jobs_of, judge
-from harness.sides import Choice
+from harness.recordings.recheck import jobs_of, judge
+from harness.sides.side import Choice
 from harness.trace import (
     Complaint,
     ComplaintKind,

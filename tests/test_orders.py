@@ -9,9 +9,9 @@ import pytest
 from fakes import make_workload
 from modelled import geometry
 
-from harness import orders
-from harness.orders import in_some_order
-from harness.runner import Runner
+from harness.running import orders
+from harness.running.orders import in_some_order
+from harness.running.runner import Runner
 from harness.trace import Placement, Ran, Trace
 from harness.verdict import Compared, Outcome
 from model import Behaviour, Model

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from fakes import RELEASE, make_form, make_trace, make_workload, seen
 
-from harness.compare import compare
+from harness.comparison.compare import compare
 from harness.trace import Content, Extent, Observation, State, Step, Trace
 from harness.verdict import Compared
 from reports.blockmap import draw

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from fakes import RELEASE
 
-from harness.artifact import program_of
+from harness.artifacts.artifact import program_of
 from harness.errors import UsageError
 from harness.pairs import make_pair
 from harness.session import exit_status
-from harness.sides import Choice
+from harness.sides.side import Choice
 from harness.trace import decode
 from harness.verdict import Outcome
 from reports.summary import Digest

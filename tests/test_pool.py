@@ -10,7 +10,7 @@ import time
 import pytest
 
 from harness.errors import MachineryError
-from harness.pool import each
+from harness.recordings.pool import each
 
 
 def _half(number: int) -> int:

@@ -13,7 +13,7 @@ from harness.campaign.keeper import Keeper
 from harness.campaign.plan import Plan
 from harness.campaign.progress import Progress, rate_text
 from harness.campaign.shelf import Shelf
-from harness.store import Store
+from harness.campaign.store import Store
 from harness.verdict import Outcome
 from reports.rows import Night, Row
 from reports.summary import Digest

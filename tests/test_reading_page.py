@@ -13,8 +13,8 @@ import pytest
 from documented import DOCS, geometry
 
 from harness.cli import main
-from harness.compare import compare
-from harness.coverage import contiguous
+from harness.comparison.compare import compare
+from harness.coverage.reached import contiguous
 from harness.verdict import Compared
 from model import Behaviour, Model
 from reports.svg import picture_svg

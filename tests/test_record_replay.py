@@ -13,10 +13,10 @@ from fakes import FakeSubject, make_workload
 
 from harness.cli import main
 from harness.errors import UsageError
-from harness.machine import GuestSide
 from harness.pairs import Pair
 from harness.recording_side import RecordingSide, first_step, how_to_go_on, record_into
-from harness.sides import Choice
+from harness.sides.machine import GuestSide
+from harness.sides.side import Choice
 from harness.verdict import Mismatch, Verdict
 from vm import record_replay, replaying
 from vm.agent import recorded

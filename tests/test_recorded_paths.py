@@ -9,12 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.against import TWO_OUTCOMES
+from harness.against.against import TWO_OUTCOMES
 from harness.cli import main
 from harness.errors import AGREE, MISMATCH, USAGE
-from harness.kept_traces import kept_line
-from harness.recheck import Case, jobs_of
-from harness.recorded_paths import NO_IMAGE, TWICE, paired
+from harness.recordings.kept_traces import kept_line
+from harness.recordings.paths import NO_IMAGE, TWICE, paired
+from harness.recordings.recheck import Case, jobs_of
 from harness.trace import Trace
 from harness.verdict import Compared, Outcome, Verdict
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.recorded_events import InodeNumbers, parse_event
-from harness.recording import (
+from harness.recordings.events import InodeNumbers, parse_event
+from harness.recordings.recording import (
     Recorded,
     Recording,
     geometry_of,

@@ -12,12 +12,13 @@ import msgspec
 import pytest
 from fakes import LINE, RELEASE, FakeSubject, make_trace, make_workload, seen
 
-from harness import pairs, recorded_pair
-from harness.archive import ArtifactError
+from harness import pairs
+from harness.artifacts import pair as recorded_pair
+from harness.artifacts.archive import ArtifactError
+from harness.artifacts.manifest import Manifest, SideNote
+from harness.artifacts.pair import kernel_of
 from harness.cli import main
-from harness.compare import compare
-from harness.manifest import Manifest, SideNote
-from harness.recorded_pair import kernel_of
+from harness.comparison.compare import compare
 from harness.replay import Sameness, compare_verdicts, mismatch_text, parting
 from harness.trace import Complaint, ComplaintKind, Step
 from harness.verdict import Verdict

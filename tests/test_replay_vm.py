@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.artifact_read import open_artifact
+from harness.artifacts.read import open_artifact
 from vm.guest import Guest
 from vm.initramfs import boot_files
 from vm.kernel import resolve_kernel

@@ -11,9 +11,9 @@ import pytest
 from nights import night, row
 from stored import make_digest
 
+from harness.campaign.store import Store
 from harness.cli import main
 from harness.errors import AGREE, MACHINERY, MISMATCH, USAGE
-from harness.store import Store
 from harness.verdict import Outcome
 
 

@@ -8,7 +8,7 @@ import re
 import msgspec
 from fakes import RELEASE, make_trace, seen
 
-from harness.compare import compare
+from harness.comparison.compare import compare
 from harness.session import Results
 from harness.signature import Signature
 from harness.trace import Complaint, ComplaintKind, Extent, State, Step

@@ -10,7 +10,7 @@ from fakes import LINE, RELEASE, FakeSubject, make_trace, make_workload, seen
 
 from harness.errors import MachineryError, NotModelledError, UsageError
 from harness.known import KNOWN_ISSUES
-from harness.runner import Runner
+from harness.running.runner import Runner
 from harness.trace import (
     Complaint,
     ComplaintKind,

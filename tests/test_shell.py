@@ -12,7 +12,7 @@ import pytest
 from fakes import LINE, make_trace, make_workload, seen
 from test_artifact import found, pair
 
-from harness.artifact import keep
+from harness.artifacts.artifact import keep
 from harness.cli import main
 from harness.shell_session import Session
 from harness.shell_target import Target, target_of

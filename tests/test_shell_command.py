@@ -13,7 +13,7 @@ import pytest
 from fakes import LINE, make_trace
 from test_artifact import found, pair
 
-from harness.artifact import keep
+from harness.artifacts.artifact import keep
 from harness.cli import main
 from harness.commands import shell as command
 from harness.shell_target import Target

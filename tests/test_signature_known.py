@@ -11,7 +11,7 @@ from functools import cache
 
 from documented import Example, run, run_usual
 
-from harness.compare import compare
+from harness.comparison.compare import compare
 from harness.signature import Signature, signature_of
 from harness.specification import Rule, specification
 

@@ -15,17 +15,17 @@ import msgspec
 import pytest
 from fakes import FakeSubject, make_trace, make_workload
 
-from harness.archive import ArtifactError
-from harness.artifact import keep, program_of
-from harness.artifact_read import open_artifact
+from harness.artifacts.archive import ArtifactError
+from harness.artifacts.artifact import keep, program_of
+from harness.artifacts.expected_image import expected_of
+from harness.artifacts.read import open_artifact
 from harness.cli import main
-from harness.compare import compare
+from harness.comparison.compare import compare
 from harness.errors import AGREE, MACHINERY, USAGE, NotModelledError, UsageError
-from harness.expected_image import expected_of
 from harness.image.canonical import canonical
-from harness.model_side import ModelSide
 from harness.pairs import Pair
-from harness.sides import Choice, Side
+from harness.sides.model_side import ModelSide
+from harness.sides.side import Choice, Side
 from harness.start import require_modelled, start_from
 from harness.trace import Trace, decode, encode
 from harness.verdict import Compared

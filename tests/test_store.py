@@ -12,9 +12,9 @@ import msgspec
 import pytest
 from stored import make_row
 
+from harness.campaign.store import Store
+from harness.campaign.store_file import FORMAT, NotAStoreError, StoreError
 from harness.errors import MACHINERY, USAGE
-from harness.store import Store
-from harness.store_file import FORMAT, NotAStoreError, StoreError
 from harness.verdict import Outcome
 from reports.rows import Covered, Finding, Night
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.store import Store
+from harness.campaign.store import Store
 
 KILLS = 25
 LONG = 10.0

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stored import make_row
 
-from harness.store import Store, merge
-from harness.store_file import NotAStoreError, StoreError
+from harness.campaign.store import Store, merge
+from harness.campaign.store_file import NotAStoreError, StoreError
 from harness.verdict import Outcome
 from reports.rows import Covered, Finding, Night
 

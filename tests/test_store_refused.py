@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.campaign.store import FILE, Store
+from harness.campaign.store_file import FORMAT
 from harness.cli import main
 from harness.errors import AGREE, MACHINERY, USAGE
-from harness.store import FILE, Store
-from harness.store_file import FORMAT
 from reports.rows import Night
 
 NIGHT = Night("n1", line="debian:sid against model", seed=7, began="2026-11-22T23:00:00+00:00")

@@ -8,8 +8,8 @@ from fakes import make_workload
 from modelled import FREE, geometry
 
 from harness.errors import NotModelledError
-from harness.runner import Runner
-from harness.suppositions import (
+from harness.running.runner import Runner
+from harness.running.suppositions import (
     CUT,
     MOST_TRIED,
     PIECES,

@@ -20,12 +20,12 @@ import msgspec
 import pytest
 from fakes import make_trace, make_workload
 
-from harness.archive import ArtifactError
+from harness.artifacts.archive import ArtifactError
+from harness.artifacts.manifest import Manifest, SideNote
+from harness.artifacts.pair import recorded_pair
+from harness.campaign.store import Store
 from harness.cli import main
 from harness.errors import USAGE
-from harness.manifest import Manifest, SideNote
-from harness.recorded_pair import recorded_pair
-from harness.store import Store
 from harness.trace import decode, encode
 from vm.errors import KernelError
 from vm.kernels.spec import SeriesSpec, TreeSpec, parse_spec
@@ -203,7 +203,7 @@ def test_no_program_is_started_by_a_shell_of_the_host() -> None:
 def test_nothing_that_is_read_is_run() -> None:
     """No pickle, no eval: data is decoded into types. Mutants and coverage compile the model's
     own source."""
-    compiled = {"harness/mutants/planted.py", "harness/probe.py"}
+    compiled = {"harness/mutants/planted.py", "harness/coverage/probe.py"}
     for path in _sources():
         if str(path.relative_to(HERE)) in compiled:
             continue

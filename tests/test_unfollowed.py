@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from harness.known import applicable
-from harness.recheck import jobs_of
+from harness.recordings.recheck import jobs_of
+from harness.running.unfollowed import Unfollowed
 from harness.trace import placement_of
-from harness.unfollowed import Unfollowed
 
 RECORDINGS = Path(__file__).parent / "recordings"
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from harness.archive import SUFFIX, pack
-from harness.artifact import folder_name, program_of, try_keep
+from harness.artifacts.archive import SUFFIX, pack
+from harness.artifacts.artifact import folder_name, program_of, try_keep
 from harness.campaign.plan import Item, Plan, Rest, Shard, items
 from harness.errors import MachineryError
 from harness.lab import Lab

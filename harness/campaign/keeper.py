@@ -9,8 +9,8 @@ import msgspec
 
 from harness.campaign.bench import Done
 from harness.campaign.shelf import Shelf
-from harness.store import Store
-from harness.store_file import StoreError
+from harness.campaign.store import Store
+from harness.campaign.store_file import StoreError
 from harness.verdict import Outcome
 from reports.rows import Row
 

@@ -14,18 +14,18 @@ from pathlib import Path
 
 import msgspec
 
+from harness.artifacts.manifest import harness_version
 from harness.campaign.cluster import NoWorkersError, connected
 from harness.campaign.engine import DONE, Engine, Limits
 from harness.campaign.keeper import Keeper
 from harness.campaign.plan import Plan
 from harness.campaign.progress import Progress
 from harness.campaign.shelf import Shelf
+from harness.campaign.store import FILE, Store
+from harness.campaign.store_file import StoreError
 from harness.campaign.worker import Ready, Setup
 from harness.errors import UsageError
-from harness.manifest import harness_version
-from harness.sides import Choice
-from harness.store import FILE, Store
-from harness.store_file import StoreError
+from harness.sides.side import Choice
 from harness.trace import Observe
 from reports.rows import Night
 from reports.summary import Digest

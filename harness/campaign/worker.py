@@ -19,7 +19,7 @@ from harness.campaign.bench import Bench, Done
 from harness.campaign.plan import Plan, Rest
 from harness.campaign.steady import go_steady
 from harness.pairs import make_pair
-from harness.sides import Choice
+from harness.sides.side import Choice
 
 __all__ = ["Ready", "Setup", "Workshop", "prepare", "run_shard", "stop", "topic"]
 

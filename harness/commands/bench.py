@@ -7,11 +7,11 @@ import os
 from functools import partial
 from pathlib import Path
 
-from harness import bench_generate
-from harness.bench import Job, Rate, growth, measure, read
-from harness.bench_cores import cores
-from harness.bench_guests_report import report
-from harness.bench_images import measure_images
+from harness.bench import generate as bench_generate
+from harness.bench.cores import cores
+from harness.bench.guests_report import report
+from harness.bench.images import measure_images
+from harness.bench.recordings import Job, Rate, growth, measure, read
 from harness.errors import AGREE, UsageError
 from harness.options import add_guest_options, choice_of, pin_kernels
 from harness.pairs import MODEL, make_pair

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import msgspec
 
-from harness.artifact import FOLDER, results_folder
-from harness.artifact_read import is_kept, open_artifact
+from harness.artifacts.artifact import FOLDER, results_folder
+from harness.artifacts.manifest import BISECT, FirstBad
+from harness.artifacts.read import is_kept, open_artifact
 from harness.bisect import Commit, Found, Judgement, bisect, repository_of
 from harness.commands.run import workloads_of
 from harness.errors import AGREE, INTERRUPTED, MachineryError, UsageError
 from harness.examine import Examiner
-from harness.manifest import BISECT, FirstBad
 from harness.options import add_against
 from harness.pairs import MODEL
 from harness.whole_file import write_whole

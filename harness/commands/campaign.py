@@ -10,15 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.artifact import FOLDER, results_folder
+from harness.artifacts.artifact import FOLDER, results_folder
 from harness.campaign.plan import Plan
 from harness.campaign.progress import done_text, duration_text, rate_text
+from harness.campaign.store import FILE, Store
 from harness.errors import UsageError
 from harness.extras import require
 from harness.generated import Batch, chosen_configs
 from harness.options import add_against, add_guest_options, add_limits, pin_kernels
 from harness.session import exit_status
-from harness.store import FILE, Store
 from harness.trace import Observe
 from reports.summary import summarise
 from reports.words import times
@@ -34,7 +34,8 @@ __all__ = ["add", "run"]
 HELP = "run generated programs for hours, on many guests or machines, with nothing lost"
 _PACKAGES = ("distributed", "pandas")
 """Of the extra `campaign`."""
-_SCHEDULER = re.compile(r"((tcp|tls|ws|wss)://)?\S+:\d{1,5}")
+_SCHEDULER = re.compile(r"((tcp|tls|ws|wss)://)?\S+:\d{1,5}|inproc://\S+")
+"""An address as dask writes it; `inproc` is a scheduler of this process."""
 _TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+)s?)?")
 
 

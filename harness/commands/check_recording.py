@@ -14,9 +14,16 @@ from harness.errors import AGREE, MISMATCH, UsageError
 from harness.known import KNOWN_ISSUES
 from harness.known_issue import parse_release
 from harness.pairs import AGAINST_PATH
-from harness.recheck import Checked, Tally, check_file, jobs_of, judge_named, tells_release
-from harness.recorded_paths import paired, settled
-from harness.recording import SUFFIX
+from harness.recordings.paths import paired, settled
+from harness.recordings.recheck import (
+    Checked,
+    Tally,
+    check_file,
+    jobs_of,
+    judge_named,
+    tells_release,
+)
+from harness.recordings.recording import SUFFIX
 from harness.session import exit_status
 from harness.verdict import Compared, Where
 from reports.screen import has_colour

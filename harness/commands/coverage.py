@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.coverage import Coverage
+from harness.coverage.partitions import possible
+from harness.coverage.probe import lines_of
+from harness.coverage.reached import Coverage
 from harness.errors import AGREE, UsageError
 from harness.generated import batches_of
-from harness.partitions import possible
-from harness.probe import lines_of
 from harness.programs import read_program
-from harness.recheck import jobs_of
-from harness.recording import SUFFIX as RECORDING
+from harness.recordings.recheck import jobs_of
+from harness.recordings.recording import SUFFIX as RECORDING
 from harness.trace import Placement, placement_of
 from vm import mkfs
 from vm.host_tools import ensure_host_tools

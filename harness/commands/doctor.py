@@ -8,9 +8,9 @@ import shutil
 from collections.abc import Callable, Iterator
 
 from harness.errors import AGREE, Ext4diffError
-from harness.machine import GuestSide
 from harness.options import add_guest_options, choice_of
-from harness.sides import Choice
+from harness.sides.machine import GuestSide
+from harness.sides.side import Choice
 from vm import cache, host_tools
 from vm.kernels import store, tools
 from vm.qemu import qemu_version

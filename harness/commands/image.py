@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from harness.artifacts.expected_image import choices, expected_of
 from harness.errors import AGREE, MISMATCH, UsageError
-from harness.expected_image import choices, expected_of
 from harness.image.canonical import canonical_of
 from harness.image.check import problems
 from harness.image.difference import Difference, differences

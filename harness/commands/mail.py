@@ -6,13 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from harness.archive import SUFFIX, ArtifactError
-from harness.artifact import program_of
-from harness.artifact_read import Artifact, open_artifact
+from harness.artifacts.archive import SUFFIX, ArtifactError
+from harness.artifacts.artifact import program_of
+from harness.artifacts.read import Artifact, open_artifact
+from harness.artifacts.reproducers import RUN, exports, recipe
 from harness.errors import AGREE, MachineryError
 from harness.pairs import AGAINST_PATH
-from harness.reproducers import RUN, exports, recipe
-from harness.sides import on_path
+from harness.sides.side import on_path
 from harness.whole_file import write_whole
 from reports.mail import LIST, Reproducer, mail
 from workloads.formats.exported import said_of

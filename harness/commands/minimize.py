@@ -12,8 +12,9 @@ from pathlib import Path
 import msgspec
 
 import model
-from harness.artifact import FOLDER, Origin, program_of, try_keep
-from harness.artifact_read import is_kept
+from harness.artifacts.artifact import FOLDER, Origin, program_of, try_keep
+from harness.artifacts.pair import differing_kernels, recorded_pair
+from harness.artifacts.read import is_kept
 from harness.commands.run import workloads_of
 from harness.errors import AGREE, INTERRUPTED, MACHINERY, MachineryError, UsageError
 from harness.lab import Lab
@@ -24,7 +25,6 @@ from harness.minimize.refusal import refusal_of
 from harness.minimize.task import Task, artifact_task, mismatching, workload_task
 from harness.options import add_against, add_guest_options, choice_of
 from harness.pairs import MODEL, Pair, make_pair
-from harness.recorded_pair import differing_kernels, recorded_pair
 from harness.start import require_modelled, start_from
 from reports.words import times
 from vm.live_line import LiveLine

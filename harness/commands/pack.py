@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from harness.archive import SUFFIX, pack
-from harness.artifact_read import open_artifact
+from harness.artifacts.archive import SUFFIX, pack
+from harness.artifacts.read import open_artifact
 from harness.errors import AGREE, MachineryError, UsageError
 
 __all__ = ["add", "run"]

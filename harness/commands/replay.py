@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.artifact import FOLDER, folder_name, results_folder, try_keep
-from harness.artifact_read import Artifact, ArtifactError, open_artifact
+from harness.artifacts.artifact import FOLDER, folder_name, results_folder, try_keep
+from harness.artifacts.manifest import harness_version
+from harness.artifacts.pair import differing_kernels, recorded_pair
+from harness.artifacts.read import Artifact, ArtifactError, open_artifact
 from harness.errors import UsageError
 from harness.lab import Lab
-from harness.manifest import harness_version
 from harness.options import add_guest_options
-from harness.recorded_pair import differing_kernels, recorded_pair
 from harness.recording_side import first_step, how_to_go_on, record_into
 from harness.replay import Sameness, compare_verdicts, mismatch_text, parting
 from harness.session import exit_status

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from harness.artifact import FOLDER, folder_name, results_folder, try_keep
+from harness.artifacts.artifact import FOLDER, folder_name, results_folder, try_keep
 from harness.errors import UsageError
-from harness.kept_traces import TraceFile
 from harness.lab import Lab
 from harness.options import (
     add_against,
@@ -24,8 +23,9 @@ from harness.options import (
 )
 from harness.pairs import MODEL, make_pair
 from harness.programs import config_named, read_program
+from harness.recordings.kept_traces import TraceFile
 from harness.session import exit_status
-from harness.sides import Choice
+from harness.sides.side import Choice
 from harness.start import mount_of, require_modelled, start_from
 from harness.trace import Observe
 from harness.verdict import Outcome

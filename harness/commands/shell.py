@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from harness.artifact import results_folder
+from harness.artifacts.artifact import results_folder
 from harness.errors import AGREE, MISMATCH, USAGE, MachineryError, UsageError
 from harness.options import add_guest_options
 from harness.recording_side import forwards_only

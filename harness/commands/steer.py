@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from harness.coverage import Coverage
+from harness.coverage.reached import Coverage
+from harness.coverage.steering import Corpus, steer
 from harness.errors import AGREE, UsageError
-from harness.steering import Corpus, steer
 from vm import mkfs
 from vm.host_tools import ensure_host_tools
 from workloads.syntax import WorkloadSyntaxError, workloads

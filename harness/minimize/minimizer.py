@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from harness.artifact import program_of
+from harness.artifacts.artifact import program_of
 from harness.errors import MachineryError, NotModelledError, UsageError
 from harness.minimize.answers import Answers
 from harness.minimize.budget import Budget, BudgetSpentError

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from harness.errors import MachineryError, NotModelledError, UsageError
 from harness.known import KNOWN_ISSUES
 from harness.pairs import Pair
-from harness.sides import on_path
+from harness.sides.side import on_path
 from harness.signature import Signature, signature_of, situation
 from harness.start import open_start
 from harness.verdict import Verdict

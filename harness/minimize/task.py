@@ -9,12 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from harness.archive import SUFFIX
-from harness.artifact import FOLDER, folder_name, results_folder
-from harness.artifact_read import open_artifact
+from harness.artifacts.archive import SUFFIX
+from harness.artifacts.artifact import FOLDER, folder_name, results_folder
+from harness.artifacts.manifest import Manifest
+from harness.artifacts.read import open_artifact
 from harness.errors import UsageError
 from harness.lab import Lab
-from harness.manifest import Manifest
 from harness.signature import Signature, signature_of
 from harness.verdict import Outcome
 from reports.terminal import headline

@@ -15,22 +15,21 @@ from pathlib import Path
 
 import msgspec
 
+from harness.coverage.probe import MODEL, Probe, lines_of
 from harness.mutants.herd import spread
 from harness.mutants.listing import Mutant
-from harness.probe import MODEL, Probe, lines_of
-from harness.recheck import Job, jobs_of
-from harness.recording import SUFFIX
+from harness.recordings.recheck import Job, jobs_of
+from harness.recordings.recording import SUFFIX
 from harness.whole_file import write_whole
 from vm import cache
 
 __all__ = ["Case", "Reach", "cases_of", "reach_of"]
 
 _JUDGES = (
-    "recheck", "runner", "compare", "compare_content", "compare_image", "findings", "known",
-    "known_issue", "recording", "recorded_events", "kept_traces", "orders", "suppositions", "trace",
-    "verdict", "probe",
+    "comparison", "running", "recordings", "coverage/probe.py", "known.py", "known_issue.py",
+    "trace.py", "verdict.py",
 )  # fmt: skip
-"""Modules of harness/ that what is found here follows from, beside the model."""
+"""What in harness/ is asked: that what is found here follows from, beside the model."""
 _PIECE = 24
 """Cases that one process looks at before another takes its place."""
 
@@ -131,8 +130,9 @@ def _key(cases: Sequence[Case]) -> str:
     """Changes with the model, with what compares, and with the recordings."""
     digest = hashlib.sha256()
     harness = Path(__file__).parent.parent
-    for path in [*sorted(MODEL.rglob("*.py")), *(harness / f"{name}.py" for name in _JUDGES)]:
-        digest.update(path.read_bytes())
+    for folder in [MODEL, *(harness / name for name in _JUDGES)]:
+        for path in sorted(folder.rglob("*.py")) if folder.is_dir() else [folder]:
+            digest.update(path.read_bytes())
     for case in cases:
         line = case.job.line
         digest.update(case.name.encode())  # recordings of two kernels may hold the same lines

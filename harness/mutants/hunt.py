@@ -13,7 +13,7 @@ import msgspec
 from harness.mutants.cases import Case, Reach
 from harness.mutants.listing import Mutant
 from harness.mutants.planted import plant
-from harness.recheck import Checked
+from harness.recordings.recheck import Checked
 from reports.words import place_text
 
 __all__ = ["FIRST", "Found", "Late", "hunt", "limit_of", "limited"]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from harness.coverage.probe import MODEL
 from harness.mutants.operators import Change, changes_of
-from harness.probe import MODEL
 from harness.specification import specification
 
 __all__ = ["ASIDE", "Function", "Mutant", "chosen", "functions", "mutants"]

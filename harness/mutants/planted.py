@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from harness.coverage.probe import MODEL
 from harness.mutants.listing import Function, Mutant, functions, tree_of
 from harness.mutants.operators import changed
-from harness.probe import MODEL
 
 __all__ = ["plant"]
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from harness.coverage.probe import MODEL, Probe
 from harness.errors import UsageError
 from harness.mutants.cases import Lines
 from harness.mutants.herd import spread
 from harness.mutants.hunt import Late, limit_of, limited
-from harness.probe import MODEL, Probe
 from harness.whole_file import write_whole
 from vm import cache
 

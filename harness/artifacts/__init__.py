@@ -1,0 +1,1 @@
+"""What a mismatch leaves: written, packed, and opened again."""

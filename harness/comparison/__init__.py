@@ -1,0 +1,1 @@
+"""Two traces of one workload held against each other."""

@@ -1,0 +1,1 @@
+"""What a suite reaches of the model, the language and its arguments."""

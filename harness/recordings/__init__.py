@@ -1,0 +1,1 @@
+"""What kernels did earlier: read, written, and the model held against it."""

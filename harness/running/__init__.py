@@ -1,0 +1,1 @@
+"""The two sides of a pair on one workload: known issues, orders of threads, suppositions."""
