@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 from distributed import WorkerPlugin, get_worker
+from distributed.utils import sync
 
 from harness.campaign.bench import Bench, Done
 from harness.campaign.plan import Plan, Rest
@@ -120,12 +121,14 @@ def prepare(night: str) -> Ready:
 def run_shard(night: str, rest: Rest) -> int | None:
     """Run what is left of a shard, telling of each program at once: `Bench.run`.
 
-    Raises `MachineryError`.
+    The scheduler has a program before the next begins: if the worker dies then, it died at that
+    one. Raises `MachineryError`, and what dask raises when the scheduler does not answer.
     """
     worker, workshop = get_worker(), _workshop(night)
 
     def tell(done: Done) -> None:
-        worker.log_event(topic(night), msgspec.msgpack.encode(done))
+        message = msgspec.msgpack.encode(done)
+        sync(worker.loop, worker.scheduler.log_event, topic=topic(night), msg=message)
 
     return workshop.bench(worker).run(rest, tell, workshop.stopped.is_set)
 
