@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from harness.artifacts.manifest import harness_version
+from harness.collector import collect_seldom
 from harness.errors import INTERRUPTED, MACHINERY, Ext4diffError
 from harness.interrupt import interrupt_on_termination
 from reports.screen import fit
@@ -66,6 +67,7 @@ def _dispatch(words: list[str]) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     interrupt_on_termination()
+    collect_seldom()
     for stream in (sys.stdout, sys.stderr):
         fit(stream)
     try:

@@ -17,6 +17,7 @@ import pytest
 from _pytest.outcomes import Exit  # pytest.exit.Exception, with its type
 
 from harness.artifacts.artifact import FOLDER, results_folder
+from harness.collector import collect_seldom
 from harness.errors import INTERRUPTED, Ext4diffError
 from harness.generated import EXHAUSTIVE, Batch, batches_of
 from harness.interrupt import interrupt_on_termination
@@ -103,7 +104,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.args[:] = [] if _asks_for_generated(config) else [str(CATALOGUE)]
     try:
         folder = _results_folder(config)
-        if not _is_worker(config):
+        if _is_worker(config):
+            collect_seldom()
+        else:
             config.pluginmanager.register(Reporter(config, folder), "ext4diff-reporter")
             interrupt_on_termination()
         if _has_workers(config) and not config.option.collectonly:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,7 @@ import time
 
 import pytest
 
+from harness.collector import collect_seldom
 from harness.errors import MachineryError
 from harness.recordings.pool import each
 
@@ -28,6 +30,10 @@ def _killed(number: int) -> int:
 def _slow(number: int) -> int:
     time.sleep(number)
     return number
+
+
+def _threshold(_number: int) -> int:
+    return gc.get_threshold()[0]
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -50,3 +56,14 @@ def test_who_stops_asking_leaves_nothing_running() -> None:
     assert next(doing) == 0
     del doing
     assert not multiprocessing.active_children()
+
+
+def test_processes_look_for_garbage_as_seldom_as_the_command_line() -> None:
+    """With Python's own threshold the model takes a twentieth longer."""
+    before = gc.get_threshold()
+    try:
+        collect_seldom()
+        assert {gc.get_threshold()[0]} == set(each(_threshold, range(8), 2))
+        assert gc.get_threshold()[0] > 100 * 700
+    finally:
+        gc.set_threshold(*before)

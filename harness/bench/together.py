@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
+from harness.collector import collect_seldom
 from harness.errors import Ext4diffError, MachineryError
 
 __all__ = ["Part", "Together", "together"]
@@ -79,6 +80,7 @@ def _work(end: Connection, part: Part) -> None:
     """Get ready and say so, then answer until nobody asks, or until SIGTERM; tidily."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    collect_seldom()
     with contextlib.suppress(EOFError, ConnectionError):
         try:
             with part() as answer:

@@ -19,6 +19,7 @@ from distributed.utils import sync
 from harness.campaign.bench import Bench, Done
 from harness.campaign.plan import Plan, Rest
 from harness.campaign.steady import go_steady
+from harness.collector import collect_seldom
 from harness.pairs import make_pair
 from harness.sides.side import Choice
 
@@ -72,9 +73,13 @@ class Workshop(WorkerPlugin):
         self.__init__(setup)  # type: ignore[misc]
 
     def setup(self, worker: Any) -> None:
-        """Leave Ctrl-C to the parent, and end with it, however it ends; no port for browsers."""
+        """Leave Ctrl-C to the parent, and end with it, however it ends; no port for browsers.
+
+        A worker of somebody's cluster is left as it is.
+        """
         go_steady()
         if self._setup.parent:
+            collect_seldom()
             worker.http_server.stop()
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             watch = threading.Thread(target=_end_with, args=(self._setup.parent,), daemon=True)

@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from harness.collector import collect_seldom
 from harness.errors import MachineryError
 
 __all__ = ["each"]
@@ -18,6 +19,12 @@ _CHUNK = 4
 """Items that a process takes at a time."""
 Item = TypeVar("Item")
 Done = TypeVar("Done")
+
+
+def _get_ready() -> None:
+    """Of a process: Ctrl-C is its parent's to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    collect_seldom()
 
 
 def each(
@@ -36,8 +43,7 @@ def each(
     pool = ProcessPoolExecutor(
         workers,
         multiprocessing.get_context("forkserver"),
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
+        initializer=_get_ready,
     )
     try:
         yield from pool.map(work, items, chunksize=_CHUNK)
