@@ -3,13 +3,15 @@ fs/ext4/inode.c)."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from model.balloc import is_plentiful, with_retries
 from model.errors import OpError
 from model.inline_data import convert_inline_data
 from model.inode import Inode
 from model.map_blocks import map_blocks
 from model.on_disk import OnDisk, block_on_disk, on_disk, show_again
-from model.revived import zero_whole_blocks
+from model.revived import Found, revive_block, zero_whole_blocks
 from model.tree_claim import PLENTY, limited_tree, may_lack_tree_block, split_at
 from model.truncate import block_zero_eof, zero_partial
 from model.units import (
@@ -114,8 +116,8 @@ def zero_range(inode: Inode, off: int, length: int, keep_size: bool) -> None:
     stays = on_disk(inode, low, high) if high > low and not plenty else []
     inode.cache.truncate(off, end, inode.size)
     if high > low:
-        zero_whole_blocks(inode, low, high, eof)
-        _convert_unwritten(inode, low, high, new_size, stays)
+        back = zero_whole_blocks(inode, low, high, eof)
+        _convert_unwritten(inode, low, high, new_size, _Gone(stays, back))
     if new_size:
         _grow(inode, new_size)
     if not inode.sb.behaviour.zero_range_edges_first:
@@ -131,11 +133,20 @@ def _write_journalled(inode: Inode, start: int, end: int) -> None:
         inode.sb.flush_range(inode, start, end)
 
 
-def _convert_unwritten(inode: Inode, low: int, high: int, new_size: int, stays: OnDisk) -> None:
+class _Gone(NamedTuple):
+    """Of a range that has left the page cache what `stays` on disk, and what is read `back` of
+    the block that holds EOF."""
+
+    stays: OnDisk
+    back: Found | None
+
+
+def _convert_unwritten(inode: Inode, low: int, high: int, new_size: int, gone: _Gone) -> None:
     """Written, delayed and missing blocks become unwritten (EXT4_GET_BLOCKS_CONVERT_UNWRITTEN
-    in ext4_map_blocks). On ENOSPC the size moves to where it stands, and what `stays` on disk
-    behind that shows again."""
+    in ext4_map_blocks). On ENOSPC the size moves to where it stands, and what is on disk behind
+    that shows again."""
     first, big = low, high - low > UNWRITTEN_MAX_LEN
+    eof = inode.size // inode.sb.block_size
     try:
         while low < high:
             run = inode.es.lookup(low)
@@ -146,8 +157,12 @@ def _convert_unwritten(inode: Inode, low: int, high: int, new_size: int, stays: 
     except OpError:
         if new_size and low > first:
             _grow(inode, min(new_size, low * inode.sb.block_size))
-        show_again(inode, low * inode.sb.block_size, stays)
+        show_again(inode, low * inode.sb.block_size, gone.stays)
+        if gone.back is not None:
+            revive_block(inode, eof, gone.back, unwritten=eof < low)
         raise
+    if gone.back is not None:
+        revive_block(inode, eof, gone.back, unwritten=True)
 
 
 def _make_some_unwritten(inode: Inode, low: int, high: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from model.inode import Inode
-from model.units import WRITTEN
+from model.units import WRITTEN, ranges
 
 __all__ = ["OnDisk", "block_on_disk", "on_disk", "show_again"]
 
@@ -44,7 +44,7 @@ def on_disk(inode: Inode, low: int, high: int) -> OnDisk:
 
 def show_again(inode: Inode, start: int, stays: OnDisk) -> None:
     """What `stays` on disk from byte `start` on is read again; but not where a page that the
-    range covers in part is cached still: there zeros are read until it is dropped."""
+    range covers in part is uptodate: there zeros are read until it is dropped."""
     size = inode.sb.block_size
     for pos, data in stays:
         if data is None and pos >= start:
@@ -53,8 +53,9 @@ def show_again(inode: Inode, start: int, stays: OnDisk) -> None:
             inode.content.write(max(pos, start), data[max(start - pos, 0) :])
     end = max((pos + (size if data is None else len(data)) for pos, data in stays), default=start)
     for folio in inode.cache.overlapping(start, end):
-        low, high = max(folio.start, start) // size, min(folio.end, end) // size
-        for run in inode.es.overlapping(low, high):
-            if run.state == WRITTEN:
-                inode.content.zero(run.start * size, run.end * size)
-                inode.unsaved.append((run.start, run.end))
+        cached = (folio.uptodate | folio.uptodate_alone) & inode.cache.bits(folio, start, end)
+        for low, high in ranges(cached):
+            for run in inode.es.overlapping(folio.first + low, folio.first + high):
+                if run.state == WRITTEN:
+                    inode.content.zero(run.start * size, run.end * size)
+                    inode.unsaved.append((run.start, run.end))

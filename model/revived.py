@@ -15,15 +15,19 @@ from model.inode import Inode
 from model.truncate import block_zero_eof
 from model.units import PAGE, WRITTEN, ranges
 
-__all__ = ["Found", "is_stuck", "revive", "written_in_place", "zero_whole_blocks"]
+__all__ = ["Found", "is_stuck", "revive", "revive_block", "written_in_place",
+           "zero_whole_blocks"]  # fmt: skip
 
 Found = tuple[bytes | None, str | None]
 """What is on disk of a block, nothing if that is not known, and the known bug that it is of."""
 
 
-def zero_whole_blocks(inode: Inode, low: int, high: int, eof: Found | None) -> None:
+def zero_whole_blocks(inode: Inode, low: int, high: int, eof: Found | None) -> Found | None:
     """Zero blocks `[low, high)`, which have just left the page cache; if the file grows, the rest
-    of the block that holds EOF too (ext4_alloc_file_blocks), of which `eof` is on disk."""
+    of the block that holds EOF too (ext4_alloc_file_blocks), of which `eof` is on disk.
+
+    Returns what of that block is in the page cache again, if the block was written.
+    """
     block, size = inode.size // inode.sb.block_size, inode.sb.block_size
     revives = (
         eof is not None
@@ -37,8 +41,7 @@ def zero_whole_blocks(inode: Inode, low: int, high: int, eof: Found | None) -> N
     inode.content.zero(low * size, high * size)
     if inode.unsaved:
         inode.saved(low, high)
-    if revives and eof is not None:
-        _revive(inode, block, (b"", None) if cached else eof)
+    return (b"", None) if cached else eof if revives else None
 
 
 def _bit_of(inode: Inode, block: int) -> tuple[int, bool]:
@@ -50,17 +53,21 @@ def _bit_of(inode: Inode, block: int) -> tuple[int, bool]:
     return bit, bool((folio.uptodate | folio.uptodate_alone) & bit)
 
 
-def _revive(inode: Inode, block: int, found: Found) -> None:
-    """`block` is back in the page cache as it was `found` on disk, and will be unwritten. As it
-    should be, it is clean and zero, and what is written there later is converted."""
-    cache, start = inode.cache, block * inode.sb.block_size
-    folio = cache.get(start // PAGE)
+def revive_block(inode: Inode, block: int, found: Found, *, unwritten: bool) -> None:
+    """`block` is back in the page cache as it was `found` on disk, but for its tail; by now it is
+    `unwritten`, or the range did not come to it for want of space (ext4_zero_range).
+
+    As it should be, an unwritten one is clean and zero, and what is written there later is
+    converted.
+    """
+    start = block * inode.sb.block_size
+    folio = inode.cache.get(start // PAGE)
     assert folio is not None, "just zeroed in part"
     bit = _bit_of(inode, block)[0]
     data, bug = found
     harmless = inode.iomap and data == b""
-    if harmless or not inode.sb.quirk("zero_range_revives_eof_block"):
-        cache.clean(folio, bit)
+    if unwritten and (harmless or not inode.sb.quirk("zero_range_revives_eof_block")):
+        inode.cache.clean(folio, bit)
         folio.mapped &= ~bit
         return
     if bug is not None:
@@ -69,7 +76,10 @@ def _revive(inode: Inode, block: int, found: Found) -> None:
         inode.content.lose(start, inode.size)
     else:
         inode.content.write(start, data[: inode.size - start])
-    revive(inode, folio, bit)
+    if unwritten:
+        revive(inode, folio, bit)
+    else:
+        inode.saved(block, block + 1)
 
 
 def revive(inode: Inode, folio: Folio, bits: int) -> None:
