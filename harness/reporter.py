@@ -87,10 +87,10 @@ class Reporter:
         if self.recording is None:
             return
         try:
-            if line is not None:
-                self.recording.add(line)
             if last:
                 self.recording.close()
+            else:
+                self.recording.add(line)
         except MachineryError as error:
             self.results.trouble.append(str(error))
             self.recording = None

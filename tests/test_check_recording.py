@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from harness.cli import main
-from harness.recordings.recheck import Tally, check_file
+from harness.recordings.recheck import Tally, check_file, jobs_of, like
+from harness.recordings.recording import RECORDED
 
 RECORDINGS = Path(__file__).parent / "recordings"
 
@@ -82,6 +83,7 @@ def test_the_counts_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[st
     [
         (["missing.jsonl.xz"], "not a readable recording"),
         (["."], "holds no recording"),
+        (["bh.workloads.json.xz"], "lists workloads; the recording of them is bh.jsonl.xz"),
     ],
 )
 def test_what_is_no_recording_is_the_users_to_mend(
@@ -151,6 +153,63 @@ def test_a_release_that_is_none_is_the_commands_fault(
 ) -> None:
     assert main(["check-recording", *_unknown(tmp_path), "--release", "debian"]) == 2
     assert "--release debian: a release begins with two numbers" in capsys.readouterr().err
+
+
+def test_a_kernel_that_no_name_tells_can_be_said_to_be_like_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = _unknown(tmp_path)
+    assert main(["check-recording", *arguments, "--as", "bh73"]) == 0
+    assert "does not tell the kernel" not in capsys.readouterr().out
+    job = jobs_of(Path(arguments[0]), Path(arguments[2]), kernel=like("bh"))[0]
+    assert job.kernel == RECORDED["bh"]
+    job = jobs_of(Path(arguments[0]), Path(arguments[2]), "7.9", like("iomap"))[0]
+    assert job.kernel == msgspec.structs.replace(RECORDED["iomap"], release="7.9")
+    assert main(["check-recording", *arguments, "--as", "debian"]) == 2
+    assert "--as debian: write bh, bh73, iomap, or" in capsys.readouterr().err
+
+
+def test_a_recording_that_lacks_listed_workloads_is_no_success(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Six of 112 are there, and were checked; it was status 0 without a word."""
+    asked = ["check-recording", str(_copy(tmp_path, "bh73-extra")), "-j", "1"]
+    out = tmp_path / "out.json"
+    assert main([*asked, "--json", str(out)]) == 2
+    told = capsys.readouterr()
+    assert " and 105 more of bh-extra.workloads.json.xz were not recorded" in told.out
+    assert "bh73-extra.jsonl.xz: 6 workloads" in told.out
+    assert "say --partial if it is meant to be a part" in told.err
+    assert json.loads(out.read_bytes())["workloads"] == 6
+    assert main([*asked, "--partial"]) == 0
+    assert "incomplete" not in capsys.readouterr().out
+
+
+def test_a_mismatch_in_an_incomplete_recording_is_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["check-recording", str(_copy(tmp_path, "bh73-extra", {"ret": 1})), "-j", "1"]
+    assert main(asked) == 1
+    assert "incomplete: " in capsys.readouterr().out
+
+
+def test_a_file_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = _copy(tmp_path, "bh73-extra")
+    assert main(["check-recording", str(results), str(results)]) == 2
+    assert f"{results} is given twice; name it once" in capsys.readouterr().err
+    link = tmp_path / "link.jsonl.xz"
+    link.symlink_to(results)
+    assert main(["check-recording", str(results), str(link)]) == 2
+    assert f"{link} is given twice, also as {results}" in capsys.readouterr().err
+
+
+def test_a_list_that_is_not_there_is_named_with_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, _, _ = _unknown(tmp_path)
+    assert main(["check-recording", results]) == 2
+    error = capsys.readouterr().err
+    assert "night.workloads.json.xz, is not there; --workloads FILE names another one" in error
 
 
 def test_a_recording_of_nothing_is_no_success(

@@ -124,6 +124,32 @@ def test_a_damaged_file_is_told_in_words(
     assert said in capsys.readouterr().err
 
 
+def test_a_file_that_was_cut_off_is_told_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = kept(tmp_path, real())
+    path.write_bytes(path.read_bytes()[:-40])
+    assert main(["check-recording", str(path), "-j", "1"]) == 2
+    assert "it is cut off; copy it again, or record again" in capsys.readouterr().err
+
+
+def test_what_left_no_whole_trace_is_counted(tmp_path: Path) -> None:
+    """A guest that panics leaves none: who checks the recording later has nothing to miss it by."""
+    file = TraceFile(tmp_path / "night.jsonl.xz")
+    file.add(line_of(real()))
+    assert "left no whole trace" not in file.told()
+    file.add(None)
+    file.close()
+    assert file.told().endswith("; 1 more left no whole trace, and are not in it")
+
+
+def test_a_recording_that_tells_its_kernel_takes_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check-recording", str(kept(tmp_path, real())), "--as", "bh"]) == 2
+    assert "says itself which kernel made it; leave out --as" in capsys.readouterr().err
+
+
 def test_a_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
     path = kept(tmp_path, real())
     before = path.read_bytes()
@@ -196,8 +222,9 @@ def test_a_fake_kernel_has_a_trace_that_can_be_kept() -> None:
     [
         (b'"block_size":4096', b'"block_size":0', "it has another geometry than its image"),
         (b'"free_blocks":14000', b'"free_blocks":-1', "it has another geometry than its image"),
-        (b'["-b","4096"', b'["-b","0"', "it has another geometry than its image"),
-        (b'["-b","4096",', b"[", ""),
+        (b'["-b","4096"', b'["-b","1024"', "it has another geometry than its image"),
+        (b'["-b","4096"', b'["-b","0"', "the image 4k has blocks of 1k to 64k only: -b 4096, say"),
+        (b'["-b","4096",', b"[", "the image 4k does not say its block size: -b 4096, say"),
         (RELEASE.encode(), b"mainline", "mainline is no kernel release"),
         (b'{"op":"fsync","file":"a"},', b"", "it has 3 operations, and 4 steps"),
     ],

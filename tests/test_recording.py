@@ -145,3 +145,61 @@ def test_an_image_that_is_not_ours_is_as_mkfs_json_says(tmp_path: Path) -> None:
     (tmp_path / "mkfs.json").write_text('{"8k": ["32M", "-b 8192 -O bigalloc -C 65536"]}')
     image = next(load(tmp_path, "x")).workload.config.image
     assert (image.size, image.block_size, image.cluster_size) == (32 << 20, 8192, 65536)
+
+
+def _on(folder: Path, image: str, mkfs: str) -> Path:
+    """The first workload of a recording, on `image`, with `mkfs.json`."""
+    line = lzma.decompress((RECORDINGS / "bh-extra.jsonl.xz").read_bytes()).splitlines()[0]
+    listed = lzma.decompress((RECORDINGS / "bh-extra.workloads.json.xz").read_bytes())
+    workload = json.loads(listed)[0] | {"image": image}
+    (folder / "x.jsonl.xz").write_bytes(lzma.compress(line))
+    (folder / "x.workloads.json.xz").write_bytes(lzma.compress(json.dumps([workload]).encode()))
+    if mkfs:
+        (folder / "mkfs.json").write_text(mkfs)
+    return folder
+
+
+def test_mkfs_json_says_it_of_an_image_with_a_name_of_ours_too(tmp_path: Path) -> None:
+    """Ours of that name was taken in its place, without a word."""
+    _on(tmp_path, "4k", '{"4k": ["32M", "-b 4096"], "never used": "x"}')
+    image = next(load(tmp_path, "x")).workload.config.image
+    assert (image.size, image.features) == (32 << 20, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("mkfs", "said"),
+    [
+        ("", 'nothing is known of the image 8k; say there how .* {"8k": \\["64M", "-b 4096"'),
+        ('{"4k": ["64M", "-b 4096"]}', "nothing is known of the image 8k"),
+        ('{"8k": ["64M", "-O quota"]}', "the image 8k does not say its block size: -b 4096"),
+        ('{"8k": ["64M", "-b 0"]}', "the image 8k has blocks of 1k to 64k only"),
+        ('{"8k": ["64M", "-b 4096 -C 2048"]}', "the image 8k has clusters of whole blocks only"),
+        ('{"8k": ["64", "-b 4096"]}', "the image 8k is 64 large: write 64M"),
+        ('{"8k": 64}', "mkfs.json is damaged"),
+        ("[1]", "mkfs.json is damaged"),
+        ("{", "mkfs.json is damaged: it is cut off, or no JSON"),
+    ],
+)
+def test_an_image_of_which_nothing_is_known_is_told_with_what_to_do(
+    mkfs: str, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        list(load(_on(tmp_path, "8k", mkfs), "x"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"steps": []}, "it has 0 steps of 4 operations"),
+        ({"final": {"files": []}}, ""),
+        ({"start": {}}, "it has no 'files'"),
+    ],
+)
+def test_a_line_that_lacks_something_is_told(
+    changed: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    _on(tmp_path, "4k", "")
+    line = json.loads(lzma.decompress((tmp_path / "x.jsonl.xz").read_bytes())) | changed
+    (tmp_path / "x.jsonl.xz").write_bytes(lzma.compress(json.dumps(line).encode()))
+    with pytest.raises(UsageError, match=f"line 1 is damaged: {said}"):
+        list(load(tmp_path, "x"))

@@ -17,6 +17,8 @@ _OPTIONS = re.compile(
 )
 """All that options of an image may be: mke2fs has others that read and write files of the host,
 and workloads come from elsewhere, in artifacts, traces and recordings."""
+_BLOCKS = frozenset(1024 << shift for shift in range(7))
+"""Bytes that a block may have (EXT4_MIN_BLOCK_SIZE to EXT4_MAX_BLOCK_SIZE)."""
 KEPT = "from-"
 """What names of images begin with that are in a file; the digest's first digits follow."""
 
@@ -36,10 +38,16 @@ class Image(msgspec.Struct, frozen=True):
     sha256: str = ""
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` for options that are not those of images."""
+        """Raise `ValueError` for options that are not those of images, or without a block size."""
         words = "".join(f" {word}" for word in self.options)
         if not _OPTIONS.fullmatch(words):
             raise ValueError(f"the image {self.name} has options of mke2fs that none may have")
+        if "-b" not in self.options:
+            raise ValueError(f"the image {self.name} does not say its block size: -b 4096, say")
+        if self.block_size not in _BLOCKS:
+            raise ValueError(f"the image {self.name} has blocks of 1k to 64k only: -b 4096, say")
+        if self.cluster_size % self.block_size or self.cluster_size < self.block_size:
+            raise ValueError(f"the image {self.name} has clusters of whole blocks only")
 
     @property
     def block_size(self) -> int:
@@ -61,6 +69,8 @@ class Image(msgspec.Struct, frozen=True):
 
 @functools.cache
 def _features(options: tuple[str, ...]) -> frozenset[str]:
+    if "-O" not in options:
+        return frozenset()
     return frozenset(options[options.index("-O") + 1].split(","))
 
 

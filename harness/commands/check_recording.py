@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -15,15 +16,18 @@ from harness.known import KNOWN_ISSUES
 from harness.known_issue import parse_release
 from harness.pairs import AGAINST_PATH
 from harness.recordings.paths import paired, settled
+from harness.recordings.pool import each
 from harness.recordings.recheck import (
     Checked,
+    Job,
     Tally,
-    check_file,
     jobs_of,
     judge_named,
+    like,
     tells_release,
+    unrecorded,
 )
-from harness.recordings.recording import SUFFIX
+from harness.recordings.recording import SUFFIX, workloads_of
 from harness.session import exit_status
 from harness.verdict import Compared, Where
 from reports.screen import has_colour
@@ -46,6 +50,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--release", metavar="X.Y.Z", help="the kernel (default: by the file name)")
     parser.add_argument(
+        "--as", dest="like", metavar="bh|iomap73|...",
+        help="what else is known of the kernel is that of recordings of this name",
+    )  # fmt: skip
+    parser.add_argument(
+        "--partial", action="store_true", help="listed workloads may lack, the recording is a part"
+    )
+    parser.add_argument(
         "--against",
         choices=sorted(AGAINST_PATH),
         metavar="path:buffer_head|path:iomap",
@@ -64,7 +75,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check each file, or explain a workload; 1 if a step is neither agreed nor known."""
-    files = [file for path in options.files for file in _files(path)]
+    files = _each_once(file for path in options.files for file in _files(path))
     if options.release is not None and parse_release(options.release) is None:
         raise UsageError(f"--release {options.release}: a release begins with two numbers: 7.3.4")
     if options.strict_model and options.explain is None:
@@ -73,22 +84,26 @@ def run(options: argparse.Namespace) -> int:
         return _paths(options, files)
     if options.explain is not None:
         return _explain(options, files)
+    return _check(options, files)
+
+
+def _check(options: argparse.Namespace, files: list[Path]) -> int:
+    """Check each file. Raises `UsageError`, if one is incomplete only after all were checked."""
     total = Tally()
     not_compared: Counter[Where] = Counter()
+    incomplete: list[str] = []
     for path in files:
         tally = Tally()
         started = time.monotonic()
-        for checked in check_file(path, options.workloads, options.release, options.processes):
+        jobs = _jobs(options, path)
+        for checked in each(Job.check, jobs, options.processes):
             tally += checked.tally
             not_compared.update(checked.not_compared)
             _tell(checked)
         if not tally.workloads:
             raise UsageError(f"{path}: it holds no workload")
-        if options.release is None and not tells_release(path):
-            print(
-                f"  the name {path.name} does not tell the kernel:"
-                " no known issue is followed; --release X.Y.Z names it"
-            )
+        for line in _doubts(options, path, jobs, incomplete):
+            print(f"  {line}")
         print(f"{path.name}: {_words(tally)}; {time.monotonic() - started:.0f} s", flush=True)
         total += tally
     if len(files) > 1:
@@ -97,7 +112,38 @@ def run(options: argparse.Namespace) -> int:
         print(f"  not compared: {field}, {count} times: {reason}")
     if options.json is not None:
         _write(options.json, total)
-    return MISMATCH if total.mismatched or total.skipped else AGREE
+    if total.mismatched or total.skipped:
+        return MISMATCH
+    if incomplete:
+        raise UsageError(
+            f"{', '.join(incomplete)}: not all workloads of the list are there; record the others,"
+            " or say --partial if it is meant to be a part"
+        )
+    return AGREE
+
+
+def _doubts(
+    options: argparse.Namespace, path: Path, jobs: list[Job], incomplete: list[str]
+) -> Iterator[str]:
+    """What the user has to know of the recording `path`, whose workloads are `jobs`: that its
+    kernel is not told, or that it is `incomplete`, where its name goes then."""
+    if options.release is None and options.like is None and not tells_release(path):
+        yield (
+            f"the name {path.name} does not tell the kernel: no known issue is followed;"
+            " --release X.Y.Z names it, or --as bh (bh73, iomap, iomap73)"
+        )
+    missing = [] if options.partial else unrecorded(path, options.workloads, jobs)
+    if missing:
+        incomplete.append(path.name)
+        listed = (options.workloads or workloads_of(path)).name
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        yield f"incomplete: {missing[0]}{more} of {listed} were not recorded"
+
+
+def _jobs(options: argparse.Namespace, path: Path) -> list[Job]:
+    """The workloads of the recording `path`. Raises `UsageError`."""
+    kernel = None if options.like is None else like(options.like)
+    return jobs_of(path, options.workloads, options.release, kernel)
 
 
 def _explain(options: argparse.Namespace, files: list[Path]) -> int:
@@ -106,9 +152,7 @@ def _explain(options: argparse.Namespace, files: list[Path]) -> int:
     found = [
         (path, compared)
         for path in files
-        for compared in judge_named(
-            path, options.workloads, options.release, options.explain, issues
-        )
+        for compared in judge_named(_jobs(options, path), options.explain, issues)
     ]
     if not found:
         where = ", ".join(path.name for path in files)
@@ -128,7 +172,7 @@ def _paths(options: argparse.Namespace, files: list[Path]) -> int:
     """Path against path. Raises `UsageError` if nothing was recorded on both."""
     if options.json is not None:
         raise UsageError("--json counts the model's steps; leave it out with --against")
-    jobs = (job for path in files for job in jobs_of(path, options.workloads, options.release))
+    jobs = (job for path in files for job in _jobs(options, path))
     pairs, alone = paired(jobs, AGAINST_PATH[options.against])
     if options.explain is not None:
         pairs = [p for p in pairs if options.explain in (p.name, p.name.partition("@")[0])]
@@ -153,6 +197,17 @@ def _files(path: Path) -> list[Path]:
     if not found:
         raise UsageError(f"{path} holds no recording (*{SUFFIX})")
     return found
+
+
+def _each_once(files: Iterable[Path]) -> list[Path]:
+    """`files`. Raises `UsageError` if one is given twice: its steps would count twice."""
+    found: dict[Path, Path] = {}
+    for file in files:
+        before = found.setdefault(file.resolve(), file)
+        if before is not file:
+            also = "" if before == file else f", also as {before}"
+            raise UsageError(f"{file} is given twice{also}; name it once")
+    return list(found.values())
 
 
 def _tell(checked: Checked) -> None:

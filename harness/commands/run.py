@@ -133,9 +133,8 @@ def _recording(record: str | None, start: Image | None) -> TraceFile | None:
 
 def _run_one(lab: Lab, workload: Workload, recording: TraceFile | None) -> Digest:
     compared = lab.run(workload)
-    line = lab.kept(compared) if recording is not None else None
-    if recording is not None and line is not None:
-        recording.add(line)
+    if recording is not None:
+        recording.add(lab.kept(compared))
     print()
     colour = has_colour(sys.stdout)
     verdict = compared.verdict

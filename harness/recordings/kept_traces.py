@@ -18,7 +18,7 @@ import msgspec
 
 from harness.errors import MachineryError, UsageError
 from harness.known_issue import parse_release
-from harness.recordings.recording import Recorded
+from harness.recordings.recording import SUFFIX, UNREADABLE, Recorded, unreadable
 from harness.trace import Trace, decode, encode
 from harness.verdict import Compared
 from workloads.host_files import open_regular
@@ -30,7 +30,6 @@ __all__ = [
     "parse_kept",
 ]  # fmt: skip
 
-SUFFIX = ".jsonl.xz"
 _BEGIN = b'{"geometry":'
 """What a line of such a file begins with, and no other recording's."""
 
@@ -140,9 +139,8 @@ def kept_lines(path: Path) -> Iterator[bytes]:
     try:
         with open_regular(path) as packed, lzma.open(packed) as file:
             yield from file
-    except (OSError, lzma.LZMAError, EOFError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"{path}: not a readable recording: {reason}") from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
 
 
 class TraceFile:
@@ -157,7 +155,7 @@ class TraceFile:
             raise UsageError(f"--record {path}: name it FILE{SUFFIX}")
         if path.exists():
             raise UsageError(f"--record {path}: it exists; move it away or give another name")
-        self.path, self.count = path, 0
+        self.path, self.count, self.missed = path, 0, 0
         self._part = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,8 +169,12 @@ class TraceFile:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def add(self, line: bytes) -> None:
-        """Write a line of `kept_line`. Raises `MachineryError` if the disk is full."""
+    def add(self, line: bytes | None) -> None:
+        """Write a line of `kept_line`, if there is one. Raises `MachineryError` if the disk is
+        full."""
+        if line is None:
+            self.missed += 1
+            return
         try:
             self._file.write(line)
         except OSError as error:
@@ -199,6 +201,9 @@ class TraceFile:
         """A line on what it holds."""
         if not self.count:
             return f"nothing was recorded in {self.path}"
-        return (
+        told = (
             f"{self.count} traces are recorded in {self.path} (ext4diff check-recording reads it)"
         )
+        if self.missed:
+            told += f"; {self.missed} more left no whole trace, and are not in it"
+        return told

@@ -25,9 +25,13 @@ from harness.known_issue import KnownIssue
 from harness.recordings.kept_traces import Head, head_of, is_kept, kept_lines, parse_kept
 from harness.recordings.pool import each
 from harness.recordings.recording import (
+    DAMAGED,
+    RECORDED,
     SUFFIX,
     Recorded,
+    damage,
     geometry_of,
+    listed_in,
     raw_lines,
     recorded_by,
     trace_of,
@@ -43,7 +47,7 @@ from workloads.workload import Workload
 
 __all__ = [
     "Case", "Checked", "Job", "RecordedModel", "Tally", "check_case", "check_file", "jobs_of",
-    "judge", "judge_named", "places", "tells_release",
+    "judge", "judge_named", "like", "places", "tells_release", "unrecorded",
 ]  # fmt: skip
 
 
@@ -106,17 +110,13 @@ def judge(case: Case, issues: Iterable[KnownIssue] = KNOWN_ISSUES) -> Compared:
 
 
 def judge_named(
-    results: Path,
-    listed: Path | None,
-    release: str | None,
-    name: str,
-    issues: Iterable[KnownIssue] = KNOWN_ISSUES,
+    jobs: Iterable[Job], name: str, issues: Iterable[KnownIssue] = KNOWN_ISSUES
 ) -> Iterator[Compared]:
-    """`judge` for each workload `name`, or `name@CONFIG`, of the result file `results`.
+    """`judge` for each workload `name`, or `name@CONFIG`, of `jobs`.
 
-    The other arguments are those of `check_file`. Raises `UsageError` as it does.
+    Raises `UsageError` if its line is damaged.
     """
-    for job in jobs_of(results, listed, release):
+    for job in jobs:
         recorded = job.name
         program, _, _ = recorded.partition("@")
         if name.partition("@")[0] != program:
@@ -126,17 +126,23 @@ def judge_named(
             yield judge(case, issues)
 
 
-def _subject(
-    results: Path, workloads: list[dict[str, Any]], release: str | None
-) -> tuple[str, Recorded]:
-    """The recording's name and its kernel, by the file's name or as given. Of a kernel that the
-    name does not tell it is supposed that it knows `buffered_iomap` if a workload is mounted so."""
-    subject = results.name.removesuffix(SUFFIX)
+def like(name: str) -> Recorded:
+    """The kernel of recordings whose names begin with `name`. Raises `UsageError` if unknown."""
+    found = recorded_by(name)
+    if found.release is None:
+        names = ", ".join(RECORDED)
+        raise UsageError(f"--as {name}: write {names}, or one with another release: iomap73")
+    return found
+
+
+def _kernel(subject: str, workloads: list[dict[str, Any]]) -> Recorded:
+    """The kernel of the recording `subject`, by its name. Of one that the name does not tell it is
+    supposed that it knows `buffered_iomap` if a workload is mounted so."""
     kernel = recorded_by(subject)
-    if kernel.release is None:
-        iomap = any("buffered_iomap" in str(raw.get("mount")).split(",") for raw in workloads)
-        kernel = msgspec.structs.replace(kernel, iomap=iomap)
-    return subject, kernel if release is None else msgspec.structs.replace(kernel, release=release)
+    if kernel.release is not None:
+        return kernel
+    iomap = any("buffered_iomap" in str(raw.get("mount")).split(",") for raw in workloads)
+    return msgspec.structs.replace(kernel, iomap=iomap)
 
 
 def tells_release(results: Path) -> bool:
@@ -270,13 +276,25 @@ def _trace_at(
     """Line `number` of the recording `subject`, decoded. Raises `UsageError`."""
     try:
         return trace_of(line, workload, subject, kernel.release)
-    except (ValueError, TypeError, KeyError) as error:
-        raise UsageError(f"{subject}: line {number} is damaged: {error!r}") from error
+    except DAMAGED as error:
+        raise UsageError(f"{subject}: line {number} is damaged: {damage(error)}") from error
 
 
-def jobs_of(results: Path, listed: Path | None = None, release: str | None = None) -> list[Job]:
-    """Each workload of the result file `results`, in its order; see `check_file`."""
+def jobs_of(
+    results: Path,
+    listed: Path | None = None,
+    release: str | None = None,
+    kernel: Recorded | None = None,
+) -> list[Job]:
+    """Each workload of the result file `results`, in its order.
+
+    `listed` is the workload list (default: `workloads_of`), `kernel` what recorded it (default:
+    by the file's name), `release` its release (without one no issue is known). A recording that a
+    run has made says all that itself. Raises `UsageError` where a file is missing or damaged.
+    """
     if is_kept(results):
+        if kernel is not None:
+            raise UsageError(f"{results} says itself which kernel made it; leave out --as")
         source = results.name.removesuffix(SUFFIX)
         return [
             Job(source, number, line, release=release)
@@ -284,12 +302,26 @@ def jobs_of(results: Path, listed: Path | None = None, release: str | None = Non
         ]
     listed = listed or workloads_of(results)
     lines = list(raw_lines(results, listed))
-    subject, kernel = _subject(results, [workload for _, _, workload in lines], release)
+    subject = results.name.removesuffix(SUFFIX)
+    kernel = kernel or _kernel(subject, [workload for _, _, workload in lines])
+    if release is not None:
+        kernel = msgspec.structs.replace(kernel, release=release)
     unsteady = _unsteady_steps(results, listed)
     return [
         Job(subject, number, line, workload, kernel, unsteady.get(workload["name"]))
         for number, line, workload in lines
     ]
+
+
+def unrecorded(results: Path, listed: Path | None, jobs: Iterable[Job]) -> list[str]:
+    """The workloads of the list that `jobs`, those of the result file `results`, lack.
+
+    None for a recording that a run has made: it has no list. Raises `UsageError`.
+    """
+    if is_kept(results):
+        return []
+    names = {job.name for job in jobs}
+    return [name for name in listed_in(listed or workloads_of(results)) if name not in names]
 
 
 def check_file(
@@ -300,9 +332,7 @@ def check_file(
 ) -> Iterator[Checked]:
     """The model against each workload of the result file `results`, in its order.
 
-    `listed` is the workload list (default: `workloads_of`), `release` the recorded kernel
-    (default: by the file's name; without one no issue is known), `processes` how many work
-    (default: one a CPU). A recording that a run has made says both itself. Raises `UsageError`
-    where a file is missing or damaged.
+    `processes` is how many work (default: one a CPU), the others are those of `jobs_of`, which
+    raises `UsageError` where a file is missing or damaged.
     """
     yield from each(Job.check, jobs_of(results, listed, release), processes)

@@ -8,10 +8,11 @@ Inode numbers are not recorded beside names (`harness.recordings.events`).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import lzma
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,15 @@ from workloads.ops import AnyOp
 from workloads.workload import Config, Workload
 
 __all__ = [
-    "RECORDED", "SUFFIX", "Recorded", "Recording", "geometry_of", "load", "raw_lines",
-    "recorded_by", "trace_of", "workload_of", "workloads_of",
+    "DAMAGED", "LISTED", "RECORDED", "SUFFIX", "UNREADABLE", "Recorded", "Recording", "damage",
+    "geometry_of",
+    "listed_in", "load", "raw_lines", "recorded_by", "trace_of", "unreadable", "workload_of",
+    "workloads_of",
 ]  # fmt: skip
 
 SUFFIX = ".jsonl.xz"
+LISTED = ".workloads.json.xz"
+"""How the names of workload lists end."""
 NO_IMAGE = "a recording keeps no image"
 
 
@@ -77,6 +82,12 @@ _NUMBERED = re.compile(r"(?P<path>bh|iomap)(?P<major>\d)(?P<minor>\d+)")
 """Path and release (7.3) in the name of a kernel that `RECORDED` does not list."""
 
 _NAME = re.compile(r'\{"name": "([^"]+)"')
+_SIZE = re.compile(r"(\d{1,9})([KMG])")
+_UNITS = {"K": 10, "M": 20, "G": 30}
+UNREADABLE = (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError)
+"""What reading a file raises that is no recording."""
+DAMAGED = (ValueError, TypeError, LookupError, AttributeError)
+"""What reading a damaged line raises."""
 
 
 def _file(raw: dict[str, Any]) -> FileObservation:
@@ -101,19 +112,18 @@ def _observation(raw: dict[str, Any]) -> Observation:
     )
 
 
-def _image(raw: dict[str, Any]) -> Image:
-    """The image of a workload: ours of that name, or else what mke2fs was told."""
-    name, made = raw["image"], raw.get("mkfs")
-    if name in IMAGES or made is None:
-        return IMAGES[name]
-    size, options = made
-    number, unit = int(size[:-1]), size[-1]
-    return Image(name, number << {"K": 10, "M": 20, "G": 30}[unit], tuple(options.split()))
+def _made_image(name: str, row: Any) -> Image:
+    """The image of a row of `mkfs.json`. Raises ValueError or TypeError if it is damaged."""
+    size, options = row
+    match = _SIZE.fullmatch(size)
+    if match is None:
+        raise ValueError(f"the image {name} is {size} large: write 64M, with K, M or G")
+    return Image(name, int(match[1]) << _UNITS[match[2]], tuple(options.split()))
 
 
 def workload_of(raw: dict[str, Any]) -> Workload:
-    """A workload of a list. Raises ValueError, TypeError or KeyError if it is damaged."""
-    config = Config(_image(raw), raw["mount"])
+    """A workload as `raw_lines` gives it. Raises one of `DAMAGED` if it is damaged."""
+    config = Config(raw["made"], raw["mount"])
     ops = msgspec.convert(raw["ops"], tuple[AnyOp, ...])
     return Workload(raw["name"].split("@")[0], config, ops)
 
@@ -121,6 +131,8 @@ def workload_of(raw: dict[str, Any]) -> Workload:
 def _trace(raw: dict[str, Any], workload: Workload, subject: str, release: str | None) -> Trace:
     numbers = InodeNumbers()
     steps = []
+    if len(raw["steps"]) != len(workload.ops):
+        raise ValueError(f"it has {len(raw['steps'])} steps of {len(workload.ops)} operations")
     for op, step in zip(workload.ops, raw["steps"], strict=True):
         existing = step["obs"].get("files", {}).keys()
         names = numbers.before(op, existing)
@@ -146,11 +158,19 @@ def _trace(raw: dict[str, Any], workload: Workload, subject: str, release: str |
 
 def _read(path: Path) -> str:
     try:
-        with open_regular(path) as file:
-            return lzma.decompress(file.read()).decode()
-    except (OSError, lzma.LZMAError, UnicodeDecodeError) as error:
+        with open_regular(path) as packed, lzma.open(packed) as file:
+            return file.read().decode()
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: BaseException) -> UsageError:
+    """What to raise for the file `path`, whose reading raised `error`, one of `UNREADABLE`."""
+    if isinstance(error, EOFError):
+        reason: object = "it is cut off; copy it again, or record again"
+    else:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"{path}: not a readable recording: {reason}") from error
+    return UsageError(f"{path}: not a readable recording: {reason}")
 
 
 def recorded_by(name: str) -> Recorded:
@@ -176,19 +196,48 @@ def workloads_of(results: Path) -> Path:
     name = results.name.removesuffix(SUFFIX)
     kernel, dash, rest = name.partition("-")
     names = (name, kernel.rstrip("0123456789") + dash + rest)
-    files = [results.with_name(f"{name}.workloads.json.xz") for name in names]
+    files = [results.with_name(f"{name}{LISTED}") for name in names]
     return next((file for file in files if file.exists()), files[0])
 
 
-def _made_images(directory: Path) -> dict[str, Any]:
-    """Size and mke2fs options of each image, from `mkfs.json` beside the recordings."""
+def _made_images(directory: Path, names: Set[str]) -> dict[str, Image]:
+    """How the images `names` were made, as `mkfs.json` beside the recordings says, or ours.
+
+    Raises `UsageError` if it is damaged, or nothing is known of one.
+    """
+    file = directory / "mkfs.json"
+    images = dict(IMAGES)
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            rows = dict(json.loads(file.read_bytes()))
+            images |= {name: _made_image(name, rows[name]) for name in names & rows.keys()}
+        except DAMAGED as error:
+            raise UsageError(f"{file} is damaged: {damage(error)}") from error
+    for name in sorted(names - images.keys()):
+        raise UsageError(
+            f"{file}: nothing is known of the image {name}; say there how mke2fs made it:"
+            f' {{"{name}": ["64M", "-b 4096"]}}'
+        )
+    return images
+
+
+def damage(error: BaseException) -> str:
+    """What is wrong with something that was read, in words."""
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]!r}"
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is cut off, or no JSON: {error}"
+    return f"{error}"
+
+
+def listed_in(listed: Path) -> dict[str, dict[str, Any]]:
+    """The workloads of a list, by name. Raises `UsageError` if it is missing or damaged."""
     try:
-        made = json.loads((directory / "mkfs.json").read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{directory / 'mkfs.json'} is damaged: {error!r}") from error
-    return dict(made)
+        return {
+            raw["name"]: {**raw, "image": str(raw["image"])} for raw in json.loads(_read(listed))
+        }
+    except DAMAGED as error:
+        raise UsageError(f"{listed}: not a list of workloads: {damage(error)}") from error
 
 
 def raw_lines(results: Path, listed: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
@@ -196,24 +245,27 @@ def raw_lines(results: Path, listed: Path) -> Iterator[tuple[int, str, dict[str,
 
     Raises `UsageError` where a file is missing or damaged.
     """
+    if results.name.endswith(LISTED):
+        recording = results.name.removesuffix(LISTED) + SUFFIX
+        raise UsageError(f"{results} lists workloads; the recording of them is {recording}")
     lines = _read(results).splitlines()
-    try:
-        made = _made_images(results.parent)
-        by_name = {
-            raw["name"]: {**raw, "mkfs": made.get(raw["image"])}
-            for raw in json.loads(_read(listed))
-        }
-    except (ValueError, TypeError, KeyError) as error:
-        raise UsageError(f"{listed}: not a list of workloads: {error!r}") from error
+    if not listed.exists():
+        raise UsageError(
+            f"{results}: the list of its workloads, {listed.name}, is not there;"
+            " --workloads FILE names another one"
+        )
+    by_name = listed_in(listed)
+    images = _made_images(results.parent, {raw["image"] for raw in by_name.values()})
     for number, line in enumerate(lines, start=1):
         match = _NAME.match(line)
         if match is None or match[1] not in by_name:
             raise UsageError(f"{results}: line {number} is damaged: it names no listed workload")
-        yield number, line, by_name[match[1]]
+        raw = by_name[match[1]]
+        yield number, line, {**raw, "made": images[raw["image"]]}
 
 
 def trace_of(line: str, workload: dict[str, Any], subject: str, release: str | None) -> Trace:
-    """The trace behind a result line. Raises ValueError, TypeError or KeyError if damaged."""
+    """The trace behind a result line. Raises one of `DAMAGED` if it is damaged."""
     return _trace(json.loads(line), workload_of(workload), subject, release)
 
 
@@ -228,8 +280,8 @@ def load(directory: Path, name: str, workloads: str | None = None) -> Iterator[T
     for number, line, workload in raw_lines(results, listed):
         try:
             trace = trace_of(line, workload, name, recorded_by(name).release)
-        except (ValueError, TypeError, KeyError) as error:
-            raise UsageError(f"{results}: line {number} is damaged: {error!r}") from error
+        except DAMAGED as error:
+            raise UsageError(f"{results}: line {number} is damaged: {damage(error)}") from error
         yield trace
 
 
