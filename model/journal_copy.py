@@ -137,6 +137,12 @@ class JournalCopies:
         due = [copy for copy in self._copies if copy.pending and inode in (None, copy.inode)]
         self._write(due)
 
+    def wait_for_data(self) -> bool:
+        """Whether any of them is of a block that holds dirty file data, so that it depends on the
+        commits that there were which of the two is written first (sync_filesystem)."""
+        held = self._held([copy for copy in self._copies if copy.pending])
+        return any(inode.cache.holds_dirty(lblk * inode.sb.block_size) for _, inode, lblk in held)
+
     def write_before_data(self, transaction: int) -> None:
         """It is written before file data of the running `transaction` can be, which is in no
         journal yet (data=journal; sync_filesystem, the pass that doesn't wait)."""
