@@ -90,6 +90,15 @@ def test_changed_flags_do_not_keep_an_inode_in_memory(change: str, *, commits: b
     assert committed(f"{change}; close a; drop_caches; fdatasync a") is commits
 
 
+@pytest.mark.parametrize("call", ["sync", "remount"])
+def test_writeback_of_all_files_is_no_fdatasync(call: str) -> None:
+    """What fdatasync(2) takes for unchanged by a known bug is no matter of theirs."""
+    quirks = frozenset({"inline_overwrite_not_synced"})
+    for last, noted in ((call, False), ("fdatasync a", True)):
+        line = f"pwrite a 0 5; fsync a; pwrite a 0 5; {last}"
+        assert bool(run(line, "inline@delalloc", quirks=quirks).steps[-1].quirks) is noted
+
+
 @pytest.mark.parametrize(
     ("line", "sure"),
     [

@@ -77,6 +77,13 @@ def test_a_write_past_eof_that_is_refused_does_the_same() -> None:
     assert is_lost(trace)
 
 
+def test_nobody_knows_whether_the_commit_for_another_file_came_in_time() -> None:
+    """Umount writes `b` before `a`: the commit that it asks for has the block of `a` too, which is
+    then written, or was looked at before."""
+    line = "pwrite b 0 5; pwrite a 0 100 tag=1; fsync b; truncate a 100; fdatasync a; pwrite b 0 5k"
+    assert is_lost(buggy(f"{line}; remount"))
+
+
 def test_umount_complains_where_only_zeros_are_lost() -> None:
     """What was written back before is on disk, but the kernel's log says that data will be lost."""
     trace = buggy("pwrite a 0 100 tag=1; fsync a; truncate a 100; remount")
@@ -90,3 +97,10 @@ def test_other_data_modes_write_it(config: str) -> None:
     trace = buggy(f"{COMMITTED}truncate a 100; remount", config)
     assert results(trace)[-1] == DATA
     assert not any(step.quirks for step in trace.steps)
+
+
+def test_in_other_data_modes_zeroing_a_tail_keeps_nothing_from_disk() -> None:
+    quirks = frozenset({QUIRK, "zero_range_revives_eof_block"})
+    for before, config in ((COMMITTED, CONFIG), ("pwrite a 0 100; ", "4k@nodelalloc")):
+        step = run(f"{before}truncate a 100; fzero a 0 8k", config, quirks=quirks).steps[-1]
+        assert (QUIRK in step.quirks) is (config == CONFIG)

@@ -36,11 +36,12 @@ from model.journal_copy import (
     UNDONE,
     JournalCopies,
     JournalCopy,
+    _is_new,
     _may_differ_on_disk,
     _put_on_disk,
     _waits,
 )
-from model.on_disk import show_again
+from model.on_disk import block_on_disk, show_again
 from model.page_cache import PageCache
 from model.placement import Placer
 from model.superblock import max_extent_file_bytes
@@ -104,12 +105,33 @@ def test_a_file_that_was_only_opened_can_leave_memory_and_is_read_when_it_is_ope
     assert (inode.left_memory, inode.waits_for_commit(datasync=True)) == (False, True)
 
 
+def test_a_file_whose_data_is_changed_is_in_the_transaction_that_another_one_waits_for() -> None:
+    mount = mounted()
+    mount.sb.traced = False
+    inode, other = mount.file("a"), mount.file("b")
+    for change, waits in ((lambda: None, False), (other.change_data, True)):
+        mount.close("a")
+        mount.commit()
+        change()
+        drop_caches(mount)
+        check_access(mount, Fsync("a"))
+        assert inode.waits_for_commit(datasync=True) is waits
+
+
 def test_what_is_unwritten_on_either_side_may_be_split() -> None:
     inode = Inode(mounted().sb, "a")
     inode.es.set(Run(0, 4, UNWRITTEN, 100))
     inode.es.set(Run(12, 14, UNWRITTEN, 300))
     found = [io_end._splits_nothing(inode, *blocks) for blocks in ((4, 8), (5, 8), (8, 12), (0, 4))]
     assert found == [False, True, False, True]
+
+
+def test_only_buffers_that_were_mapped_keep_their_mark_of_an_unwritten_block() -> None:
+    inode = Inode(mounted("1k@delalloc").sb, "a")
+    folio = inode.cache.add(1, 0)
+    folio.mapped = 0b0110
+    map_blocks._leave_marks(inode, 4, 6)
+    assert folio.unwritten == 0b0010
 
 
 def test_the_bytes_of_ordered_blocks_are_theirs() -> None:
@@ -248,6 +270,13 @@ def test_only_dirty_data_waits_for_a_commit(*, dirty: bool, waits: bool) -> None
     assert _waits(a_copy(inode), inode, 0) is waits
 
 
+def test_each_block_of_a_folio_is_mapped_or_not() -> None:
+    inode = Inode(mounted("1k@delalloc").sb, "a")
+    inode.es.set(Run(4, 8, UNWRITTEN, 100))
+    inode.cache.add(1, 0).mapped = 0b0110
+    assert [_is_new(inode, lblk) for lblk in range(4, 8)] == [True, False, False, True]
+
+
 def test_what_was_known_of_a_block_on_disk_is_known_no_more() -> None:
     inode = Inode(mounted().sb, "a")
     inode.differs_on_disk(1, b"", "an earlier bug")
@@ -346,6 +375,14 @@ def test_before_a_commit_all_but_the_last_io_is_under_way(
     nothing: list[tuple[int, int]] = []
     writeback_iomap._submit_all_but_last(inode, nothing)
     assert (nothing, len(sent)) == ([], 1)
+
+
+def test_a_block_that_was_never_saved_is_on_disk_as_nobody_knows() -> None:
+    inode, data = Inode(mounted().sb, "a"), b"x" * 4096
+    inode.es.set(Run(0, 2, WRITTEN, 100))
+    inode.content.write(0, data * 2)
+    inode.unsaved = [(1, 2)]
+    assert [block_on_disk(inode, lblk) for lblk in (0, 1)] == [(data, None), (None, None)]
 
 
 @pytest.mark.parametrize("start", [0, 1024, 4096, 5120])

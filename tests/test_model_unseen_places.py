@@ -71,6 +71,19 @@ def test_a_block_that_a_shift_frees_lay_before_what_comes_in_its_place_or_apart(
         assert not placer.unseen
 
 
+def test_a_block_that_is_gone_lay_before_those_that_are_seen_behind_a_gap() -> None:
+    """What the shift puts in its place is no block of the file; nor is what was there before."""
+    placer = _placer((10, 2, 57))
+    placer.moved("a", 0, 2, -2)
+    assert placer.lookup("a", 1, None, 16) == (57 - 11, 11 + (1 << 31))
+
+
+def test_what_is_before_a_shift_was_where_it_is() -> None:
+    placer = _placer((1, 1, 57))
+    placer.moved("a", 4, 2, -2)
+    assert placer.lookup("a", 0, None, 3) == (56, 1 + 5)
+
+
 def test_a_file_that_is_replaced_does_not_lie_where_the_other_one_does() -> None:
     """Closing writes back the file that goes, which had been truncated, in one piece; the other
     has its name at the end of the step. As on Debian's 7.3.4."""
