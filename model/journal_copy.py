@@ -137,17 +137,16 @@ class JournalCopies:
         due = [copy for copy in self._copies if copy.pending and inode in (None, copy.inode)]
         self._write(due)
 
-    def wait_for_data(self) -> bool:
-        """Whether any of them is of a block that holds dirty file data, so that it depends on the
-        commits that there were which of the two is written first (sync_filesystem)."""
-        held = self._held([copy for copy in self._copies if copy.pending])
-        return any(inode.cache.holds_dirty(lblk * inode.sb.block_size) for _, inode, lblk in held)
-
     def write_before_data(self, transaction: int) -> None:
         """It is written before file data of the running `transaction` can be, which is in no
-        journal yet (data=journal; sync_filesystem, the pass that doesn't wait)."""
-        due = [copy for copy in self._copies if copy.pending and copy.transaction < transaction]
-        self._write([c for c, inode, lblk in self._held(due) if _waits(c, inode, lblk)])
+        journal yet (data=journal; sync_filesystem, the pass that doesn't wait). Raises
+        `NotModelledError` where it depends on commits that nobody knows of."""
+        held = list(self._held(copy for copy in self._copies if copy.pending))
+        for _, inode, lblk in held:
+            if inode.cache.holds_dirty(lblk * inode.sb.block_size):
+                inode.sb.check_transaction()
+        due = (found for found in held if found[0].transaction < transaction)
+        self._write([copy for copy, inode, lblk in due if _waits(copy, inode, lblk)])
 
     def _write(self, copies: list[JournalCopy]) -> None:
         for copy in copies:

@@ -188,8 +188,7 @@ class Mount:
     def sync_filesystem(self) -> None:
         """What umount, freezing and a remount to read-only do: `sync` in two passes, of which the
         first doesn't wait for a commit (sync_filesystem)."""
-        if self.sb.data_journal and self.sb.copies.wait_for_data():
-            self.sb.check_transaction()
+        if self.sb.data_journal:
             self.sb.copies.write_before_data(self.sb.transaction)
         self.sync()
 
