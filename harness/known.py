@@ -11,9 +11,16 @@ from collections.abc import Iterable
 
 from harness.known_issue import KnownIssue
 from workloads.ops import (
+    CopyRange,
     Insert,
+    MmapIn,
+    MmapWrite,
+    MsyncWrite,
     Pwritev,
+    Read,
+    Sendfile,
     Shutdown,
+    Splice,
     Truncate,
     WriteFault,
     Zero,
@@ -402,6 +409,19 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         condition="as for last-cluster-taken-for-mapped",
         observable="as there",
         reason="ext4_clu_mapped() as there",
+    ),
+    KnownIssue(
+        name="last-page-read-in-part",
+        quirk="last_page_read_in_part",
+        since=(7, 3),
+        path="iomap",
+        triggers=(MmapWrite, MmapIn, MsyncWrite, CopyRange, Sendfile, Splice, Read),
+        condition="blocks are smaller than a page, and the page that holds the last block of the"
+        " longest file is read",
+        observable="a store to it gets SIGBUS, a copy from it through a pipe EIO, and so does a"
+        " read(2) of a block of it that is not cached beside one that is",
+        reason="ext4_iomap_map_blocks() returns EINVAL for the rest of that page, where"
+        " iomap_read_folio() goes on up to its end",
     ),
     KnownIssue(
         name="indirect-delayed-tail-is-hole",

@@ -150,6 +150,13 @@ QUIRKS: dict[str, Quirk] = {
             "ext4_clu_mapped takes EXT_MAX_BLOCKS, for no next extent, for a block of that cluster",
         ),
         Quirk(
+            "last_page_read_in_part",
+            "With blocks smaller than a page the last page of the longest file can't be stored to "
+            "through a mapping, nor copied through a pipe; read(2) may fail with EIO once.",
+            "ext4_iomap_map_blocks has EINVAL for blocks behind the last one a file can have, so "
+            "no read makes that page uptodate as a whole",
+        ),
+        Quirk(
             "indirect_delayed_tail_is_hole",
             "FIEMAP of a file without extents shows its delayed tail as a hole.",
             "ext4_ind_map_blocks of 7.2; fixed by aed43f47e1ed in 7.3",

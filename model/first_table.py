@@ -49,7 +49,7 @@ def _read(mount: Mount, op: ops.Read) -> Result:
     rw_verify_area(op.off, op.len)
     count = max(min(op.len, inode.size - op.off), 0)
     if count:
-        read_pages(inode, op.off, op.len)
+        count = read_pages(inode, op.off, op.len) - op.off
     return hashlib.md5(inode.content.read(op.off, count)).hexdigest()
 
 

@@ -7,6 +7,7 @@ from model.balloc import nonda_switch, with_retries
 from model.buffer_head import block_write_begin
 from model.errors import OpError
 from model.folio import Folio
+from model.folio_read import read_folio
 from model.inline_data import convert_inline_data
 from model.inode import Inode
 from model.iomap_write import iomap_page_mkwrite
@@ -24,22 +25,26 @@ def mmap_store(inode: Inode, pos: int, data: bytes | memoryview) -> None:
         return
     end = pos + len(data)
     for index in range(pos // PAGE, ceil_div(end, PAGE)):
-        folio = filemap_fault(inode, index)
-        if index in (folio.index, pos // PAGE):
-            try:
+        try:
+            folio = filemap_fault(inode, index)
+            if index in (folio.index, pos // PAGE):
                 page_mkwrite(inode, folio)
-            except OpError:
-                inode.content.write(pos, data[: max(index * PAGE - pos, 0)])
-                raise
+        except OpError:
+            inode.content.write(pos, data[: max(index * PAGE - pos, 0)])
+            raise
     inode.content.write(pos, data)
 
 
 def filemap_fault(inode: Inode, index: int) -> Folio:
-    """The folio with page `index`, read if it is not there with the pages around it."""
+    """The folio with page `index`, read if it is not there with the pages around it
+    (do_sync_mmap_readahead). Raises `OpError` (SIGBUS) if it can't be read; that is tried twice."""
     fault_readahead(inode, index)
     folio = inode.cache.get(index)
     assert folio is not None
-    folio.uptodate = folio.all
+    try:
+        read_folio(inode, folio, times=2)
+    except OpError:
+        raise OpError("SIGBUS") from None
     return folio
 
 

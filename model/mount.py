@@ -20,7 +20,7 @@ from model.quota import Quota
 from model.readahead import Readahead
 from model.superblock import Superblock
 from model.truncate import evict
-from model.units import SECTOR
+from model.units import PAGE, SECTOR
 from model.writeback_bh import cyclic_writepages, writepages
 from model.writeback_iomap import iomap_writepages
 from workloads.images import Geometry
@@ -76,7 +76,7 @@ class Mount:
                 inode.prealloc.discard()
             inode.writers = 0
             inode.errors.closed()
-            inode.readahead = Readahead(inode.readahead.pages)
+            inode.readahead = Readahead(self.sb.behaviour.readahead // PAGE)
 
     def release(self, inode: Inode) -> None:
         """A descriptor is closed: after a truncation to 0 the file is written back."""

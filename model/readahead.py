@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from model.errors import OpError
 from model.folio import Folio
+from model.folio_read import blocks_read, is_partially_uptodate, read_folio
 from model.page_cache import PageCache
 from model.units import PAGE, ceil_div, round_down
 
@@ -45,23 +47,34 @@ class Readahead:
         self.previous = -1
 
 
-def read_pages(inode: Inode, pos: int, count: int) -> None:
-    """Bring in what read(2) of `count` bytes at byte `pos` takes (filemap_read); where it
-    has got to counts for the next read only."""
-    end = pos + count
+def read_pages(inode: Inode, pos: int, count: int) -> int:
+    """Bring in what read(2) of `count` bytes at byte `pos` takes; returns the byte that it reaches,
+    which counts for the next read only (filemap_read). Raises `OpError` if that is `pos`."""
+    start, end = pos, min(pos + count, inode.sb.maxbytes)
     stop, last = min(end, inode.size), ceil_div(end, PAGE)
-    while pos < stop:
-        pos = min(stop, _get_pages(inode, pos // PAGE, last, (pos, end))[-1].end)
+    try:
+        while pos < stop:
+            pos = min(stop, _get_pages(inode, pos // PAGE, last, (pos, end))[-1].end)
+    except OpError:
+        if pos == start:
+            raise
     inode.readahead.previous = pos
+    return pos
 
 
-def splice_pages(inode: Inode, pos: int, count: int, stop: int) -> None:
+def splice_pages(inode: Inode, pos: int, count: int, stop: int) -> int:
     """Bring in what a pipe takes that asks for `count` bytes from byte `pos` on and is full
-    at byte `stop`; each folio counts for the next at once (filemap_splice_read)."""
-    last = ceil_div(pos + count, PAGE)
-    while pos < stop:
-        pos = min(stop, _get_pages(inode, pos // PAGE, last)[-1].end)
-        inode.readahead.previous = pos
+    at byte `stop`; each folio counts for the next at once. Returns the byte that it reaches
+    (filemap_splice_read). Raises `OpError` if that is `pos`."""
+    start, last = pos, ceil_div(pos + count, PAGE)
+    try:
+        while pos < stop:
+            pos = min(stop, _get_pages(inode, pos // PAGE, last)[-1].end)
+            inode.readahead.previous = pos
+    except OpError:
+        if pos == start:
+            raise
+    return pos
 
 
 def _get_pages(
@@ -75,29 +88,16 @@ def _get_pages(
     if not batch:
         inode.wait_for_read(index * PAGE, min(last * PAGE, inode.size))
         _sync(inode, index, last - index)
-        batch = _batch(cache, index, last) or [_add(cache, index, 0)]
+        batch = _batch(cache, index, last) or [_add(inode, index, 0)]
     end = batch[-1]
     if end.marked:
         _async(inode, end, end.index, last - end.index)
     if not end.full:
         if len(batch) > 1:
             return batch[:-1]
-        if wanted is None or not _is_partially_uptodate(cache, end, *wanted):
-            end.uptodate = end.all
+        if wanted is None or not is_partially_uptodate(cache, end, *wanted):
+            read_folio(inode, end)
     return batch
-
-
-def _is_partially_uptodate(cache: PageCache, folio: Folio, start: int, end: int) -> bool:
-    """Whether bytes `[start, end)`, as far as the folio has them, can be read from it as it is
-    (filemap_range_uptodate, block_is_partially_uptodate, iomap_is_partially_uptodate)."""
-    if not (folio.buffers or folio.state) or folio.count == 1:
-        return False
-    if start <= folio.start and end >= folio.end:
-        return False
-    block = cache.block_size
-    if folio.buffers and start < folio.start + block and end > folio.end - block:
-        return False
-    return not cache.bits(folio, start, end) & ~(folio.uptodate | folio.uptodate_alone)
 
 
 def _batch(cache: PageCache, index: int, last: int) -> list[Folio]:
@@ -132,7 +132,7 @@ def fault_readahead(inode: Inode, index: int) -> None:
         ahead.size, ahead.lead, ahead.order = ahead.pages, ahead.pages // 4, 0
         _submit(inode, ahead.start)
     if inode.cache.get(index) is None:
-        _add(inode.cache, index, 0)
+        _add(inode, index, 0)
 
 
 def _sync(inode: Inode, index: int, count: int) -> None:
@@ -271,7 +271,7 @@ def _submit(inode: Inode, start: int) -> None:
             order -= 1
         if cache.occupied(index, index + (1 << order)):
             break
-        folio = _add(cache, index, order)
+        folio = _add(inode, index, order)
         folio.marked = index == round_down(mark, 1 << order)
         index += 1 << order
     if index <= limit and ahead.size > index - start:
@@ -286,11 +286,14 @@ def _single_pages(inode: Inode, index: int, count: int, lead: int) -> None:
         count, lead = last - index + 1, 0
     mark = index + count - lead if lead else NEVER
     inode.cache.add_read(index, index + count, mark)
+    end = inode.cache.get(index + count - 1)
+    if end is not None:
+        end.uptodate &= blocks_read(inode, end)
 
 
-def _add(cache: PageCache, index: int, order: int) -> Folio:
+def _add(inode: Inode, index: int, order: int) -> Folio:
     """A folio that has just been read."""
-    folio = cache.add(index, order)
-    folio.state = cache.iomap and folio.count > 1
-    folio.uptodate = folio.all
+    folio = inode.cache.add(index, order)
+    folio.state = inode.cache.iomap and folio.count > 1
+    folio.uptodate = blocks_read(inode, folio)
     return folio

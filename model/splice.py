@@ -55,7 +55,12 @@ def splice_pieces(
         step = min(count - done, PIPE_BUFFERS * PAGE - at % PAGE, source.size - at)
         if step <= 0:
             break
-        splice_pages(source, at, min(count - done, PIPE_BUFFERS * PAGE), at + step)
+        try:
+            step = splice_pages(source, at, min(count - done, PIPE_BUFFERS * PAGE), at + step) - at
+        except OpError:
+            if done:
+                break
+            raise
         data, defined = source.content.read(at, step), source.content.knows(at, at + step)
         if source is target and 0 < abs(dst - off) < step:
             data, exact = _onto_itself(source, at, dst + done, step)

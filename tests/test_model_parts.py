@@ -18,6 +18,7 @@ from harness.trace import APART, Extent, State
 from model import (
     buffer_head,
     direct_io,
+    folio_read,
     inline_data,
     inline_write,
     iomap_write,
@@ -241,10 +242,10 @@ def test_part_of_a_folio_can_be_read(start: int, end: int, whole: bool) -> None:
     cache = PageCache(KIB, 64 * KIB)
     folio = cache.add(0, 0)
     folio.buffers, folio.uptodate = True, 0b0011
-    assert readahead._is_partially_uptodate(cache, folio, start, end) is whole
+    assert folio_read.is_partially_uptodate(cache, folio, start, end) is whole
     folio.uptodate = 0b1110
-    assert readahead._is_partially_uptodate(cache, folio, 2 * KIB, PAGE)
-    assert not readahead._is_partially_uptodate(cache, folio, 1, PAGE)
+    assert folio_read.is_partially_uptodate(cache, folio, 2 * KIB, PAGE)
+    assert not folio_read.is_partially_uptodate(cache, folio, 1, PAGE)
 
 
 # --- sections -----------------------------------------------------------------------------
