@@ -152,7 +152,8 @@ def commit_for_writeback(sb: Superblock) -> None:
 
 
 def with_retries(sb: Superblock, attempt: Callable[[], _Result]) -> _Result:
-    """`attempt` until it finds space or trying again is of no use. Raises `OpError`."""
+    """`attempt` until it finds space or trying again is of no use (ext4_should_retry_alloc). Raises
+    `OpError`."""
     retries = 0
     while True:
         try:

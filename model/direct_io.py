@@ -19,7 +19,8 @@ DIO_MAX_BLOCKS = 4096
 
 
 def dio_write(inode: Inode, pos: int, data: bytes | memoryview) -> int:
-    """Write around the page cache; returns bytes written. Raises `OpError`."""
+    """Write `data` at byte `pos` around the page cache; returns bytes written
+    (ext4_dio_write_iter). Raises `OpError`."""
     sb = inode.sb
     if sb.data_journal or inode.inline:
         sb.rule("no direct I/O: ext4_should_use_dio")

@@ -31,7 +31,7 @@ class WritebackErrors:
         self._told[descriptor] = self.failures if self._seen == self.failures else 0
 
     def closed(self) -> None:
-        """All descriptors are closed."""
+        """All descriptors are closed, and what they had seen goes with them (f_wb_err)."""
         self._told.clear()
 
     def untold(self, descriptor: str) -> str | None:

@@ -18,8 +18,9 @@ __all__ = ["inline_write"]
 
 
 def inline_write(inode: Inode, pos: int, source: Source) -> int | None:
-    """Write into the inode; returns bytes written, None if it does not fit: then what is
-    there was moved to the page cache and the write goes on as usual. Raises `OpError`.
+    """Write into the inode (ext4_generic_write_inline_data); returns bytes written, None if it
+    does not fit: then what is there was moved to the page cache and the write goes on as usual.
+    Raises `OpError`.
     """
     delayed = inode.delalloc and not nonda_switch(inode.sb)
     if not inode.may_inline:

@@ -206,7 +206,8 @@ class Inode(CommittedFile):
         self.tree_changed()
 
     def tree_remove(self, start: int, end: int, any_mapped: bool) -> None:
-        """Take blocks out of the tree; an empty tree is known again."""
+        """Take blocks `[start, end)` out of the tree; an empty tree is known again
+        (ext4_ext_remove_space)."""
         if not self.extents:
             self._indirect_remove(start, end)
         elif not self.allocated:

@@ -19,8 +19,8 @@ __all__ = ["filemap_fault", "mmap_store"]
 
 
 def mmap_store(inode: Inode, pos: int, data: bytes | memoryview) -> None:
-    """Store `data` at byte `pos` of a fresh mapping, page after page. Raises `OpError`
-    (SIGBUS) if a page can't be had; what was stored in pages before it stays."""
+    """Store `data` at byte `pos` of a fresh mapping, page after page (do_shared_fault). Raises
+    `OpError` (SIGBUS) if a page can't be had; what was stored in pages before it stays."""
     if not data:
         return
     end = pos + len(data)

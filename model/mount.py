@@ -53,7 +53,8 @@ class Mount:
     # --- names and descriptors ---------------------------------------------------------------
 
     def file(self, name: str) -> Inode:
-        """Open `name` if it is not open, create it if it does not exist (O_RDWR|O_CREAT)."""
+        """Open `name` if it is not open, create it if it does not exist (O_RDWR|O_CREAT;
+        ext4_create)."""
         inode = self.files.get(name)
         if inode is None:
             inode = self.files[name] = Inode(self.sb, name)
@@ -79,7 +80,8 @@ class Mount:
             inode.readahead = Readahead(self.sb.behaviour.readahead // PAGE)
 
     def release(self, inode: Inode) -> None:
-        """A descriptor is closed: after a truncation to 0 the file is written back."""
+        """A descriptor is closed: after a truncation to 0 the file is written back
+        (ext4_release_file)."""
         if inode.alloc_on_close:
             inode.alloc_on_close = False
             self.alloc_da_blocks(inode)
@@ -241,7 +243,7 @@ class Mount:
         self.sb.end_transaction()
 
     def remount(self) -> None:
-        """Close all, umount, mount."""
+        """Close all, umount, mount (generic_shutdown_super, __ext4_fill_super)."""
         for name in list(self.open):
             self.close(name)
         late = [(inode, inode.kept_from_disk()) for inode in self.files.values()]
@@ -270,7 +272,7 @@ class Mount:
         self.sb.quota.warnings.unmounted()
 
     def remove(self, name: str) -> None:
-        """The last name of a file goes."""
+        """The last name of a file goes (ext4_unlink, ext4_evict_inode)."""
         inode, warnings = self.files[name], self.sb.quota.warnings
         mapped = bool(inode.i_blocks)
         if not mapped:

@@ -37,7 +37,7 @@ def observe(sb: Superblock, files: dict[str, Inode]) -> tuple[Observation, dict[
 
 
 def observe_file(name: str, inode: Inode, unpredicted: dict[str, str]) -> FileObservation:
-    """One file's observation."""
+    """One file's observation (ext4_file_getattr, ext4_fiemap)."""
     reason = inode.tree_unknown
     if reason is not None:
         unpredicted[f"{name}.blocks"] = unpredicted[f"{name}.disk_blocks"] = reason

@@ -27,8 +27,8 @@ _KNOWN = _IGNORED.union(_READ_ONLY, _DATA, _DELALLOC, *_PAIRS)
 
 
 def remount_options(mount: Mount, text: str) -> None:
-    """Change the mount options to `text`, a comma-separated list. Raises `OpError` where
-    the kernel refuses, `NotModelledError` for an option that the model lacks."""
+    """Change the mount options to `text`, a comma-separated list (ext4_reconfigure). Raises
+    `OpError` where the kernel refuses, `NotModelledError` for an option that the model lacks."""
     sb = mount.sb
     words = [word for word in text.split(",") if word]
     fresh = set(sb.options)

@@ -153,7 +153,8 @@ class Superblock:
     # --- blocks that are freed ---------------------------------------------------------------
 
     def end_transaction(self) -> None:
-        """The running transaction commits: what was freed in it can be had."""
+        """The running transaction commits: what was freed in it can be had
+        (ext4_process_freed_data)."""
         self.transaction += 1
         if not self.is_too_large:  # else the file that asked for it may have needed none
             self.journalled = 0
@@ -259,7 +260,8 @@ class Superblock:
     def event(
         self, kind: EventKind, file: str, count: int, reserved: int, claim: bool | None = None
     ) -> None:
-        """Note a reservation tracepoint."""
+        """Note a reservation tracepoint; `count` and `reserved` are clusters
+        (include/trace/events/ext4.h)."""
         if self.traced:
             self.events.append(Event(kind, file, count, reserved, claim))
 
@@ -277,7 +279,7 @@ class Superblock:
     # --- statfs --------------------------------------------------------------------------
 
     def delayed_blocks(self) -> int:
-        """sysfs delayed_allocation_blocks."""
+        """sysfs delayed_allocation_blocks, in blocks (ext4_attr_show)."""
         return self.dirty.sum() * self.ratio
 
     def free_blocks(self) -> int:
@@ -285,6 +287,6 @@ class Superblock:
         return max(self.free.sum() - self.dirty.sum(), 0) * self.ratio
 
     def available_blocks(self) -> int:
-        """statfs f_bavail, in blocks."""
+        """statfs f_bavail, in blocks (ext4_statfs)."""
         kept = (self.r_blocks + self.resv) * self.ratio
         return max(self.free_blocks() - kept, 0)

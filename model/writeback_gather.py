@@ -69,7 +69,8 @@ def _by_flag(folio: Folio, first: int, start: int, end: int) -> Iterator[Buffers
 def gather(
     needy: list[Buffers], starts: list[int], at: int, within: int | None
 ) -> tuple[int, int] | None:
-    """The next extent from block `at` on, before block `within` if given."""
+    """The next extent from block `at` on, before block `within` if given
+    (mpage_add_bh_to_extent)."""
     index = max(bisect_right(starts, at) - 1, 0)
     while index < len(needy) and needy[index].end <= at:
         index += 1
