@@ -21,7 +21,7 @@ from harness.image.form import Canonical
 from workloads.workload import Workload
 
 __all__ = [
-    "AGAIN", "APART", "LATE", "ONLY_THE_END", "SHORT", "TURNS", "VERSION", "Complaint",
+    "AGAIN", "APART", "LATE", "ONLY_THE_END", "PIECEMEAL", "SHORT", "TURNS", "VERSION", "Complaint",
     "ComplaintKind", "Content", "Event", "EventKind", "Extent", "FileObservation", "Final",
     "KernelFacts", "Observation", "Observe", "Placement", "Ran", "Reference", "Result", "State",
     "Step", "Subject", "Trace",
@@ -238,6 +238,10 @@ has written to be converted, behind the commit (`harness.running.suppositions`).
 AGAIN = "////"
 """The same for the task that asked for this writeback: it is supposed to have waited for a
 conversion, so that it is written back once more."""
+
+PIECEMEAL = "/////"
+"""The same for blocks that nobody saw: in how many pieces they were freed, and so which quota
+warnings came of it, is supposed to be unknown (`harness.running.suppositions`)."""
 
 TURNS = ("/1", "/2", "/3")
 """The same for several I/Os whose order shows: they are supposed to have ended in the second,

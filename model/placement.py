@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from operator import attrgetter
 
-from harness.trace import AGAIN, APART, LATE, SHORT, TURNS, Extent, Placement
+from harness.trace import AGAIN, APART, LATE, PIECEMEAL, SHORT, TURNS, Extent, Placement
 
 __all__ = ["Placer", "Shift"]
 
@@ -68,6 +68,12 @@ class Placer:
         (`AGAIN`): the first time that it does."""
         again, self._again = self._again, False
         return again
+
+    @property
+    def piecemeal(self) -> bool:
+        """Whether it is supposed not to be known in how many pieces blocks that nobody saw are
+        freed in this step (`PIECEMEAL`)."""
+        return PIECEMEAL in self._step
 
     @property
     def turn(self) -> int:

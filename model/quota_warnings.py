@@ -28,6 +28,10 @@ PASSING = (
     "a conversion after I/O takes a tree block that another one gives back: which extents there "
     "are by then is a matter of time"
 )
+IN_PIECES = (
+    "blocks that nobody saw were freed down to nothing: in how many pieces, so that usage was "
+    "below the hard limit before, is not known"
+)
 
 
 class QuotaWarnings:
@@ -66,13 +70,23 @@ class QuotaWarnings:
     def freed_pieces(self, inode: Inode, pieces: Sequence[int], *, unsure: bool = False) -> None:
         """The same for several pieces of clusters in turn that st_blocks shows no more. If they
         are `unsure` ever to have been there, what they would have the kernel tell is not known."""
+        quota = self.quota
         held, before = sum(pieces), len(self.said)
+        if quota.sb.placer.piecemeal and self._may_stop_below(inode, held):
+            self.unknown = self.unknown or IN_PIECES
         for clusters in pieces:
             self.freed(inode, clusters, held)
             held -= clusters
         if unsure and len(self.said) > before:
             self.unknown = self.unknown or PASSING
-        self.quota.freed(inode.uid)
+        quota.freed(inode.uid)
+
+    def _may_stop_below(self, inode: Inode, clusters: int) -> bool:
+        """Whether `clusters` that go are all that the owner of `inode` has, and reach its hard
+        limit: with part of them gone usage may be below that, and not nothing yet."""
+        quota, cluster = self.quota, self.quota.sb.block_size * self.quota.sb.ratio
+        hard, used = quota.limits.get(inode.uid, 0), quota.usage(inode.uid)
+        return used <= 0 and used + clusters * cluster >= hard > cluster
 
     def inode_freed(self, inode: Inode) -> None:
         """A file goes, or gets another owner (dquot_free_inode, info_idq_free)."""

@@ -15,12 +15,14 @@ from harness.running.suppositions import (
     PIECES,
     SUPPOSED,
     UNSEEN,
+    UNTOLD,
     in_some_way,
     supposing,
 )
 from harness.trace import APART, SHORT, Extent, Placement, State, Trace, placement_of
 from harness.verdict import Compared, Mismatch, Outcome, Verdict
 from model import Behaviour, Model
+from model.quota_warnings import HARD_BELOW
 from workloads.workload import Workload
 
 FOUR = "; ".join(f"pwrite a {8 * at}k 4k" for at in range(4))
@@ -135,6 +137,38 @@ def test_blocks_that_space_was_too_little_for_may_have_come_in_pieces(word: str 
     verdict = Runner(Reference(), Kernel(seen), ()).run(FULL).verdict
     assert verdict.outcome is Outcome.AGREE
     assert verdict.not_compared.get(("place", CUT), 0) == (word == SHORT)
+
+
+TRIMMED = make_workload(
+    f"falloc fill 0 {4 * FREE}k; fpunch fill 0 320k; chown a uid=1000; quota_set uid=1000 hard=20;"
+    " pwrite a 0 2052k",
+    "quotabig16k@nodelalloc,usrquota",
+)
+NOTHING, BELOW = "uid 1000: below the block soft limit again", "uid 1000: " + HARD_BELOW
+
+
+@pytest.mark.parametrize(("more", "agrees"), [((), True), ((BELOW,), True), (None, False)])
+def test_in_how_many_pieces_unseen_blocks_are_freed_shows_in_warnings_alone(
+    more: tuple[str, ...] | None, *, agrees: bool
+) -> None:
+    """As on Debian's 7.3.4: a write that fails is tried four times, and trimmed each time; the
+    first time its last cluster was freed alone, below the limit, and the other times not. Where
+    that can't be it is a mismatch: a limit of one cluster has nothing below it."""
+    limit = TRIMMED.ops[3]
+    ops = (*TRIMMED.ops[:3], msgspec.structs.replace(limit, hard=16), TRIMMED.ops[4])
+    workload = TRIMMED if more is not None else msgspec.structs.replace(TRIMMED, ops=ops)
+    places = {"a": (), "fill": (Extent(0, 1 << 30, State.WRITTEN, 1 << 40),)}
+    seen = Model(Behaviour(iomap=False), geometry).run(workload, (places,) * (len(ops) + 1))
+    assert seen.final is not None and seen.final.warnings is not None
+    assert set(seen.final.warnings) == {NOTHING}
+    told = (*((BELOW,) if more is None else more), *seen.final.warnings)
+    kernel = Kernel(seen)
+    kernel.trace = msgspec.structs.replace(
+        kernel.trace, final=msgspec.structs.replace(seen.final, warnings=told)
+    )
+    verdict = Runner(Reference(), kernel, ()).run(workload).verdict
+    assert verdict.outcome is (Outcome.AGREE if agrees else Outcome.MISMATCH)
+    assert verdict.not_compared.get(("warnings", UNTOLD), 0) == (agrees and bool(more))
 
 
 def test_only_steps_with_such_blocks_up_to_the_difference_are_supposed() -> None:

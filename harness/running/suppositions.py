@@ -5,7 +5,7 @@ lay behind the block before them, or elsewhere: that is the allocator's freedom.
 same, since extents that are adjacent merge and others do not: a tree that had to grow for them
 keeps its block, and where space ends it can't grow. The reference takes them as adjacent. Where
 the device is more than half full they may have come in pieces, too, so that the tree grew before
-space ended.
+space ended. In how many pieces they are freed shows in quota warnings, and there alone.
 
 Where low space has files written back, and a commit has to free space in the middle of a folio,
 the rest of the folio is written too if the I/O to the part before it has ended by then. The
@@ -29,12 +29,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from harness.trace import AGAIN, APART, LATE, SHORT, TURNS, Placement
+from harness.trace import AGAIN, APART, LATE, PIECEMEAL, SHORT, TURNS, Placement
 from harness.verdict import Compared
 
 __all__ = [
     "ANY_LAST", "ANY_ORDER", "BEHIND", "BESIDE", "CUT", "LEFT", "MOST_TRIED", "PARTLY", "PIECES",
-    "SUPPOSED", "TURNED", "TWICE", "UNSEEN", "in_some_way", "supposing",
+    "SUPPOSED", "TURNED", "TWICE", "UNSEEN", "UNTOLD", "in_some_way", "supposing",
 ]  # fmt: skip
 
 UNSEEN = "place not seen: ext4_mb_new_blocks"
@@ -58,16 +58,17 @@ SUPPOSED = "nobody saw where blocks lay that were freed at once; they are suppos
 CUT = "nobody saw where blocks lay that were freed at once; they are supposed to lie in pieces"
 LEFT = "I/O is supposed to have ended, or what came of it been converted, after a commit"
 TWICE = "the task is supposed to have waited for a conversion between two requests for writeback"
+UNTOLD = "nobody saw in how many pieces blocks were freed at once, and which warnings that gave"
 TURNED = "I/Os are supposed to have ended in another order than that of their submission"
 
 Attempt = Callable[[Placement], Compared]
 """Has the reference run with a placement, and compares."""
 Chosen = frozenset[tuple[int, str]]
-"""Steps, each with what is supposed of it: `APART`, `SHORT`, `LATE`, `AGAIN` or
+"""Steps, each with what is supposed of it: `APART`, `SHORT`, `LATE`, `AGAIN`, `PIECEMEAL` or
 one of `TURNS`."""
 
 _NOTED = {
-    UNSEEN: (APART,), PIECES: (SHORT,), PARTLY: (LATE, AGAIN), BESIDE: (LATE,),
+    UNSEEN: (APART, PIECEMEAL), PIECES: (SHORT,), PARTLY: (LATE, AGAIN), BESIDE: (LATE,),
     BEHIND: (LATE,), ANY_ORDER: TURNS, ANY_LAST: TURNS,
 }  # fmt: skip
 _COUNTED = {
@@ -75,6 +76,7 @@ _COUNTED = {
     SHORT: ("place", CUT),
     LATE: ("writeback", LEFT),
     AGAIN: ("writeback", TWICE),
+    PIECEMEAL: ("warnings", UNTOLD),
     **dict.fromkeys(TURNS, ("writeback", TURNED)),
 }
 
@@ -131,6 +133,8 @@ def _doubtful(compared: Compared) -> list[tuple[int, str]]:
     noted = [step.because for step in trace.steps]
     if trace.final is not None:
         noted.append(trace.final.because)
+    found = compared.verdict.mismatches[:1]
+    untold = any(mismatch.field == "warnings" for mismatch in found)
     return [
         (step, word)
         for step in reversed(range(len(noted)))
@@ -138,6 +142,7 @@ def _doubtful(compared: Compared) -> list[tuple[int, str]]:
         for rule, words in _NOTED.items()
         if rule in noted[step]
         for word in words
+        if word != PIECEMEAL or untold
     ]
 
 
