@@ -59,7 +59,7 @@ def run_section(
     mount.sb.placer.moves(())
     for name, start, end in _raced(section):
         mount.files[name].content.lose(start, min(end, mount.files[name].size))
-    mount.sync()
+    mount.sync_all()
     return tuple(map(tuple, results)), dict(_unpredicted(section))
 
 
