@@ -371,9 +371,10 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
         path="bh",
         triggers=(Insert,),
         condition="INSERT_RANGE has to split an extent and finds no tree block, as when all that"
-        " is free waits for a commit",
-        observable="fallocate(2) fails with ENOSPC, and the file has grown by the range",
-        reason="ext4_insert_range() moves i_size and i_disksize before it splits the extent",
+        " is free waits for a commit; or would move preallocated blocks past the last one of all",
+        observable="fallocate(2) fails with ENOSPC or EINVAL, and the file has grown by the range",
+        reason="ext4_insert_range() moves i_size and i_disksize before it splits the extent, and"
+        " before ext4_ext_shift_extents() looks whether all of them have room",
     ),
     KnownIssue(
         name="failed-insert-range-grows-file-iomap",

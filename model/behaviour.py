@@ -140,7 +140,8 @@ QUIRKS: dict[str, Quirk] = {
         ),
         Quirk(
             "failed_insert_range_grows_file",
-            "INSERT_RANGE that finds no tree block fails with ENOSPC, and the file is larger.",
+            "INSERT_RANGE that finds no tree block, or no room for blocks past EOF, fails, and the "
+            "file is larger.",
             "ext4_insert_range moves i_size and i_disksize before it splits the extent",
         ),
         Quirk(

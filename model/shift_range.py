@@ -15,8 +15,7 @@ from model.units import DELAYED, EOF_BLOCK, PAGE, round_down
 __all__ = ["collapse_range", "insert_range"]
 
 UNKNOWN_SHIFT = (
-    "a shift that has allocated delayed blocks finds no tree block: where these blocks are is not"
-    " known"
+    "a shift that has allocated delayed blocks fails: where these blocks are is not known"
 )
 
 
@@ -60,14 +59,16 @@ def collapse_range(inode: Inode, off: int, length: int) -> None:
 def insert_range(inode: Inode, off: int, length: int) -> None:
     """INSERT_RANGE: shift what follows right (ext4_insert_range).
 
-    If the extent across `off` can't be split, for want of a tree block, nothing is shifted, but
-    with a known bug the file has grown already. Raises `OpError`.
+    If the extent across `off` can't be split, for want of a tree block, or blocks that are
+    preallocated past EOF would come behind the last one of all, nothing is shifted, but with a
+    known bug the file has grown already. Raises `OpError`.
     """
     check_range(inode, off, length)
     size = inode.sb.block_size
     low, count = off // size, length // size
     refused = _shift_refused(inode, off, length) or _insert_refused(inode, off, length)
-    _begin_shift(inode, refused, (low, 0, count))
+    stays = _is_too_far(inode, count)
+    _begin_shift(inode, refused, None if stays else (low, 0, count))
     start, placed = round_down(off, PAGE), _all_placed(inode, low)
     inode.sb.flush_range(inode, start, None)
     inode.cache.truncate(start)
@@ -75,6 +76,12 @@ def insert_range(inode: Inode, off: int, length: int) -> None:
     inode.prealloc.discard()
     try:
         _split_at(inode, low, placed)
+        inode.remove_status(low, EOF_BLOCK)
+        if _is_too_far(inode, count):
+            if not stays:
+                raise NotModelledError(UNKNOWN_SHIFT)
+            inode.sb.rule("blocks past EOF have no room: ext4_ext_shift_extents")
+            raise OpError("EINVAL")
     except OpError:
         if inode.sb.quirk("failed_insert_range_grows_file"):
             inode.size += length
@@ -82,7 +89,6 @@ def insert_range(inode: Inode, off: int, length: int) -> None:
         raise
     inode.size += length
     inode.disksize += length
-    inode.remove_status(low, EOF_BLOCK)
     inode.es.shift(low, count)
     inode.sb.copies.shifted(inode, low, count)
     if inode.tree_unknown is None:
@@ -107,10 +113,16 @@ def _shift_refused(inode: Inode, off: int, length: int) -> str:
     return "EINVAL" if off % cluster or length % cluster else ""
 
 
-def _begin_shift(inode: Inode, refused: str, shift: Shift) -> None:
+def _is_too_far(inode: Inode, count: int) -> bool:
+    """Whether the last extent would come behind the last block that a file can have
+    (ext4_ext_shift_extents); i_size has been looked at, so it lies past EOF."""
+    return inode.es.last_mapped_before(EOF_BLOCK) + count >= EOF_BLOCK
+
+
+def _begin_shift(inode: Inode, refused: str, shift: Shift | None) -> None:
     """No data stays inline, and the times change, whether or not the shift is `refused`; a block
-    that it comes to is seen where the shift has put it. Raises `OpError`."""
-    if not refused:
+    that it comes to is seen where the `shift`, if one is made, has put it. Raises `OpError`."""
+    if shift is not None and not refused:
         inode.sb.placer.moved(inode.name, *shift)
     convert_inline_data(inode)
     inode.file_modified()

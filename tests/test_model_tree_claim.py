@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 from fakes import make_workload
-from modelled import FREE, file, geometry, placed, results, states
+from modelled import FREE, file, geometry, placed, results, run, states
 
 from harness.errors import NotModelledError
 from harness.running.suppositions import UNSEEN
@@ -381,3 +381,22 @@ def test_only_a_split_inside_an_extent_needs_to_know_the_tree() -> None:
     split_at(inode, 8)
     with pytest.raises(NotModelledError, match="where the kernel put it is not known"):
         split_at(inode, 4)
+
+
+@pytest.mark.parametrize("iomap", [False, True])
+@pytest.mark.parametrize("quirk", [False, True])
+def test_blocks_past_eof_have_no_room_for_an_insert(quirk: bool, iomap: bool) -> None:
+    """A program at the limits stopped the model here; i_size alone is looked at for EFBIG. Seen on
+    7.3.4, and on both paths with the series: EINVAL, and the file has grown."""
+    quirks = frozenset({"failed_insert_range_grows_file"} if quirk else ())
+    line = "pwrite a 0 100; falloc_keep a 64k 20000; finsert a 0 {}; pread a 0 8k"
+    config = "4k@delalloc" + ",buffered_iomap" * iomap
+    room = 0xFFFFFFFF * 4 - 64 - 20
+    for length, done in ((room, True), (room + 4, False)):
+        trace = run(line.format(f"{length}k"), config, iomap=iomap, quirks=quirks)
+        assert results(trace)[2] == (0 if done else "EINVAL")
+        seen = file(trace.steps[2])
+        assert seen.size == 100 + length * KIB * (done or quirk)
+        assert seen.extents is not None
+        assert (seen.extents[0].start == 0) is not done
+        assert (results(trace)[3] == results(run("truncate a 8k; pread a 0 8k"))[1]) is done
