@@ -6,7 +6,8 @@ as there is the one named by EXT4DIFF_TEST_HOLD each worker process stands still
 `HELD` programs, so that what a test does to them comes in the midst of their work, however busy the
 machine is. EXT4DIFF_TEST_SLOW is the seconds that a program takes. EXT4DIFF_TEST_LIFE is the
 number of programs after which a worker process dies at the next; EXT4DIFF_TEST_POISON is the
-name of the program that each worker dies at.
+name of the program that each worker dies at. With EXT4DIFF_TEST_KILL_AT_TELLING, `before` or
+`after`, the worker dies not when it runs a program but when it has told of one, or is about to.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from distributed.utils import sync
 from msgspec.structs import replace
 
 from harness import pairs
+from harness.campaign import worker
 from harness.coverage.reached import contiguous
 from harness.image.look import with_expected_image
 from harness.sides.model_side import ModelSide
@@ -95,6 +98,22 @@ _begun = itertools.count(1)
 _lived = itertools.count()
 
 
+_MOMENT = os.environ.get("EXT4DIFF_TEST_KILL_AT_TELLING", "")
+
+
+def _tell(*words: Any, **more: Any) -> Any:
+    """What the worker waits for when it tells of a program."""
+    told = Path(os.environ["EXT4DIFF_TEST_KILL"])
+    if told.exists() and _MOMENT == "before":
+        told.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    answer = sync(*words, **more)
+    if told.exists() and _MOMENT == "after":
+        told.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return answer
+
+
 def _wait_if_told() -> None:
     told = os.environ.get("EXT4DIFF_TEST_HOLD", "")
     if told and next(_begun) > HELD:
@@ -104,7 +123,7 @@ def _wait_if_told() -> None:
 
 def _die_if_told(workload: Workload) -> None:
     told = os.environ.get("EXT4DIFF_TEST_KILL", "")
-    if told and Path(told).exists():
+    if told and Path(told).exists() and not _MOMENT:
         Path(told).unlink()
         os.kill(os.getpid(), signal.SIGKILL)
     poison = os.environ.get("EXT4DIFF_TEST_POISON", "")
@@ -125,3 +144,5 @@ def buggy_pair() -> pairs.Pair:
 def dask_setup(_worker: Any) -> None:
     """Called by dask in each worker."""
     pairs.MAKERS["kernel"] = _kernel
+    if _MOMENT:
+        worker.sync = _tell

@@ -281,7 +281,7 @@ def test_on_a_cluster_a_killed_worker_s_shard_runs_again_once(
 def test_a_scheduler_that_goes_away_loses_nothing(
     place: Place, cluster: tuple[str, list[subprocess.Popen[str]]]
 ) -> None:
-    address, _workers = cluster
+    address, workers = cluster
     running = place.campaign("--seed", "11", "--time", "1h", "--scheduler", address)
     place.wait_for_rows(5)
     scheduler = place.started[0]
@@ -291,6 +291,26 @@ def test_a_scheduler_that_goes_away_loses_nothing(
     assert "the scheduler went away" in output
     assert "Traceback" not in output
     assert len(place.rows()) >= 5
+    for worker in workers:  # with its guest, also if it was telling the scheduler of a program
+        worker.wait(SECONDS)
+
+
+def test_a_scheduler_that_answers_late_loses_nothing(
+    place: Place, cluster: tuple[str, list[subprocess.Popen[str]]]
+) -> None:
+    address, _workers = cluster
+    running = place.campaign(*PLAN, "--scheduler", address)
+    place.wait_for_rows(5)
+    scheduler = place.started[0]
+    scheduler.send_signal(signal.SIGSTOP)
+    time.sleep(1)
+    before = len(place.rows())
+    time.sleep(3)
+    assert len(place.rows()) == before  # each worker waits until its program is there
+    scheduler.send_signal(signal.SIGCONT)
+    output, _ = running.communicate(timeout=SECONDS)
+    assert running.returncode == AGREE, output
+    assert_complete(place)
 
 
 def test_a_cluster_whose_workers_are_all_gone_is_not_waited_for_until_the_end(

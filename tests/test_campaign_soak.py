@@ -48,6 +48,8 @@ class Place:
         self.folder, self.disk, self.temporary = folder, folder / "disk", folder / "tmp"
         self.results = self.disk / "results"
         self.output = folder / "output"
+        self.scratches: set[str] = set()
+        """Names of the campaign's own folders: those of its semaphores begin with them."""
         for path in (self.disk, self.temporary):
             path.mkdir()
         self.environment = os.environ | {
@@ -90,11 +92,16 @@ class Place:
                 found.add(int(text.rpartition(")")[2].split()[1]))
         return sorted(found & set(self.processes("python")))
 
+    def look(self) -> None:
+        """Take note of the folders that there are."""
+        self.scratches |= {path.name for path in self.temporary.iterdir()}
+
     def wait_for_rows(self) -> None:
         """Wait until the campaign is under way."""
         end = time.monotonic() + SPARE
         while time.monotonic() < end:
             if (self.results / "results.sqlite").exists() and self.rows():
+                self.look()
                 return
             time.sleep(0.2)
         raise AssertionError(f"no program was done within {SPARE} s: {self.output.read_text()}")
@@ -230,9 +237,9 @@ def assert_nothing_is_left(place: Place, before: set[str]) -> None:
         time.sleep(0.2)
     assert place.processes() == []
     assert sorted(place.temporary.rglob("*")) == []
-    mine = str(place.folder)
-    left = {name for name in names() - before if mine in name or "ext4diff" in name}
-    assert left == set()
+    mine = {str(place.folder), *place.scratches}  # other campaigns may run meanwhile
+    assert place.scratches
+    assert {name for name in names() - before if any(word in name for word in mine)} == set()
     kept = {path.name for path in place.results.iterdir()}
     assert kept <= {"results.sqlite", "artifacts"}
     hidden = list(place.results.rglob(".*"))

@@ -42,6 +42,8 @@ ALONE = 600.0
 """Seconds for which a night goes on without a worker, if nothing else is said: machines boot, and
 people start workers again."""
 _TICK = 1.0
+_ANSWER = 10.0
+"""Seconds that workers get to answer when the night is over."""
 _WAIT = 30.0
 """Seconds that workers get to end the programs that they are at."""
 
@@ -96,10 +98,9 @@ class Engine:
                 ready = self._ready(limits)
             yield ready
         finally:
-            with contextlib.suppress(SchedulerError, ValueError), self._scheduler_there():
-                self._stop_workers()
-                self._client.unsubscribe_topic(topic(night))
-                self._client.unregister_worker_plugin(topic(night))
+            self._ask(self._client.run, stop, night)
+            self._ask(self._client.unsubscribe_topic, topic(night))
+            self._ask(self._client.unregister_worker_plugin, topic(night))
 
     def _ready(self, limits: Limits) -> Ready:
         for _ in range(_DEATHS):
@@ -238,8 +239,7 @@ class Engine:
 
     def _leave(self) -> None:
         """Have the workers leave their shards, and keep what they still tell of."""
-        with contextlib.suppress(SchedulerError), self._scheduler_there():
-            self._stop_workers()
+        self._ask(self._client.run, stop, self._setup.night)
         end = time.monotonic() + (_WAIT if self.workers else 0.0)
         while self._running:
             with contextlib.suppress(Ext4diffError):
@@ -247,8 +247,18 @@ class Engine:
             if time.monotonic() >= end:
                 break
 
-    def _stop_workers(self) -> None:
-        self._client.run(stop, self._setup.night)
+    def _ask(self, question: Callable[..., object], *words: object) -> None:
+        """Ask all workers, at the end, where no answer changes anything any more, without waiting
+        for long for one that does not answer, a process that is stopped, say: dask itself waits
+        until it gives the worker up."""
+
+        def ask() -> None:
+            with contextlib.suppress(Exception), self._scheduler_there():
+                question(*words)
+
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        asking.join(_ANSWER)
 
     @contextlib.contextmanager
     def _scheduler_there(self) -> Iterator[None]:

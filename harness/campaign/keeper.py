@@ -12,7 +12,7 @@ from harness.campaign.shelf import Shelf
 from harness.campaign.store import Store
 from harness.campaign.store_file import StoreError
 from harness.verdict import Outcome
-from reports.rows import Row
+from reports.rows import TELLING, Row
 
 __all__ = ["Keeper"]
 
@@ -62,12 +62,12 @@ class Keeper:
         row = done.row
         self.programs.add(_written(row))
         self.kept[row.shard].add(row.key)
-        before = self._seen.get(row.key)
-        if before is not row.digest.outcome:
+        before, outcome = self._seen.get(row.key), row.digest.outcome
+        if before is None or TELLING.index(before) < TELLING.index(outcome):  # as in the store
             if before is not None:
                 self.outcomes[before] -= 1
-            self.outcomes[row.digest.outcome] += 1
-            self._seen[row.key] = row.digest.outcome
+            self.outcomes[outcome] += 1
+            self._seen[row.key] = outcome
         if done.note:
             self._complain(done.note)
         if done.archive and self._held + len(done.archive) > _HELD:
