@@ -30,6 +30,7 @@ from model.journal_credits import most_waiting
 from model.map_blocks import map_blocks
 from model.ordered import submit_folio
 from model.revived import revive, written_in_place
+from model.tree_claim import conversion_room
 from model.units import DELAYED, UNWRITTEN, ranges
 from model.writeback_gather import Buffers, gather, need_mapping
 
@@ -241,15 +242,17 @@ def _wait_for_credits(inode: Inode, done: _Mapped, most: int) -> None:
 def _commit(inode: Inode, low: int, within: int | None, done: _Mapped) -> int:
     """Commit to find space for block `low`; returns the block to go on at.
 
-    What has been submitted is written and converted meanwhile; with low space nobody waits for
-    that, so if it was part of the folio that ends before block `within`, the rest of it is skipped
-    should it take longer than the commit.
+    What has been submitted is written and converted meanwhile, or, should the I/O take longer than
+    the commit, behind it, which shows where no tree block is to be had before. With low space
+    nobody waits for it, so if it was part of the folio that ends before block `within`, the rest of
+    it is skipped then.
     """
     sb, waits = inode.sb, inode.sb.io_waits
     _update_disksize(inode, low * sb.block_size)
     sb.io_waits = waits or sb.crashes
-    _submitted(inode, done.ios)
-    done.ios = []
+    if not _ends_late(inode, done.ios):
+        _submitted(inode, done.ios)
+        done.ios = []
     commit_for_writeback(sb)
     sb.io_waits = waits
     if not sb.io_waits or within is None:
@@ -260,6 +263,17 @@ def _commit(inode: Inode, low: int, within: int | None, done: _Mapped) -> int:
     done.skipped.append((low, within))
     sb.passed_over += inode.cache.overlapping(low * sb.block_size, within * sb.block_size)
     return within
+
+
+def _ends_late(inode: Inode, ios: list[list[tuple[int, int]]]) -> bool:
+    """Whether these I/Os are supposed to end behind the commit that is next, if that shows, and not
+    what a crash has of it (`Mount.commit`)."""
+    if not ios or inode.sb.crashes or inode.tree_unknown is not None:
+        return False
+    if conversion_room(inode) is None:
+        return False
+    inode.sb.rule("conversion beside a commit: ext4_end_io_rsv_work")
+    return inode.sb.placer.late
 
 
 def _add_to_io(ended: list[list[tuple[int, int]]], run: Run, new: bool) -> None:

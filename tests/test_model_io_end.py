@@ -9,7 +9,7 @@ import pytest
 from fakes import make_workload
 from modelled import FREE, file, geometry, results, states
 
-from harness.running.suppositions import ANY_ORDER, BESIDE
+from harness.running.suppositions import ANY_ORDER, BESIDE, BESIDE_BH
 from harness.trace import LATE, TURNS, Extent, State, Trace
 from model import Behaviour, Model, io_end
 from model.placement import Placer
@@ -172,6 +172,17 @@ def test_writeback_that_has_to_commit_converts_before_it_has_what_that_frees() -
     lines = partial(followed, SIXTEEN, line)
     assert states(lines().steps[-1])[0] == (0, 64 * KIB, "written")
     assert ZEROES in lines(quirks=ZEROES).steps[-1].quirks
+
+
+@pytest.mark.parametrize(("supposed", "extents"), [("", 1), (LATE, 4)])
+def test_io_that_outlasts_that_commit_is_converted_with_what_it_frees(
+    supposed: str, extents: int
+) -> None:
+    """Seen in one run of three on Debian's 7.3.4, of a program with such a commit."""
+    line = "pwrite a 0 4k; pwrite a 8k 4k; pwrite a 1m 1m; fsync a"
+    step = followed(SIXTEEN, line, supposed=supposed).steps[-1]
+    assert [found[0] < 64 * KIB for found in states(step)].count(True) == extents
+    assert BESIDE_BH in step.because
 
 
 TWO_LEFT = "truncate a 700k; falloc a 0 64k"

@@ -33,8 +33,9 @@ from harness.trace import AGAIN, APART, LATE, PIECEMEAL, SHORT, TURNS, Placement
 from harness.verdict import Compared
 
 __all__ = [
-    "ANY_LAST", "ANY_ORDER", "BEHIND", "BESIDE", "CUT", "LEFT", "MOST_TRIED", "PARTLY", "PIECES",
-    "SUPPOSED", "TURNED", "TWICE", "UNSEEN", "UNTOLD", "in_some_way", "supposing",
+    "ANY_LAST", "ANY_ORDER", "BEHIND", "BESIDE", "BESIDE_BH", "CUT", "LEFT", "MOST_TRIED",
+    "PARTLY", "PIECES", "SUPPOSED", "TURNED", "TWICE", "UNSEEN", "UNTOLD", "in_some_way",
+    "supposing",
 ]  # fmt: skip
 
 UNSEEN = "place not seen: ext4_mb_new_blocks"
@@ -45,6 +46,8 @@ PARTLY = "part of a folio submitted: mpage_submit_partial_folio"
 """The rule that it notes where the rest of a folio depends on I/O that may have ended."""
 BESIDE = "conversion beside a commit: ext4_iomap_finish_ioend"
 """The rule that it notes where it shows whether a conversion comes before the end of a commit."""
+BESIDE_BH = "conversion beside a commit: ext4_end_io_rsv_work"
+"""The same on the buffer_head path."""
 BEHIND = "conversion behind a commit: ext4_end_io_rsv_work"
 """The rule that it notes where a crash shows whether a commit has a conversion."""
 ANY_ORDER = "order of conversions: ext4_end_io_rsv_work"
@@ -69,6 +72,7 @@ one of `TURNS`."""
 
 _NOTED = {
     UNSEEN: (APART, PIECEMEAL), PIECES: (SHORT,), PARTLY: (LATE, AGAIN), BESIDE: (LATE,),
+    BESIDE_BH: (LATE,),
     BEHIND: (LATE,), ANY_ORDER: TURNS, ANY_LAST: TURNS,
 }  # fmt: skip
 _COUNTED = {
