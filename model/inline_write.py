@@ -84,7 +84,7 @@ def _convert(inode: Inode, delayed: bool) -> None:
         folio = _first_folio(inode)
         size = inode.inline_size
         if delayed:
-            inode.inline_copy = inode.content.read(0, inode.size)
+            inode.inline_copy = inode.content.read(0, min(inode.size, size))
         else:
             inode.inline, inode.inline_size, inode.may_inline = False, 0, False
         try:

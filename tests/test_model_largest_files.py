@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 from fakes import make_workload
-from modelled import geometry
+from modelled import geometry, results
 
 from model import Behaviour, Model
+from model.content import Content
 from model.superblock import max_extent_file_bytes
 from workloads.images import IMAGES
 from workloads.workload import Config
@@ -41,3 +42,17 @@ def test_every_call_goes_by_it() -> None:
     trace = Model(Behaviour(), geometry).run(workload)
     results = [step.result for step in trace.steps]
     assert results == ["EFBIG", 0, "EFBIG", 0, 1, "EFBIG", "EFBIG"], "as on 7.3.4"
+
+
+def test_a_long_hole_behind_inline_data_takes_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program at the limits ate up the host's memory here: the copy of what is in the inode was
+    as long as the file."""
+    read = Content.read
+
+    def few(content: Content, pos: int, count: int) -> bytes:
+        assert count < 1 << 20
+        return read(content, pos, count)
+
+    monkeypatch.setattr(Content, "read", few)
+    workload = make_workload("truncate a 16383g; pwrite a 0 1; pwrite a 0 300", "inline@delalloc")
+    assert results(Model(Behaviour(), geometry).run(workload, observed=False)) == [0, 1, 300]
