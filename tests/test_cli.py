@@ -242,6 +242,12 @@ def test_lint_accepts_good_files_and_names_the_line_of_bad_ones(tmp_path, capsys
     assert 'bad.ops:2:1: unknown operation "pwrit"' in captured.err
     assert "1 of 2 workload files are good" in captured.out
     assert main(["lint", str(tmp_path / "none.ops")]) == 2
+    assert capsys.readouterr().err.endswith("none.ops: No such file or directory\n")
+
+
+def test_lint_says_so_where_there_are_no_workload_files(tmp_path, capsys):
+    assert main(["lint", str(tmp_path)]) == 2
+    assert "no workload files (*.ops) are there" in capsys.readouterr().err
 
 
 def test_lint_fix_writes_the_canonical_form(tmp_path):

@@ -374,3 +374,5 @@ def test_a_corpus_that_can_not_be_read_is_told(tmp_path, capsys):
     assert "frobnicate" in capsys.readouterr().err
     assert main(["steer", str(tmp_path), "--programs", "0"]) == USAGE
     assert "--programs is 1 or more" in capsys.readouterr().err
+    assert main(["steer", str(tmp_path / "bad.ops")]) == USAGE
+    assert "bad.ops is no folder" in capsys.readouterr().err

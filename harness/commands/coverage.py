@@ -39,9 +39,18 @@ def add(parser: argparse.ArgumentParser) -> None:
         " without generated programs, the catalogue",
     )  # fmt: skip
     for kind in KINDS:
-        parser.add_argument(f"--{kind}", action="append", default=[], metavar="SEED:COUNT")
-    parser.add_argument("--exhaustive", action="append", default=[], metavar="FIRST:END")
-    parser.add_argument("--on", action="append", default=[], metavar="CONFIG")
+        parser.add_argument(
+            f"--{kind}", action="append", default=[], metavar="SEED:COUNT",
+            help=f"so many {kind} programs of this seed",
+        )  # fmt: skip
+    parser.add_argument(
+        "--exhaustive", action="append", default=[], metavar="FIRST:END",
+        help="exhaustive programs by number, on each default configuration",
+    )  # fmt: skip
+    parser.add_argument(
+        "--on", action="append", default=[], metavar="CONFIG",
+        help="make generated programs for this configuration",
+    )  # fmt: skip
     parser.add_argument("--lines", action="store_true", help="name the model's lines never run")
     parser.add_argument("--pairs", action="store_true", help="name the pairs never tried")
     parser.add_argument("--json", action="store_true", help="everything, with counts")

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from harness.errors import AGREE, USAGE
+from harness.errors import AGREE, USAGE, UsageError
 from harness.whole_file import write_whole
 from workloads.files import load
 from workloads.program import Program
@@ -24,12 +24,15 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check each file; 2 if one can't be read."""
+    """Check each file; 2 if one can't be read. Raises `UsageError` if there is none."""
     files = [file for path in options.paths for file in _files(path)]
+    if not files:
+        folders = ", ".join(map(str, options.paths))
+        raise UsageError(f"{folders}: no workload files (*{SUFFIX}) are there")
     failed = [file for file in files if not _check(file, options.fix)]
     good = len(files) - len(failed)
     print(f"{good} of {len(files)} workload files are good")
-    return USAGE if failed or not files else AGREE
+    return USAGE if failed else AGREE
 
 
 def _files(path: Path) -> list[Path]:
@@ -41,9 +44,11 @@ def _check(path: Path, fix: bool) -> bool:
         program = load(path)
         if fix:
             _rewrite(path, program)
-    except (WorkloadSyntaxError, UnicodeDecodeError, OSError) as error:
-        where = "" if isinstance(error, WorkloadSyntaxError) else f"{path}: "
-        print(f"{where}{error}", file=sys.stderr)
+    except WorkloadSyntaxError as error:
+        print(error, file=sys.stderr)
+        return False
+    except OSError as error:
+        print(f"cannot read or write {path}: {error.strerror or error}", file=sys.stderr)
         return False
     return True
 

@@ -30,6 +30,8 @@ def run(options: argparse.Namespace) -> int:
     """Read the corpus, make programs, say which were kept."""
     if options.programs < 1 or options.seed < 0:
         raise UsageError("--programs is 1 or more, --seed 0 or more")
+    if options.corpus.exists() and not options.corpus.is_dir():
+        raise UsageError(f"{options.corpus} is no folder; a corpus is one of workload files")
     ensure_host_tools()
     coverage = Coverage(mkfs.geometry_of)
     try:

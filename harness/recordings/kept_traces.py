@@ -201,9 +201,8 @@ class TraceFile:
         """A line on what it holds."""
         if not self.count:
             return f"nothing was recorded in {self.path}"
-        told = (
-            f"{self.count} traces are recorded in {self.path} (ext4diff check-recording reads it)"
-        )
+        traces = "1 trace is" if self.count == 1 else f"{self.count} traces are"
+        told = f"{traces} recorded in {self.path} (ext4diff check-recording reads it)"
         if self.missed:
             told += f"; {self.missed} more left no whole trace, and are not in it"
         return told
