@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from model.errors import OpError
+from model.file_write import max_size
 from model.inode import Inode
 from model.mount import Mount
-from model.units import MAX_LFS_FILESIZE
+from model.units import MAX_LFS_FILESIZE, PAGE, PIPE_BUFFERS
 from workloads import ops
 
 __all__ = ["MAX_SEGMENTS", "WRITES", "check_reach", "comes_first", "not_predicted", "refused"]
@@ -123,9 +124,16 @@ def _copies(mount: Mount, inode: Inode, op: ops.CopyRange) -> bool:
     return count > 0 and not overlaps
 
 
-def _splices(_mount: Mount, _inode: Inode, op: ops.Sendfile | ops.Splice) -> bool:
-    """Reading fails, past EOF too (ext4_file_splice_read)."""
-    return op.len > 0 and op.off >= 0 and (op.dst >= 0 or isinstance(op, ops.Splice))
+def _sends(mount: Mount, inode: Inode, op: ops.Sendfile) -> bool:
+    """Reading fails, past EOF too (ext4_file_splice_read), if lseek(2) has found the byte to write
+    to, and the file could have the one to read (do_sendfile)."""
+    found = op.dst <= max_size(mount.files[op.to])
+    return found and op.len > 0 and _is_range(op) and op.off < inode.sb.maxbytes
+
+
+def _splices(_mount: Mount, _inode: Inode, op: ops.Splice) -> bool:
+    """The same for as much as the pipe takes at a time (do_splice)."""
+    return op.len > 0 and op.off + min(op.len, PIPE_BUFFERS * PAGE) <= MAX_LFS_FILESIZE
 
 
 def _syncs_range(_mount: Mount, inode: Inode, op: ops.SyncRange) -> bool:
@@ -210,7 +218,7 @@ _REACHES: dict[type[Any], _Reach] = {
     ops.MsyncWrite: _stores,
     ops.MmapIn: _stores_in,
     ops.CopyRange: _copies,
-    ops.Sendfile: _splices,
+    ops.Sendfile: _sends,
     ops.Splice: _splices,
     ops.Falloc: _allocates,
     ops.FallocKeep: _allocates,

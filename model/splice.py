@@ -9,12 +9,9 @@ from model.file_write import buffered_write, max_size, rw_verify_area
 from model.inode import Inode
 from model.readahead import splice_pages
 from model.source import Source
-from model.units import MAX_LFS_FILESIZE, PAGE
+from model.units import MAX_LFS_FILESIZE, PAGE, PIPE_BUFFERS
 
 __all__ = ["sendfile", "splice", "splice_pieces"]
-
-PIPE_BUFFERS = 16
-"""Pages that a pipe holds."""
 
 
 def sendfile(source: Inode, off: int, target: Inode, dst: int, count: int) -> int:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 __all__ = [
     "DELAYED", "EOF_BLOCK", "HOLE", "INIT_MAX_LEN", "MAX_BLOCKS",
-    "MAX_LFS_FILESIZE", "PAGE", "SECTOR", "UNWRITTEN",
+    "MAX_LFS_FILESIZE", "PAGE", "PIPE_BUFFERS", "SECTOR", "UNWRITTEN",
     "UNWRITTEN_MAX_LEN", "WRITTEN", "ceil_div", "mask", "ranges", "round_down", "round_up",
     "touched",
 ]  # fmt: skip
 
 PAGE = 4096
 """Bytes of a page."""
+PIPE_BUFFERS = 16
+"""Pages that a pipe holds."""
 MAX_LFS_FILESIZE = (1 << 63) - 1
 """The largest offset in a file, in bytes."""
 SECTOR = 512

@@ -63,6 +63,31 @@ def test_a_file_that_is_open_is_refused_only_where_ext4_is_reached(
     assert after(line) == result
 
 
+LARGEST = 17592186040320  # bytes: s_maxbytes with blocks of 4 KiB
+END = (1 << 63) - 1
+
+
+@pytest.mark.parametrize(
+    ("line", "result"),
+    [
+        (f"sendfile a 0 4k b {LARGEST}", "EIO"),
+        (f"sendfile a 0 4k b {LARGEST + 1}", "EINVAL"),
+        (f"sendfile a {LARGEST - 1} 4k b 0", "EIO"),
+        (f"sendfile a {LARGEST} 4k b 0", "EOVERFLOW"),
+        (f"sendfile a {END - 4096} 4096 b 0", "EOVERFLOW"),
+        (f"sendfile a {END - 4095} 4096 b 0", "EINVAL"),
+        (f"splice a 0 4k b {LARGEST + 1}", "EIO"),
+        (f"splice a {END - 65536} 100000 b 0", "EIO"),
+        (f"splice a {END - 65535} 100000 b 0", "EINVAL"),
+        ("fcollapse a 0 16t", "EFBIG"),
+        ("finsert a 0 0", "EINVAL"),
+    ],
+)
+def test_what_no_file_can_have_is_refused_first(line: str, result: str) -> None:
+    """As on Debian's 7.3.4."""
+    assert after(line, begin="pwrite a 0 16k; pwrite b 0 16k; sync; shutdown 2; ") == result
+
+
 @pytest.mark.parametrize(
     ("line", "result"),
     [
