@@ -17,6 +17,7 @@ import pandas as pd
 from harness.errors import MachineryError
 from harness.signature import Signature
 from harness.verdict import Outcome
+from reports.again import again
 from reports.rows import Covered, Finding, Night, Row
 
 __all__ = ["COLUMNS", "UNSIGNED", "Frames", "export", "frames_of"]
@@ -77,6 +78,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "last": "the last one",
         "example": "the program of fewest steps in the last night that showed it",
         "example_config": "the configuration of the example",
+        "again": "the command that runs the example again, if the night's plan is known",
         "said": "the verdict on the example",
         "artifact": "where the evidence of the example is kept",
         "minimized": "the smallest program known to show it, as a workload file",
@@ -149,10 +151,11 @@ def frames_of(
     strays = dict.fromkeys(row.night for row in held if row.night not in known)
     every = [*(Night(name) for name in strays), *nights]
     results = _results(held, {night.id: night for night in every})
+    plans = {night.id: night.plan for night in every}
     return Frames(
         nights=_nights(every),
         results=results,
-        findings=_findings(results, {finding.signature: finding for finding in findings}, held),
+        findings=_findings(results, {one.signature: one for one in findings}, held, plans),
         coverage=_coverage(coverage),
         timings=_timings(held),
         remarks=_remarks(held),
@@ -214,7 +217,10 @@ def _signature(row: Row) -> str:
 
 
 def _findings(
-    results: pd.DataFrame, kept: Mapping[str, Finding], rows: Iterable[Row]
+    results: pd.DataFrame,
+    kept: Mapping[str, Finding],
+    rows: Iterable[Row],
+    plans: Mapping[str, str],
 ) -> pd.DataFrame:
     signatures = {row.digest.signature for row in rows if row.digest.signature is not None}
     texts = {one.id: one for one in signatures}
@@ -238,6 +244,7 @@ def _findings(
             "last": group["night"].iloc[-1],
             "example": example["program"],
             "example_config": example["config"],
+            "again": again(plans.get(example["night"], ""), example["program"], example["config"]),
             "said": example["said"],
             "artifact": example["artifact"] or finding.artifact,
             "minimized": finding.program,

@@ -114,7 +114,7 @@ def _environment() -> jinja2.Environment:
     )
     made.filters.update(
         count=_count, rate=_rate, span=_span, percent=_percent, day=_day, link=_link,
-        again=_again, program=_program, slug=_slug,
+        program=_program, slug=_slug,
     )  # fmt: skip
     return made
 
@@ -167,18 +167,6 @@ def _link(path: str, beside: str | None) -> str | None:
     if beside is None or not path or path.startswith("/") or ".." in path.split("/"):
         return None
     return urllib.parse.quote(f"{beside}/{path}")
-
-
-def _again(cause: Cause) -> str:
-    """The command that runs the example of a finding again."""
-    kind, _, numbers = str(cause.about.example).partition(":")
-    config = cause.about.example_config
-    seed, _, number = numbers.rpartition(":")
-    if not number.isdecimal():
-        return ""
-    one = f"{number}:{int(number) + 1}"
-    what = f"--{kind} {seed}:{one}" if seed else f"--{kind} {one}"
-    return f"ext4diff differential {what} --on '{config}'"
 
 
 def _program(text: str) -> str:

@@ -27,7 +27,8 @@ def make_signature(name: str) -> Signature:
 def night(number: int, line: str = LINE, machine: str = "lab", **fields: object) -> Night:
     """The night of day `number`."""
     began = f"2026-11-{number:02}T01:30:00+00:00"
-    given = {"began": began, "seconds": 60.0, **fields}
+    plan = '{"plan": {}, "kernel": "debian:sid"}'
+    given = {"began": began, "seconds": 60.0, "plan": plan, **fields}
     name = f"{line}-{machine}-{number}"
     return Night(name, line=line, order=number * DAY, machine=machine, **given)  # type: ignore[arg-type]
 

@@ -113,7 +113,7 @@ def test_findings_have_state_program_picture_and_command(week):
     text = Read(week).text
     assert "size: larger, write" in text
     assert "pwrite a 0 4k" in text
-    assert "ext4diff differential --random 7:1:2 --on '4k@delalloc'" in text
+    assert "ext4diff differential --random 7:1:2 --kernel debian:sid" in text
     (picture,) = [image["src"] for image in Read(week).of("img")]
     assert base64.b64decode(picture.partition(",")[2]) == PICTURE.encode()
     assert "not seen last night" in text  # extents, of the night before
