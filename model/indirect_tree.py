@@ -99,39 +99,37 @@ class IndirectTree(Pointers):
 
     # Removing
 
-    def _free(self, block: PointerBlock, first: int, end: int, below: int) -> None:
-        """Clear pointers `first` to `end` (exclusive) of `block` and free what they lead to.
-
-        Follows ext4_free_branches and ext4_free_data; `below` as in `_Cut`.
-        """
+    def _free(self, block: PointerBlock, first: int, end: int) -> None:
+        """Clear pointers `first` to `end` (exclusive) of `block` and free what they lead to
+        (ext4_free_branches, ext4_free_data)."""
         for slot in [slot for slot in block.slots if first <= slot < end]:
             child = block.slots.pop(slot)
             if child is not None:
-                self._free(child, 0, self._per, below - 1)
+                self._free(child, 0, self._per)
                 self._blocks -= 1
 
     def _free_level(self, level: int) -> None:
         """Free all that hangs on the inode's pointer of an indirection level, 1 to 3."""
-        self._free(self._root, DIRECT + level - 1, DIRECT + level, level)
+        self._free(self._root, DIRECT + level - 1, DIRECT + level)
 
     def _free_top(self, cut: _Cut) -> None:
         if cut.top:
-            self._free(cut.block, cut.place, cut.place + 1, cut.below)
+            self._free(cut.block, cut.place, cut.place + 1)
 
     def _free_right(self, cut: _Cut) -> None:
         """Free what is right of `cut` in its block, and step up."""
-        self._free(cut.block, cut.place + 1, self._per, cut.below)
+        self._free(cut.block, cut.place + 1, self._per)
         cut.level -= 1
 
     def _free_left(self, cut: _Cut) -> None:
         """Free what is left of `cut` in its block, and step up."""
-        self._free(cut.block, 0, cut.place, cut.below)
+        self._free(cut.block, 0, cut.place)
         cut.level -= 1
 
     def _free_from(self, offsets: list[int]) -> None:
         """Free from `offsets` to the end of its indirection level."""
         if len(offsets) == 1:
-            self._free(self._root, offsets[0], DIRECT, 0)
+            self._free(self._root, offsets[0], DIRECT)
             return
         cut = self._cut(offsets)
         self._free_top(cut)
@@ -154,7 +152,7 @@ class IndirectTree(Pointers):
             for level in range(len(start), len(end) - 1):
                 self._free_level(level)
         elif len(start) == 1:
-            self._free(self._root, start[0], end[0], 0)
+            self._free(self._root, start[0], end[0])
         else:
             self._punch_within_level(start, end)
 
@@ -173,7 +171,7 @@ class IndirectTree(Pointers):
             self._free_top(left)
         while left.level or right.level:
             if left.level and right.level and left.block is right.block:
-                self._free(left.block, left.place + 1, right.place, left.below)
+                self._free(left.block, left.place + 1, right.place)
                 return
             from_left = left.level and left.below <= right.below
             from_right = right.level and right.below <= left.below

@@ -179,7 +179,6 @@ class JournalCopies:
             again = copy.relogged and copy.inode is inode and copy.is_sure
             quirk = None if again else _quirk(copy, inode)
             inode.show_on_disk(lblk, copy.replayed if copy.is_sure else None, quirk)
-        self._copies.clear()
 
     # --- who has the block ----------------------------------------------------------------
 

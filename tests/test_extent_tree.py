@@ -502,3 +502,16 @@ def check_against_dictionary(todo: list[Call]) -> None:
         for offset in range(extent.length)
     }
     assert mapped == blocks
+
+
+@pytest.mark.parametrize("at", [5, 15])
+@pytest.mark.parametrize(("length", "free"), [(5, True), (6, False), (12, False)])
+def test_what_reaches_the_next_extent_is_refused(at: int, length: int, free: bool) -> None:
+    tree = ExtentTree(4096)
+    for lblk in (0, 10, 20):
+        tree.insert(lblk, 2, 100 * lblk, False)
+    if free:
+        tree.insert(at, length, 5000, False)
+    else:
+        with pytest.raises(ExtentTreeError, match="is mapped already"):
+            tree.insert(at, length, 5000, False)

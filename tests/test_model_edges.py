@@ -16,6 +16,7 @@ from modelled import results, run
 from harness.errors import NotModelledError
 from model import balloc
 from model.content import Content
+from model.errors import TreesCount
 from model.extent_nodes import ROOT_ENTRIES, Branch, Index, Leaf, Slot
 from model.extent_status import ExtentStatus, Run
 from model.extent_tree import ExtentTree
@@ -168,6 +169,36 @@ def test_writeback_commits_only_if_anything_is_free() -> None:
     for free, pending, wanted in ((0, 3, False), (1, 0, False), (1, 3, True)):
         sb = superblock(free, free_pending=pending)
         assert balloc.commit_may_free_some(sb) is wanted
+
+
+def test_space_is_plentiful_if_both_counters_may_be_off_by_a_batch() -> None:
+    sb = superblock(1000, space_unknown=None, without_trees=False, r_blocks=30, resv=20)
+    sb.dirty = SimpleNamespace(sum=lambda: 50)
+    most = 1000 - 50 - 30 - 20 - 2 * 32
+    assert [balloc.is_plentiful(sb, count) for count in (most, most + 1)] == [True, False]
+
+
+def test_a_conversion_may_take_what_is_kept_but_no_more_than_there_is() -> None:
+    sb = superblock(
+        10, space_unknown=None, without_trees=False, r_blocks=30, resv=20, watermark=128, root=False
+    )
+    sb.dirty = PerCpuCounter(4)
+    for use_reserved, most in ((False, -1), (True, 6)):
+        has = [balloc.has_free_clusters(sb, count, use_reserved) for count in range(8)]
+        assert has == [count <= most for count in range(8)]
+
+
+def test_what_nobody_counts_is_a_tree_block_for_each_block_that_is_taken_at_each_level(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Five levels; and files that have more trees than that have not got them yet."""
+    monkeypatch.setattr(balloc, "_most_tree_blocks", lambda _sb: 1 << 30)
+    sb = superblock(1000, most_free=1010, r_blocks=30, resv=20, watermark=128)
+    sb.dirty = SimpleNamespace(sum=lambda: 50)
+    most = 1000 - 2 * 50 - 30 - 20 - 128 - 4 * 32 - 5 * 10
+    balloc.need_plenty(sb, most)
+    with pytest.raises(TreesCount):
+        balloc.need_plenty(sb, most + 1)
 
 
 def test_a_counter_is_folded_in_at_a_batch_exactly() -> None:

@@ -17,6 +17,29 @@ def test_other_flags_are_refused_by_name(flags: int) -> None:
         run(f"pwrite a 0 4k; setflags a {flags | 0x10:#x}")
 
 
+def test_a_vector_past_the_largest_offset_is_refused_before_the_flag() -> None:
+    """As on Debian's 7.3.4."""
+    line = "pwrite a 0 4k; setflags a 0x10; pwritev a 9223372036854775800 4k,4k; pwritev a 0 4k,4k"
+    assert results(run(line))[-2:] == ["EINVAL", "EPERM"]
+
+
+def test_of_an_empty_file_nothing_is_mapped() -> None:
+    """As on Debian's 7.3.4."""
+    line = "pwrite a 0 0; setflags a 0x20; mwrite_in a p=0.5 4k; append a 1; mwrite_in a p=0.5 4k"
+    assert results(run(line))[2:] == [0, 1, "EACCES"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "call", "opens"),
+    [(0x10, "append a 0", False), (0x20, "append a 0", True), (0x20, "pwrite_osync a 0 0", False)],
+)
+def test_only_what_is_append_only_is_opened_again_and_for_appending(
+    flags: int, call: str, *, opens: bool
+) -> None:
+    step = run(f"pwrite a 0 4k; setflags a {flags}; {call}").steps[-1]
+    assert ("protected file: may_open" in step.because) is not opens
+
+
 def test_both_are_replaced() -> None:
     line = "pwrite a 0 4k; setflags a 0x30; append a 1; setflags a 0x20; append a 1; setflags a 0"
     assert results(run(f"{line}; pwrite a 0 1")) == [4096, 0, "EPERM", 0, 1, 0, 1]

@@ -119,6 +119,14 @@ def test_the_piece_that_a_file_will_fill(
     assert prealloc._predicted(size_kib * KIB, start, start + 10, block) == piece
 
 
+def test_what_a_piece_has_left_before_a_request_is_no_part_of_the_next_piece() -> None:
+    inode = Inode(mounted().sb, "a")
+    inode.size = 64 * KIB
+    inode.es.set(Run(0, 4, WRITTEN, 100))
+    inode.prealloc._pieces = [prealloc._Piece(4, 8), prealloc._Piece(12, 14)]
+    assert inode.prealloc._normalize(inode, 8, 9, 8) == (8, 12)
+
+
 def test_a_piece_that_the_device_cut_is_as_long_as_what_it_gave() -> None:
     """The request got 10 blocks of 16; what is left of the piece was never set aside."""
     inode = Inode(mounted().sb, "a")
@@ -363,7 +371,7 @@ def test_a_first_window(count: int, most: int, size: int) -> None:
 
 @pytest.mark.parametrize(
     ("size", "most", "following"), [(100, 2048, 400), (128, 2048, 256), (1000, 2048, 2000),
-                                    (1024, 2048, 2048), (1025, 2048, 2048)],
+                                    (1024, 2048, 2048), (1025, 2048, 2048), (1, 24, 2)],
 )  # fmt: skip
 def test_the_window_after_one(size: int, most: int, following: int) -> None:
     """get_next_ra_size."""
@@ -766,6 +774,25 @@ def test_extents_that_follow_on_the_device_across_holes_are_one_place() -> None:
     whole = Placer(({"a": extents},), PAGE)
     whole.begin(0)
     assert whole.lookup("a", 2, None) == (102, 1 << 31)
+
+
+def test_a_folio_that_is_not_uptodate_is_read_when_those_before_it_were_taken() -> None:
+    inode = big()
+    first, second = (inode.cache.add(index, 0) for index in (0, 1))
+    first.uptodate = 1
+    assert readahead._get_pages(inode, 0, 2) == [first]
+    assert second.uptodate == 0
+    assert readahead._get_pages(inode, 1, 2) == [second]
+    assert second.uptodate == 1
+
+
+@pytest.mark.parametrize(("block", "busy"), [(5, None), (4, True), (6, True)])
+def test_a_fault_waits_for_the_disk_if_its_page_is_there(block: int, busy: bool | None) -> None:
+    inode = big()
+    inode.es.set(Run(block, block + 1, WRITTEN, 100))
+    inode.sb.flusher_busy = True
+    readahead.fault_readahead(inode, 5)
+    assert inode.sb.flusher_busy is busy
 
 
 def test_a_page_that_is_read_alone_is_one_page(monkeypatch: pytest.MonkeyPatch) -> None:

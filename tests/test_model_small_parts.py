@@ -46,7 +46,7 @@ from model.page_cache import PageCache
 from model.placement import Placer
 from model.superblock import max_extent_file_bytes
 from model.truncate import setattr_size
-from model.units import UNWRITTEN, WRITTEN
+from model.units import DELAYED, UNWRITTEN, WRITTEN
 from workloads.ops import Fsync, Read, SyncRange
 
 
@@ -148,6 +148,36 @@ def test_blocks_that_follow_the_first_one_are_mapped_with_it_wherever_they_begin
     inode = mount.files["a"] = Inode(mount.sb, "a")
     inode.size = 1 << 20
     assert map_blocks.map_singly(inode, 4, 8, unwritten=False) == 8
+
+
+def test_clusters_of_two_blocks_are_mapped_one_by_one_too() -> None:
+    mount = mounted("4k@nodelalloc")
+    mount.sb.ratio = 2
+    places = {"a": (Extent(0, 1 << 30, State.WRITTEN, 1 << 31),)}
+    mount.sb.placer = Placer((places,), 4096)
+    mount.sb.placer.begin(0)
+    inode = mount.files["a"] = Inode(mount.sb, "a")
+    inode.size = 1 << 20
+    assert map_blocks.map_singly(inode, 4, 8, unwritten=False) == 5
+
+
+def test_what_a_quota_allows_is_counted_from_where_the_first_cluster_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mount = mounted("bigalloc16k@delalloc")
+    monkeypatch.setattr(mount.sb.quota, "allocate", lambda _inode, want: want - 1)
+    assert map_blocks._charge(Inode(mount.sb, "a"), 1, 11, False, False) == (2 * 4 - 1, True)
+
+
+def test_what_the_kernel_may_have_forgotten_it_has_forgotten_once_space_is_freed() -> None:
+    warnings = mounted("quota4k@delalloc,usrquota").sb.quota.warnings
+    for forgets, unknown in ((True, None), (False, quota_warnings.FORGOTTEN)):
+        warnings.refused(7)
+        warnings.dropped({"a"})
+        if forgets:
+            warnings.forget(7)
+        warnings.refused(7)
+        assert warnings.unknown == unknown
 
 
 def test_what_first_made_warnings_unknown_stays_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,6 +326,17 @@ def test_a_block_that_reads_as_its_copy_is_on_disk_as_it_is_cached() -> None:
     assert (inode.unsaved, inode.on_disk) == ([], {})
 
 
+def test_what_a_copy_wrote_is_what_is_on_disk_from_then_on() -> None:
+    mount = mounted()
+    mount.sb.behaviour = Behaviour(quirks=frozenset({UNDONE}))
+    inode, data = Inode(mount.sb, "a"), b"x" * 4096
+    inode.size = 12288
+    inode.cache.add(2, 0).uptodate = 1
+    inode.differs_on_disk(2, b"", "an earlier bug")
+    _put_on_disk(inode, 2, data, UNDONE, sure=True)
+    assert (inode.unsaved, inode.on_disk) == ([(2, 3)], {2: (data, UNDONE)})
+
+
 # --- the end of I/O -----------------------------------------------------------------------
 
 
@@ -435,6 +476,23 @@ def test_without_low_space_nothing_is_passed_over_for_io_that_ends_late(
     inode.sb.io_waits = True
     assert writeback_bh._commit(inode, 2, 4, done) == 4
     assert done.skipped == [(2, 4)]
+
+
+@pytest.mark.parametrize("bits", [0b0110, 0b1001])
+def test_the_journal_has_blocks_of_the_file_and_not_of_the_folio(bits: int) -> None:
+    inode = Inode(mounted("1k@data=journal").sb, "a")
+    inode.log(inode.cache.add(1, 0), bits)
+    assert inode.journalled == {4 + bit for bit in range(4) if bits >> bit & 1}
+
+
+def test_only_blocks_of_a_folio_that_is_discarded_are_lost() -> None:
+    inode = Inode(mounted().sb, "a")
+    inode.size = 10 * 4096
+    inode.es.set(Run(2, 3, DELAYED))
+    folio = inode.cache.add(2, 0)
+    inode.cache.mark_dirty(folio, 1)
+    writeback_iomap._discard_folio(inode, folio)
+    assert inode.unsaved == [(2, 3)]
 
 
 def test_a_truncation_to_the_same_size_changes_the_inode() -> None:
