@@ -251,6 +251,16 @@ def test_pack_makes_an_archive_that_opens_as_the_directory_does(kept, capsys):
     assert not inside.exists()
 
 
+def test_pack_names_the_archive_as_the_directory_was_named(kept, capsys, monkeypatch):
+    monkeypatch.chdir(kept)
+    assert main(["pack", "."]) == 0
+    assert capsys.readouterr().out.startswith(f"{kept.with_name('one.tar.zst')}: ")
+    kept.with_name("one.tar.zst").unlink()
+    monkeypatch.chdir(kept.parent)
+    assert main(["pack", "one/"]) == 0
+    assert capsys.readouterr().out.startswith("one.tar.zst: ")
+
+
 def test_pack_overwrites_nothing_and_packs_only_artifacts(kept, tmp_path, capsys):
     target = tmp_path / "out.tar.zst"
     target.write_text("mine")

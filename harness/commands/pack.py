@@ -24,7 +24,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Pack it, once it has been seen to be whole. Raises `UsageError`, `MachineryError`."""
-    directory: Path = options.artifact.absolute()
+    directory: Path = options.artifact
+    if directory.name in ("", ".."):
+        directory = directory.resolve()  # which has a name
     if not directory.is_dir():
         raise UsageError(f"{options.artifact} is no directory; only those can be packed")
     target: Path = options.o or directory.with_name(directory.name + SUFFIX)
