@@ -151,7 +151,7 @@ def frames_of(
     strays = dict.fromkeys(row.night for row in held if row.night not in known)
     every = [*(Night(name) for name in strays), *nights]
     results = _results(held, {night.id: night for night in every})
-    plans = {night.id: night.plan for night in every}
+    plans = {night.id: (night.plan, night.line) for night in every}
     return Frames(
         nights=_nights(every),
         results=results,
@@ -220,7 +220,7 @@ def _findings(
     results: pd.DataFrame,
     kept: Mapping[str, Finding],
     rows: Iterable[Row],
-    plans: Mapping[str, str],
+    plans: Mapping[str, tuple[str, str]],
 ) -> pd.DataFrame:
     signatures = {row.digest.signature for row in rows if row.digest.signature is not None}
     texts = {one.id: one for one in signatures}
@@ -244,7 +244,7 @@ def _findings(
             "last": group["night"].iloc[-1],
             "example": example["program"],
             "example_config": example["config"],
-            "again": again(plans.get(example["night"], ""), example["program"], example["config"]),
+            "again": again(*plans[example["night"]], example["program"], example["config"]),
             "said": example["said"],
             "artifact": example["artifact"] or finding.artifact,
             "minimized": finding.program,

@@ -16,6 +16,7 @@ from reports.again import again
 from reports.rows import program_key
 from vm.boot import MEMORY
 
+LINE = "series:v3.mbox on tree:~/linux against tree:~/linux, strictly, observed at the end only"
 ASKED = Asked(
     Plan(6, count=8), "model", strict=False, kernel=None, accel="tcg", mirror=None,
     always_boot=False,
@@ -43,7 +44,7 @@ def test_a_seeded_program_is_the_same_one(configs: tuple[str, ...]) -> None:
             (config,) = program.configs
             seen.add(config.image.name)
             key = program_key(shard.kind, shard.seed, number, "")
-            command = again(asked, key, config.name)
+            command = again(asked, LINE, key, config.name)
             given = {kind: value(command, f"--{kind}") for kind in ("random", "swarm")}
             (batch,) = batches_of(value(command, "--on"), {**given, "exhaustive": []})
             assert [one for _, one in batch.programs()] == [program]
@@ -56,32 +57,34 @@ def test_a_seeded_program_is_the_same_one(configs: tuple[str, ...]) -> None:
         ({}, ""),
         ({"strict": True}, " --strict-model"),
         ({"kernel": "tree:a b@v7.3"}, " --kernel 'tree:a b@v7.3'"),
+        ({"kernel": "built:abc"}, " --kernel 'series:v3.mbox on tree:~/linux'"),
         ({"against": "path:iomap"}, " --against path:iomap"),
+        ({"against": "built:abc"}, " --against 'tree:~/linux'"),
         ({"observe": Observe.END}, " --observe end"),
         ({"memory": 1024, "program_time": 90.0}, " --memory 1024 --program-time 90"),
     ],
 )
 def test_it_runs_as_the_night_did(fields: dict[str, object], options: str) -> None:
     plan = plan_of(**fields)
-    assert again(plan, "random:6:3", "4k-16m@delalloc") == (
+    assert again(plan, LINE, "random:6:3", "4k-16m@delalloc") == (
         f"ext4diff differential --random 6:3:4{options}"
     )
 
 
 @pytest.mark.parametrize("plan", [plan_of(), "{}", "no plan"])
 def test_what_no_seed_makes_needs_no_plan(plan: str) -> None:
-    exhaustive = again(plan, "exhaustive:17", "1k@delalloc,buffered_iomap")
+    exhaustive = again(plan, LINE, "exhaustive:17", "1k@delalloc,buffered_iomap")
     assert exhaustive == "ext4diff differential --exhaustive 17:18 --on 1k@delalloc"
     program = "catalogue:fallocate/zero-range-over-eof.ops::4k@delalloc"
-    assert again(plan, program, "4k@delalloc") == (
+    assert again(plan, LINE, program, "4k@delalloc") == (
         "ext4diff differential -k zero-range-over-eof.ops --on 4k@delalloc"
     )
 
 
 @pytest.mark.parametrize("plan", ["", "{}", "[]", '{"plan": 1}'])
 def test_without_a_plan_no_seeded_program_is_named(plan: str) -> None:
-    assert again(plan, "random:6:3", "4k@delalloc") == ""
-    assert again(plan, "nothing", "4k@delalloc") == ""
+    assert again(plan, LINE, "random:6:3", "4k@delalloc") == ""
+    assert again(plan, LINE, "nothing", "4k@delalloc") == ""
 
 
 def test_a_guest_has_that_much_memory() -> None:

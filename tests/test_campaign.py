@@ -18,10 +18,11 @@ import pytest
 from campaign_kernel import HELD, BuggyKernel
 
 from harness import pairs
+from harness.campaign.night import Asked, new_night
 from harness.campaign.plan import Plan, shards
 from harness.campaign.store import Store
 from harness.cli import main
-from harness.errors import AGREE, INTERRUPTED, MACHINERY, MISMATCH, USAGE
+from harness.errors import AGREE, INTERRUPTED, MACHINERY, MISMATCH, USAGE, UsageError
 from reports.rows import Night, Row
 
 KERNEL = Path(__file__).with_name("campaign_kernel.py")
@@ -371,6 +372,63 @@ def test_what_makes_no_campaign_is_said(
 def test_nothing_to_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["campaign", "--resume", str(tmp_path)]) == USAGE
     assert "there is no results.sqlite in it" in capsys.readouterr().err
+
+
+@pytest.fixture
+def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The results of a night of random programs without end, of which none has run."""
+    asked = Asked(
+        Plan(11, kinds=("random",), configs=("4k@delalloc",)), "model", strict=False,
+        kernel="built:abc", accel="tcg", mirror=None, always_boot=False,
+    )  # fmt: skip
+    with Store.open(tmp_path / "results.sqlite") as store:
+        store.begin(new_night(asked, "tree:~/linux against model"))
+
+    def work(*_words: object, **_more: object) -> None:
+        raise UsageError("it begins")
+
+    monkeypatch.setattr("harness.campaign.night.work", work)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "other"),
+    [
+        (("--seed", "12"), "--seed"),
+        (("--count", "5", "--catalogue", "--kind", "swarm"), "--count, --kind, --catalogue"),
+        (("--on", "1k@delalloc", "--exhaustive", "0:9"), "--exhaustive, --on"),
+        (("--kernel", "debian:sid", "--against", "path:iomap"), "--kernel, --against"),
+        (("--strict-model", "--observe", "end"), "--strict-model, --observe"),
+        (("--memory", "1024", "--program-time", "9"), "--memory, --program-time"),
+        (("--results", "elsewhere"), "--results"),
+    ],
+)
+def test_a_night_that_is_resumed_stays_what_it_was(
+    begun: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], other: str
+) -> None:
+    """The options were ignored, without a word."""
+    assert main(["campaign", "--resume", str(begun), *words]) == USAGE
+    error = capsys.readouterr().err
+    assert "what the night had (tree:~/linux against model, seed 11): leave out" in error
+    assert f"leave out {other}; --results {begun} in its place begins a new night" in error
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--seed", "11", "--kind", "random", "--on", "4k@delalloc", "--kernel", "tree:~/linux"),
+        ("--kernel", "built:abc", "--accel", "tcg", "-j", "1", "--against", "model"),
+    ],
+)
+def test_what_the_night_had_may_be_said_again(
+    begun: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    for time_is_over in ((), ("--time", "5s")):
+        assert main(["campaign", "--resume", str(begun), *words, *time_is_over]) == USAGE
+        told = capsys.readouterr()
+        assert told.err == "ext4diff: it begins\n"
+        assert ("this night has no end: Ctrl-C ends it" in told.out) is not bool(time_is_over)
 
 
 def test_a_scheduler_that_does_not_answer(

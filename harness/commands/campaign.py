@@ -18,16 +18,19 @@ from harness.errors import UsageError
 from harness.extras import require
 from harness.generated import Batch, chosen_configs
 from harness.options import add_against, add_guest_options, add_limits, pin_kernels
+from harness.pairs import MODEL
 from harness.session import exit_status
 from harness.trace import Observe
 from reports.summary import summarise
 from reports.words import times
+from vm.boot import MEMORY
 from workloads.generate import KINDS
 from workloads.generate.plan import CONFIGS
 from workloads.program import DEFAULT_CONFIGS
 
 if TYPE_CHECKING:
-    from harness.campaign.night import Ended
+    from harness.campaign.night import Asked, Ended
+    from reports.rows import Night
 
 __all__ = ["add", "run"]
 
@@ -119,6 +122,9 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError(f"--resume {options.resume}: there is no {path.name} in it")
         with Store.read(path) as store:
             night, asked = nights.last_night(store)
+        _require_same(options, night, asked)
+        if asked.plan.total is None and not (options.time or options.findings):
+            print("this night has no end: Ctrl-C ends it, or say --time 8h")
     else:
         line = _line(options)
         pin_kernels(options)
@@ -138,6 +144,35 @@ def run(options: argparse.Namespace) -> int:
     for text in _summary(folder, ended):
         print(text)
     return exit_status(digests, interrupted=ended.interrupted)
+
+
+def _require_same(options: argparse.Namespace, night: Night, asked: Asked) -> None:
+    """Raise `UsageError` if the user asks to go on with something else than the `night` had:
+    nobody would see that it was not done."""
+    kernel, _, rest = night.line.partition(" against ")
+    kinds = tuple(dict.fromkeys(options.kind)) or KINDS
+    other = {
+        "--results": options.results not in (None, options.resume),
+        "--seed": options.seed not in (None, asked.plan.seed),
+        "--count": options.count not in (None, asked.plan.count),
+        "--kind": bool(options.kind) and asked.plan.kinds != (() if "none" in kinds else kinds),
+        "--exhaustive": options.exhaustive is not None and asked.plan.exhaustive is None,
+        "--catalogue": options.catalogue and not asked.plan.catalogue,
+        "--on": bool(options.on)
+        and asked.plan.configs != chosen_configs(options.on, tuple(CONFIGS)),
+        "--kernel": options.kernel not in (None, asked.kernel, kernel),
+        "--against": options.against not in (MODEL, asked.against, rest.partition(",")[0]),
+        "--strict-model": options.strict_model and not asked.strict,
+        "--observe": options.observe not in (Observe.STEPS, asked.observe),
+        "--memory": options.memory not in (MEMORY, asked.memory),
+        "--program-time": options.program_time not in (None, asked.program_time),
+    }
+    found = [option for option, differs in other.items() if differs]
+    if found:
+        raise UsageError(
+            f"--resume goes on with what the night had ({night.line}, seed {night.seed}): leave"
+            f" out {', '.join(found)}; --results {options.resume} in its place begins a new night"
+        )
 
 
 def _summary(folder: Path, ended: Ended) -> list[str]:
