@@ -192,7 +192,12 @@ def test_each_command_runs_on_every_file_that_is_named() -> None:
         ('xfs_io -c "pwrite 0 x" a\n', '"x" is no number'),
         ('xfs_io -c "fpunch -k 0 1" a\n', "1:12: fpunch: option -k not recognized"),
         ('xfs_io -c "pwrite 0 1g" a\n', "pwrite: LEN is"),
+        ('xfs_io -c "pwrite 0 18446744073709551615b" a\n', "does not fit into 64 bits"),
+        ('xfs_io -c "pwrite 0 1t" a\n', "pwrite: LEN is 1099511627776; the most is 128m"),
+        ('xfs_io -c "pwrite -V x 0 1" a\n', '"x" is no number'),
+        ('xfs_io -c "pwrite -S 08 0 1" a\n', '"08" begins with 0 and is no octal number'),
         ('xfs_io -c "mwrite 0 1" a\n', "mwrite needs a mapping"),
+        ('xfs_io -c "mmap 0 4k" -c "mwrite 0" a\n', "mwrite takes 2 arguments, here are 1"),
         ('xfs_io -c "pwrite 0 1"\n', "pwrite needs an open file"),
         ('xfs_io -c "pwrite 0 1" ../a\n', '1:24: "../a" leaves the file system by ".."'),
         ('xfs_io -c "pwrite 0 1" /etc/a\n', "say with --root DIR where the file system was"),
@@ -312,6 +317,9 @@ write(4, "x", 2) = 2
         ('creat("a", 0644) = 3\nwrite(3, "x") = 1\n', "2:1: write has other arguments"),
         ('creat("a", 0644) = 3\nwrite(3, {, 1) = 1\n', "2:11: the arguments of write"),
         ("hello\n", '1:1: "hello" is no line of strace'),
+        ('creat("a", 0644) = 09\n', '1:1: "09" is no result'),
+        ('creat("a", 09) = 3\n', "1:1: the arguments of creat can't be read: 09 is no number"),
+        ('open("a", O_RDWR|09) = 3\n', "1:1: the arguments of open can't be read: 09 is no number"),
         ("getpid() = 3\n", "1:1: no operation of this text"),
     ],
 )  # fmt: skip
@@ -365,6 +373,7 @@ def test_a_syzkaller_program() -> None:
         ("open(&AUTO='../a\\x00', 0x42, 0x0)", 'leaves the file system by ".."'),
         ("open(&AUTO='/dev/sda\\x00', 0x42, 0x0)", "say with --root DIR"),
         ("ftruncate(r0)", "2:1: ftruncate has other arguments; is the line cut?"),
+        ("ftruncate(r0, 09)", "2:1: the call can't be read: 09 is no number"),
     ],
 )
 def test_syzkaller_refusals(line: str, problem: str) -> None:

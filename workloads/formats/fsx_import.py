@@ -9,6 +9,7 @@ from typing import NamedTuple
 from workloads.formats.fsx_words import ARGUMENTS, CONTENT, FILE, FLAGS, RANGES, REFUSED, WORDS
 from workloads.formats.heads import program_of
 from workloads.formats.imported import Builder, Imported
+from workloads.formats.numbers import c_number
 from workloads.formats.sizes import change_sizes
 from workloads.ops import Close, CopyRange, DropCaches, Fsync, MsyncWrite, Op, Truncate
 
@@ -123,9 +124,8 @@ def _number(builder: Builder, line: int, token: re.Match[str]) -> int:
         builder.fail(line, f"{text} is negative; offsets and lengths are not", column)
     if not re.fullmatch(r"0[xX][0-9a-fA-F]+|[0-9]+", text):
         builder.fail(line, f'"{text}" is no number; write 0x1000 or 4096', column)
-    octal = len(text) > 1 and text[0] == "0" and text[1] not in "xX"
     try:
-        value = int(text, 8 if octal else 0)
+        value = c_number(text)
     except ValueError:
         builder.fail(line, f'"{text}" begins with 0 and is no octal number', column)
     if value > 0x7FFFFFFF:

@@ -11,9 +11,10 @@ import re
 from typing import Any, NamedTuple
 
 from lark import Lark, Token, Transformer
-from lark.exceptions import UnexpectedInput
+from lark.exceptions import UnexpectedInput, VisitError
 
 from workloads.formats.imported import Builder, Imported
+from workloads.formats.numbers import c_number
 from workloads.formats.paths import Paths
 from workloads.formats.syscall_table import CALLS
 from workloads.formats.syscalls import Call, Fd, Process, Table
@@ -100,10 +101,7 @@ class _Values(Transformer[Token, Any]):
         return parts[0]  # `in => out`: the call was given the first
 
     def number(self, parts: list[Any]) -> Any:
-        digits = str(parts[0])
-        octal = re.fullmatch(r"-?0[0-7]+", digits)
-        value = int(digits, 8 if octal else 0)
-        return _annotated(value, parts[1:])
+        return _annotated(c_number(str(parts[0])), parts[1:])
 
     def string(self, parts: list[Any]) -> Any:
         if len(parts) > 1:
@@ -112,7 +110,7 @@ class _Values(Transformer[Token, Any]):
 
     def words(self, parts: list[Any]) -> Any:
         values = [
-            int(str(part), 0) if re.match(r"-?\d", str(part)) else _FLAGS.get(str(part), 0)
+            c_number(str(part)) if re.match(r"-?\d", str(part)) else _FLAGS.get(str(part), 0)
             for part in parts
             if part.type in ("WORD", "NUMBER")
         ]
@@ -244,7 +242,10 @@ class _Reader:
         result = _RESULT.match(told)
         if result is None:
             self.builder.fail(number, f'"{told[:40]}" is no result; is the log cut there?')
-        value = None if result[1] == "?" else int(result[1], 0)
+        try:
+            value = None if result[1] == "?" else c_number(result[1])
+        except ValueError:
+            self.builder.fail(number, f'"{told[:40]}" is no result; is the log cut there?')
         if name in _FORKS and value is not None and value > 0:
             shared = "CLONE_FILES" in arguments
             self._forked(str(value), process, shared)
@@ -267,6 +268,10 @@ class _Reader:
             self.builder.fail(
                 number, f"the arguments of {called} can't be read from here on", column
             )
+        except VisitError as error:
+            called = text.partition("(")[0]
+            problem = error.orig_exc
+            self.builder.fail(number, f"the arguments of {called} can't be read: {problem}")
         assert isinstance(values, tuple)
         return values
 

@@ -11,9 +11,10 @@ import re
 from typing import Any, NamedTuple
 
 from lark import Lark, Token, Transformer
-from lark.exceptions import UnexpectedInput, UnexpectedToken
+from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
 
 from workloads.formats.imported import Builder, Imported
+from workloads.formats.numbers import c_number
 from workloads.formats.paths import Paths
 from workloads.formats.syscall_table import CALLS
 from workloads.formats.syscalls import Call, Process, Table
@@ -96,9 +97,7 @@ class _Values(Transformer[Token, Any]):
         return None
 
     def integer(self, parts: list[Any]) -> int:
-        digits = str(parts[0])
-        octal = re.fullmatch(r"0[0-7]+", digits)
-        return int(digits, 8 if octal else 0)
+        return c_number(str(parts[0]))
 
     def resource(self, parts: list[Any]) -> _Variable:
         return _Variable(str(parts[0]))
@@ -107,7 +106,7 @@ class _Values(Transformer[Token, Any]):
         return parts[1]
 
     def address(self, parts: list[Any]) -> int | None:
-        return int(str(parts[0]), 0) if parts and parts[0] is not None else None
+        return c_number(str(parts[0])) if parts and parts[0] is not None else None
 
     def pointer(self, parts: list[Any]) -> _Memory:
         return _Memory(parts[0], parts[1] if len(parts) > 1 else None)
@@ -181,6 +180,8 @@ class _Reader:
             call = self._values.transform(_GRAMMAR.parse(code))
         except UnexpectedInput as error:
             self._refuse(number, code, error)
+        except VisitError as error:
+            self.builder.fail(number, f"the call can't be read: {error.orig_exc}")
         assert isinstance(call, _Call)
         for argument in call.args:
             self._store(argument)

@@ -11,6 +11,7 @@ from typing import NoReturn
 import msgspec
 
 from workloads.formats.imported import Builder
+from workloads.formats.numbers import c_number
 from workloads.formats.xfs_io_words import DEFAULT_BUFFER
 from workloads.ops import (
     Append,
@@ -91,12 +92,14 @@ def _number(place: Place, text: str) -> int:
     sign, digits, unit = match.groups()
     if sign:
         place.fail(f"{text} is negative; xfs_io takes no negative numbers")
-    octal = len(digits) > 1 and digits[0] == "0" and digits[1] not in "xX"
+    return _value(place, digits) * _SUFFIXES.get(unit.lower(), 1)
+
+
+def _value(place: Place, digits: str) -> int:
     try:
-        value = int(digits, 8 if octal else 0)
+        return c_number(digits)
     except ValueError:
-        place.fail(f'"{text}" begins with 0 and is no octal number')
-    return value * _SUFFIXES.get(unit.lower(), 1)
+        place.fail(f'"{digits}" begins with 0 and is no octal number')
 
 
 def _parsed(
@@ -130,14 +133,15 @@ def _pwrite(place: Place, handle: Handle, words: list[str]) -> None:
         if letter in options:
             place.change(f"{flag} is left out")
     buffer = _number(place, options["b"]) if "b" in options else DEFAULT_BUFFER
-    buffer *= int(options.get("V", "1"), 0)
+    buffer *= _number(place, options.get("V", "1"))
     how = {"tag": _seed(place, options["S"])} if "S" in options else {}
     pieces = [(off, length)]
     if 0 < buffer < length and "O" not in options:
-        pieces = [(at, min(buffer, off + length - at)) for at in range(off, off + length, buffer)]
-        if len(pieces) > MOST_PIECES:
+        if length > buffer * MOST_PIECES:
             place.change(f"more than {MOST_PIECES} writes in a row became one")
-            pieces = [(off, length)]
+        else:
+            ends = range(off, off + length, buffer)
+            pieces = [(at, min(buffer, off + length - at)) for at in ends]
     for at, count in pieces:
         _write(place, handle, "D" in options, off=at, len=count, **how)
     for letter, cls in (("w", Fdatasync), ("W", Fsync)):
@@ -148,7 +152,7 @@ def _pwrite(place: Place, handle: Handle, words: list[str]) -> None:
 def _seed(place: Place, text: str) -> int:
     if not re.fullmatch(r"0x[0-9a-fA-F]+|[0-9]+", text):
         place.fail(f'"{text}" is no seed; write a number')
-    return int(text, 0) & 0x7FFFFFFF
+    return _value(place, text) & 0x7FFFFFFF
 
 
 def _write(place: Place, handle: Handle, dsync: bool, **values: int) -> None:
@@ -240,6 +244,8 @@ def _mapped(place: Place, handle: Handle, words: list[str], rest: list[str]) -> 
         place.fail(f"{words[0]} needs a mapping; put mmap OFF LEN before it")
     if not rest:
         return handle.mapping
+    if len(rest) == 1:
+        place.fail(f"{words[0]} takes 2 arguments, here are 1; is it cut?")
     off, length = (_number(place, text) for text in rest)
     start, size = handle.mapping
     if off < start or off + length > start + size:
