@@ -179,7 +179,7 @@ def test_a_recording_that_lacks_listed_workloads_is_no_success(
     told = capsys.readouterr()
     assert " and 105 more of bh-extra.workloads.json.xz were not recorded" in told.out
     assert "bh73-extra.jsonl.xz: 6 workloads" in told.out
-    assert "say --partial if it is meant to be a part" in told.err
+    assert "say --partial if a list is meant to be recorded in part" in told.err
     assert json.loads(out.read_bytes())["workloads"] == 6
     assert main([*asked, "--partial"]) == 0
     assert "incomplete" not in capsys.readouterr().out

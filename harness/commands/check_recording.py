@@ -15,6 +15,7 @@ from harness.errors import AGREE, MISMATCH, UsageError
 from harness.known import KNOWN_ISSUES
 from harness.known_issue import parse_release
 from harness.pairs import AGAINST_PATH
+from harness.recordings.catalogued import uncatalogued
 from harness.recordings.paths import paired, settled
 from harness.recordings.pool import each
 from harness.recordings.recheck import (
@@ -62,6 +63,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="path:buffer_head|path:iomap",
         help="hold the other path against this one, where FILEs have a program on both",
     )
+    parser.add_argument(
+        "--catalogue", action="store_true",
+        help="each FILE is to have all workloads of the catalogue, as they are now",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the counts to this file")
     parser.add_argument("-j", "--processes", type=int, metavar="N", help="default: one a CPU")
     parser.add_argument(
@@ -80,6 +85,8 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"--release {options.release}: a release begins with two numbers: 7.3.4")
     if options.strict_model and options.explain is None:
         raise UsageError("--strict-model is for --explain NAME")
+    if options.catalogue and (options.explain or options.against):
+        raise UsageError("--catalogue goes neither with --explain nor with --against")
     if options.against is not None:
         return _paths(options, files)
     if options.explain is not None:
@@ -116,8 +123,8 @@ def _check(options: argparse.Namespace, files: list[Path]) -> int:
         return MISMATCH
     if incomplete:
         raise UsageError(
-            f"{', '.join(incomplete)}: not all workloads of the list are there; record the others,"
-            " or say --partial if it is meant to be a part"
+            f"{', '.join(incomplete)}: not all workloads are there; record the others,"
+            " or say --partial if a list is meant to be recorded in part"
         )
     return AGREE
 
@@ -133,8 +140,11 @@ def _doubts(
             " --release X.Y.Z names it, or --as bh (bh73, iomap, iomap73)"
         )
     missing = [] if options.partial else unrecorded(path, options.workloads, jobs)
-    if missing:
+    others = uncatalogued(jobs) if options.catalogue else []
+    if missing or others:
         incomplete.append(path.name)
+    yield from others
+    if missing:
         listed = (options.workloads or workloads_of(path)).name
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         yield f"incomplete: {missing[0]}{more} of {listed} were not recorded"
