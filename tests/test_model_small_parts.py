@@ -11,9 +11,11 @@ from modelled import run as run_line
 from modelled import states
 from test_model_parts import mounted
 
-from harness.trace import LATE, Extent, State
+from harness.trace import AGAIN, LATE, Extent, State
 from model import (
     Behaviour,
+    balloc,
+    buffer_head,
     io_end,
     journal_credits,
     map_blocks,
@@ -233,6 +235,20 @@ def test_after_a_rename_the_new_file_of_that_name_is_looked_up_under_it() -> Non
     assert placer.lookup("b", 0, None)[0] == (1 << 31) // 4096
 
 
+@pytest.mark.parametrize(("end", "gone"), [(8 << 10, None), ((8 << 10) + 1, 2)])
+def test_only_what_is_past_eof_is_trimmed_where_a_copy_is_rejected(
+    monkeypatch: pytest.MonkeyPatch, end: int, gone: int | None
+) -> None:
+    inode, seen = Inode(mounted().sb, "a"), list[int | None]()
+    inode.size = 8 << 10
+    placer = inode.sb.placer
+    monkeypatch.setattr(
+        buffer_head, "block_write_begin", lambda *_: seen.append(placer.gone_from) or 0
+    )
+    buffer_head._begin_in_vain(inode, inode.cache.add(1, 1), 4 << 10, end, False)
+    assert (seen, placer.gone_from) == ([gone], None)
+
+
 def test_places_that_are_adjacent_to_nothing_are_not_to_each_other() -> None:
     placer = Placer(None, 4096)
     assert placer.elsewhere()[0] != placer.elsewhere()[0]
@@ -350,6 +366,19 @@ def test_what_an_io_could_not_convert_and_all_behind_it_stay_unwritten(
     monkeypatch.setattr(writeback_bh, "_stay_unwritten", lambda _inode, blocks: stay.append(blocks))
     writeback_bh._end_io(inode, [[(0, 2), (4, 6), (8, 9)]])
     assert stay == [[(5, 6), (8, 9)]]
+
+
+@pytest.mark.parametrize(("ios", "open_"), [([[(0, 4)]], False), ([[(0, 2)], [(2, 4)]], True)])
+def test_which_io_ended_last_is_open_if_there_were_several(
+    ios: list[list[tuple[int, int]]], *, open_: bool
+) -> None:
+    inode = Inode(mounted().sb, "a")
+    inode.tree.insert(0, 4, 100, True)
+    inode.es.set(Run(0, 4, UNWRITTEN, 100))
+    inode.cache.add(0, 2)
+    writeback_bh._end_io(inode, ios)
+    assert inode.cache.pinned is inode.cache.get(0)
+    assert (inode.cache.on_doubt is not None) is open_
 
 
 def test_the_last_error_of_writeback_is_the_one_that_is_told(
@@ -493,6 +522,16 @@ def test_only_blocks_of_a_folio_that_is_discarded_are_lost() -> None:
     inode.cache.mark_dirty(folio, 1)
     writeback_iomap._discard_folio(inode, folio)
     assert inode.unsaved == [(2, 3)]
+
+
+def test_only_a_flusher_that_has_passed_over_something_may_be_idle_again() -> None:
+    sb = mounted().sb
+    sb.placer = Placer(({AGAIN: ()},), 4096)
+    sb.placer.begin(0)
+    sb.flusher_busy = True
+    assert balloc._flusher_is_busy(sb)
+    sb.passed_over = [PageCache(4096, 4096).add(0, 0)]
+    assert [balloc._flusher_is_busy(sb) for _ in range(2)] == [False, True]
 
 
 def test_a_truncation_to_the_same_size_changes_the_inode() -> None:
