@@ -11,7 +11,7 @@ from modelled import run as run_line
 from modelled import states
 from test_model_parts import mounted
 
-from harness.trace import AGAIN, LATE, Extent, State
+from harness.trace import AGAIN, LATE, PIECEMEAL, Extent, State
 from model import (
     Behaviour,
     balloc,
@@ -29,9 +29,11 @@ from model import (
 )
 from model.access import check_access
 from model.after_shutdown import not_predicted
+from model.errors import OpError
 from model.eviction import drop_caches
 from model.extent_status import Run
 from model.extent_tree import ExtentTree, ExtentTreeError
+from model.folio_read import read_folio
 from model.inode import Inode
 from model.journal_copy import (
     OUTLIVES,
@@ -46,9 +48,10 @@ from model.journal_copy import (
 from model.on_disk import block_on_disk, show_again
 from model.page_cache import PageCache
 from model.placement import Placer
+from model.splice import splice
 from model.superblock import max_extent_file_bytes
 from model.truncate import setattr_size
-from model.units import DELAYED, UNWRITTEN, WRITTEN
+from model.units import DELAYED, EOF_BLOCK, UNWRITTEN, WRITTEN
 from workloads.ops import Fsync, Read, SyncRange
 
 
@@ -190,7 +193,27 @@ def test_what_first_made_warnings_unknown_stays_the_reason(monkeypatch: pytest.M
     assert warnings.unknown == quota_warnings.PASSING
     warnings.unknown = "an earlier reason"
     warnings.freed_pieces(inode, [1], unsure=True)
+    mount.sb.placer = Placer(({PIECEMEAL: ()},), 4096)
+    mount.sb.placer.begin(0)
+    monkeypatch.setattr(warnings, "_may_stop_below", lambda *_: True)
+    warnings.freed_pieces(inode, [1])
     assert warnings.unknown == "an earlier reason"
+
+
+@pytest.mark.parametrize(
+    ("hard", "clusters", "may"),
+    [(2, 1, False), (2, 2, True), (2, 3, True), (1, 2, False), (0, 2, False)],
+)
+def test_pieces_may_leave_part_of_what_the_limit_was_reached_with(
+    hard: int, clusters: int, *, may: bool
+) -> None:
+    """`hard` and `clusters` are blocks, all that the owner had."""
+    mount = mounted("quota4k@delalloc,usrquota")
+    inode = mount.files["a"] = Inode(mount.sb, "a")
+    inode.uid, mount.sb.quota.limits = 7, {7: hard * 4096}
+    assert mount.sb.quota.warnings._may_stop_below(inode, clusters) is may
+    inode.allocated = 1
+    assert not mount.sb.quota.warnings._may_stop_below(inode, clusters)
 
 
 def test_what_is_read_of_a_missing_file_is_known() -> None:
@@ -505,6 +528,36 @@ def test_without_low_space_nothing_is_passed_over_for_io_that_ends_late(
     inode.sb.io_waits = True
     assert writeback_bh._commit(inode, 2, 4, done) == 4
     assert done.skipped == [(2, 4)]
+
+
+def test_io_waits_for_a_commit_that_a_crash_shows_and_for_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inode, waits = Inode(mounted().sb, "a"), list[bool]()
+    monkeypatch.setattr(writeback_bh, "commit_for_writeback", lambda sb: waits.append(sb.io_waits))
+    for inode.sb.crashes in (False, True):
+        assert writeback_bh._commit(inode, 2, None, writeback_bh._Mapped(0)) == 2
+        assert not inode.sb.io_waits
+    assert waits == [False, True]
+
+
+def test_a_folio_that_could_not_be_read_has_state_for_each_block() -> None:
+    """Of the last page that a file can have (iomap_read_folio)."""
+    mount = mounted("1k@delalloc,buffered_iomap", iomap=True)
+    mount.sb.behaviour = Behaviour(quirks=frozenset({"last_page_read_in_part"}))
+    inode = Inode(mount.sb, "a")
+    folio = inode.cache.add(EOF_BLOCK // 4, 0)
+    with pytest.raises(OpError, match="EIO"):
+        read_folio(inode, folio)
+    assert (folio.state, folio.uptodate) == (True, 0b0111)
+
+
+def test_what_is_undefined_stays_so_when_it_is_spliced_onto_itself() -> None:
+    inode = Inode(mounted().sb, "a")
+    inode.size = 16 << 10
+    inode.content.lose(0, 4096)
+    assert splice(inode, 0, inode, 4096, 12 << 10) == 12 << 10
+    assert inode.content.undefined(inode.size) == ((0, 16 << 10),)
 
 
 @pytest.mark.parametrize("bits", [0b0110, 0b1001])
