@@ -89,3 +89,20 @@ def test_a_file_that_ends_before_the_page_is_right() -> None:
 def test_the_strict_model_reads_it() -> None:
     workload = make_workload(f"truncate a 4294967295k; mwrite a {PAGE}k 10", SMALL)
     assert Model(Behaviour(iomap=True), geometry).run(workload).steps[1].result == 10
+
+
+def test_a_large_folio_with_it_that_was_split_is_read_once_in_vain() -> None:
+    """7.3.4 with the series: of a folio that was read ahead and then split, the part with that page
+    keeps nothing that it knew."""
+    ahead = "; ".join(f"pread a {PAGE - 64 + at}k 8k" for at in (0, 8, 16))
+    seen = told(
+        f"{ahead}; fpunch a {PAGE - 8}k 4k; pread a {PAGE - 4}k 4k" + f"; pread a {PAGE}k 1k" * 2
+    )
+    assert [result == "EIO" for result in seen] == [False] * 5 + [True, False]
+
+
+def test_a_strict_read_of_it_needs_no_second_one() -> None:
+    workload = make_workload(f"truncate a 4294967295k; pread a {PAGE}k 1k; seek a", SMALL)
+    steps = Model(Behaviour(iomap=True), geometry).run(workload).steps
+    assert steps[1].result != "EIO"
+    assert not any(step.quirks for step in steps)
