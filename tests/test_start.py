@@ -145,7 +145,7 @@ def test_a_program_on_it_round_trips_with_it_and_not_without(started):
     assert program.configs[0].image == program.kept
     with pytest.raises(WorkloadSyntaxError, match=r"ext4diff run --from IMAGE"):
         parse(text, program.name)
-    other = Image("from-000000000000", 1, (), "0" * 64)
+    other = Image("from-000000000000", 1, ("-b", "4096"), "0" * 64)
     with pytest.raises(WorkloadSyntaxError, match=r'but the image given is "from-000000000000"'):
         parse(text, program.name, kept=other)
 
