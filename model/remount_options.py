@@ -39,6 +39,8 @@ def remount_options(mount: Mount, text: str) -> None:
     if read_only and not sb.read_only and mount.open:
         sb.rule("files open for writing: sb_prepare_remount_readonly")
         raise OpError("EBUSY")
+    if sb.data_journal and "delalloc" in words:  # whatever replaces it (EXPLICIT_DELALLOC)
+        raise OpError("EINVAL")
     for word in lasting:
         _change(mount, fresh, word)
     if sb.shut_down and read_only != sb.read_only:
@@ -89,13 +91,10 @@ def _change(mount: Mount, options: set[str], word: str) -> None:
 
 
 def _change_delalloc(mount: Mount, options: set[str], word: str) -> None:
-    """Delayed allocation can be switched on, off only by kernels that allow it; data=journal
-    excludes it."""
+    """Delayed allocation can be switched on, off only by kernels that allow it."""
     sb = mount.sb
     if word == "nodelalloc" and sb.delalloc:
         sb.rule("delalloc stays on: ext4_check_opt_consistency")
-        raise OpError("EINVAL")
-    if word == "delalloc" and sb.data_journal:
         raise OpError("EINVAL")
     _replace(options, _DELALLOC, word)
 

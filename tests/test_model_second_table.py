@@ -223,6 +223,13 @@ def test_of_read_only_and_read_write_the_last_counts(options: str, results: list
     assert [step.result for step in trace.steps[1:]] == results
 
 
+@pytest.mark.parametrize("line", ["delalloc", "nodelalloc,delalloc", "delalloc,nodelalloc"])
+def test_with_data_journal_delalloc_is_refused_though_it_is_taken_back(line: str) -> None:
+    """Seen on 7.3.4 with the series: the option is noted as given when it is read."""
+    trace = run(f"remount_opts {line}; remount_opts nodelalloc", "4k@data=journal")
+    assert results(trace) == ["EINVAL", 0]
+
+
 def test_of_two_remount_options_that_exclude_each_other_the_last_counts() -> None:
     line = "remount_opts nodelalloc,delalloc; remount_opts delalloc,nodelalloc"
     assert results(run(line)) == [0, "EINVAL"]
