@@ -101,3 +101,9 @@ def test_whether_the_inode_of_a_name_that_is_back_is_deleted_is_not_guessed() ->
     line = "pwrite a 0 4k; remount; pwrite a 0 8k; fsync a; unlink a; shutdown 2; drop_caches"
     with pytest.raises(NotModelledError, match="whether its inode is cached still"):
         run(line)
+
+
+@pytest.mark.parametrize("config", ["4k@delalloc", "nojournal@delalloc"])
+def test_names_that_no_shutdown_took_back_are_there(config: str) -> None:
+    line = "pwrite a 0 4k; close a; drop_caches; unlink a"
+    assert results(run(line, config)) == [4096, 0, 0, 0]
