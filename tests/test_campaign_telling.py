@@ -170,7 +170,9 @@ def test_a_worker_that_answers_nothing_does_not_hold_up_the_end(place: Place) ->
     minutes later, and Ctrl-C seemed to do nothing."""
     place.environment["DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL"] = "1h"
     place.environment["EXT4DIFF_TEST_SLOW"] = "0.05"
-    running = place.campaign("--seed", "11", "--time", "1h", "--on", "4k@delalloc", "-j", "2")
+    place.environment["PYTHONPATH"] = str(Path(__file__).parent)
+    plan = ("--seed", "11", "--time", "1h", "--on", "4k@delalloc", "-j", "2")
+    running = place.start("hasty", "campaign", *plan, "--results", str(place.results))
     place.wait_for_rows(6)
     workers = [pid for pid in place.of_ours() if b"spawn_main" in command(pid)]
     assert len(workers) == 2
