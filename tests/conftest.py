@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -68,3 +69,9 @@ def toy(own_cache: None, tmp_path: Path) -> Toy:
 def toy_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The make and compilers that build the toy, first on PATH."""
     fake_tools(tmp_path / "bin", monkeypatch)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: one process more than CPUs, since every fourth second of the tests is waiting."""
+    return (os.cpu_count() or 1) + 1
